@@ -1,0 +1,68 @@
+# Everything a user or CI does. `make` alone lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+DATA ?= .run/data
+EXIT ?=
+
+.PHONY: help setup setup-dev data run test lint bench clean lock
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.installed ## the virtual environment .venv with the pinned requirements
+
+setup-dev: .venv/.installed-dev ## the same, and what tests and linters need
+
+data: .venv/.installed ## flights by month and the two models, in .run/data
+	@$(BIN)/python -m examples.flights --data $(DATA)
+	@$(BIN)/python -m examples.train_flight_delay --data $(DATA)
+
+run: .venv/.installed ## Airflow on this machine; scores 2013 and stays up (EXIT=1: ends after scoring)
+	@$(BIN)/python -m local run $(if $(EXIT),--exit)
+
+test: .venv/.installed-dev ## all tests, with the coverage of scoring/ (at least 95 %)
+	@mkdir -p .run/coverage
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95 --durations=10
+
+lint: .venv/.installed-dev ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.installed ## the figures of benchmarks/
+	$(BIN)/python -m benchmarks
+
+clean: ## remove .run (data, predictions, Airflow, logs) and caches; .venv stays
+	@if [ -x $(BIN)/python ] && [ -d .run ]; then $(BIN)/python -m local stop; fi
+	rm -rf .run build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+lock: .venv/.installed ## renew requirements.txt and requirements-dev.txt from pyproject.toml
+	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --extra local \
+	    --custom-compile-command 'make lock   (uv $(UV_VERSION) pip compile --universal --generate-hashes --extra local pyproject.toml)' \
+	    --quiet --output-file requirements.txt pyproject.toml
+	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --constraint requirements.txt \
+	    --custom-compile-command 'make lock   (uv $(UV_VERSION) pip compile --universal --generate-hashes --constraint requirements.txt --group dev)' \
+	    --quiet --output-file requirements-dev.txt --group pyproject.toml:dev
+
+.venv/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	    echo "error: Python 3.11, 3.12 or 3.13 is needed; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -m venv .venv || { \
+	    echo "error: '$(PYTHON) -m venv' failed. On Debian and Ubuntu the package python3-venv is missing." >&2; exit 2; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+# The stamps are written last: an interrupted installation is taken up again.
+.venv/.installed: requirements.txt pyproject.toml | .venv/bin/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+.venv/.installed-dev: requirements-dev.txt .venv/.installed
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements-dev.txt
+	@touch $@
