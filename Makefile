@@ -20,8 +20,7 @@ setup: .venv/.installed ## the virtual environment .venv with the pinned require
 setup-dev: .venv/.installed-dev ## the same, and what tests and linters need
 
 data: .venv/.installed ## flights by month and the two models, in .run/data
-	@$(BIN)/python -m examples.flights --data $(DATA)
-	@$(BIN)/python -m examples.train_flight_delay --data $(DATA)
+	@$(BIN)/python -m examples --data $(DATA)
 
 run: .venv/.installed ## Airflow on this machine; scores 2013 and stays up (EXIT=1: ends after scoring)
 	@$(BIN)/python -m local run $(if $(EXIT),--exit)

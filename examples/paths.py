@@ -1,0 +1,22 @@
+"""Where the flights and the models lie below the data folder. Imports nothing: it is asked before anything is made."""
+
+from pathlib import Path
+
+MONTHS = range(1, 13)
+MODEL_VERSIONS = ("v1", "v2")
+
+
+def month_path(data: Path, month: int) -> Path:
+    """The flights of a month of 2013; the job file's source URI is the same template."""
+    return data / "flights" / "year=2013" / f"month={month:02d}" / "flights.parquet"
+
+
+def model_path(data: Path, version: str) -> Path:
+    """A model version; the job file's model URIs are the same template."""
+    return data / "models" / "flight_delay" / f"{version}.skops"
+
+
+def missing_files(data: Path) -> list[Path]:
+    """What `python -m examples` has to make."""
+    wanted = [month_path(data, month) for month in MONTHS] + [model_path(data, version) for version in MODEL_VERSIONS]
+    return [path for path in wanted if not path.exists()]
