@@ -1,0 +1,75 @@
+"""The exception tree: everything that ``scoring`` raises on purpose.
+
+::
+
+    ScoringError
+    ├── JobError            the job file is wrong                            exit status 2
+    ├── PartitionError      there is no such partition for this job          exit status 2
+    ├── SourceError         the source of a partition cannot be read         exit status 3
+    │   └── SourceMissing   ... because it is not there (yet)
+    ├── ContractError       the rows are not what the job says they are      exit status 4
+    ├── ModelError          the model cannot be chosen, trusted or loaded    exit status 5
+    ├── ScorerError         predicting failed or gave other rows             exit status 6
+    └── PublicationError    the result cannot be staged or published         exit status 7
+        └── VerifyError     a published partition is not what it should be   exit status 8
+
+A message says what is wrong and where, what would be right, and what was left untouched.
+"""
+
+
+class ScoringError(Exception):
+    """Base of all errors of this package; its text is meant for the user, without a traceback."""
+
+    exit_status = 1
+
+
+class JobError(ScoringError):
+    """The job file is wrong: names file, line, field, what stands there and what may."""
+
+    exit_status = 2
+
+
+class PartitionError(ScoringError):
+    """A partition key or moment that the job does not have."""
+
+    exit_status = 2
+
+
+class SourceError(ScoringError):
+    """The source of a partition cannot be read: names the URI, and the column where it is one."""
+
+    exit_status = 3
+
+
+class SourceMissing(SourceError):
+    """The source of a partition is not there; worth a retry, as it may be late."""
+
+
+class ContractError(ScoringError):
+    """The rows break the job's contract beyond what the job tolerates."""
+
+    exit_status = 4
+
+
+class ModelError(ScoringError):
+    """No model in force, a digest that differs, types that are not trusted, another scikit-learn."""
+
+    exit_status = 5
+
+
+class ScorerError(ScoringError):
+    """The scorer failed, or returned rows other than those it was given."""
+
+    exit_status = 6
+
+
+class PublicationError(ScoringError):
+    """The result cannot be staged or published; the partition stays as it was."""
+
+    exit_status = 7
+
+
+class VerifyError(PublicationError):
+    """A published partition differs from its manifest, or from what scoring gives again."""
+
+    exit_status = 8

@@ -1,0 +1,269 @@
+"""Step 1 of 3: a partition's source becomes staged shards of rows that may be scored.
+
+The source is read once, batch by batch: each batch is checked against the contract, its bad rows go
+to the quarantine, its good ones to the shard at hand.  A shard holds the good rows of
+``run.shard_rows`` source rows, so shards and batches never depend on how the source is stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from scoring import columns, quarantine
+from scoring.contract import Accounts, Contract, Rule
+from scoring.errors import PublicationError, SourceError
+from scoring.manifest import SourceFileRecord, SourceRecord
+from scoring.model import ModelFile, vouch
+from scoring.row_ids import RowIdIndex, Rows
+from scoring.run import PartitionRun
+from scoring.scorer import digest_of
+from scoring.source import FileSource
+from scoring.staging import Staged, StagedWriter, read_staged, staged_writer
+from scoring.storage import storage_for, write
+
+BATCH_ROWS = 131_072
+ROW = "__row__"
+"""The staged column with each row's number in the source, from 1."""
+
+OnShard = Callable[[Staged], None]
+OnRows = Callable[[int], None]
+
+
+class Extraction(BaseModel):
+    """What the extract step found, written beside the staged shards as ``extraction.json``.
+
+    ``key_sum`` is the sum (mod 2^64) of the hashes of the staged rows' ids: equal at the end, or
+    rows were lost, doubled or swapped on the way.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    job_sha256: str
+    partition: str
+    model: ModelFile
+    scorer_sha256: str | None
+    source: SourceRecord
+    rows_in: int
+    quarantined: dict[str, int]
+    examples: dict[str, list[str]]
+    shards: list[Staged]
+    quarantine: Staged | None
+    key_sum: int
+    seconds: float
+
+    @property
+    def accounts(self) -> Accounts:
+        return Accounts(self.rows_in, dict(self.quarantined), dict(self.examples))
+
+
+def extract(
+    run: PartitionRun,
+    pinned_version: str | None = None,
+    on_shard: OnShard = lambda shard: None,
+    on_rows: OnRows = lambda rows: None,
+) -> Extraction:
+    """Stages the rows of ``run``'s partition and says what they are.
+
+    ``on_shard`` is called with each shard as soon as it is staged, ``on_rows`` with each number of
+    source rows taken in.  A shard given to ``on_shard`` may be replaced in the result (another
+    digest) if rows in it turn out to repeat the id of an earlier row.
+
+    Raises ModelError before anything is read, SourceMissing, SourceError, and ContractError when
+    the rows break the contract beyond what the job tolerates.  Nothing is published by this step.
+    """
+    started = time.monotonic()
+    job, partition = run.job, run.partition
+    model = _model_file(run, pinned_version)
+    scorer = run.job_file.scorer_path
+    source = FileSource(job, partition, run.roots)
+    storage_for(run.staging).remove_tree(run.staging)
+    found = _stage(run, source, on_shard, on_rows)
+    found.accounts.check(job, partition)
+    extraction = Extraction(
+        job_sha256=run.job_file.sha256,
+        partition=partition.key,
+        model=model,
+        scorer_sha256=digest_of(scorer) if scorer else None,
+        source=_source_record(source, found.accounts.rows_in),
+        rows_in=found.accounts.rows_in,
+        quarantined=found.accounts.quarantined,
+        examples=found.accounts.examples,
+        shards=found.shards,
+        quarantine=found.quarantine,
+        key_sum=found.key_sum,
+        seconds=time.monotonic() - started,
+    )
+    write(storage_for(run.staging), _extraction_uri(run), extraction.model_dump_json().encode())
+    return extraction
+
+
+def load_extraction(run: PartitionRun) -> Extraction:
+    """What the extract step of ``run`` wrote; PublicationError if that is not for this job file."""
+    data = storage_for(run.staging).read(_extraction_uri(run))
+    again = "run the whole partition again (in Airflow: clear the run from its first task)"
+    if data is None:
+        raise PublicationError(f"{_extraction_uri(run)} is not there; {again}")
+    extraction = Extraction.model_validate_json(data)
+    if extraction.job_sha256 != run.job_file.sha256:
+        raise PublicationError(
+            f"{run.job_file.path} was changed since {run.partition.key} was extracted; nothing was "
+            f"published: {again}"
+        )
+    return extraction
+
+
+@dataclass
+class _Found:
+    accounts: Accounts
+    shards: list[Staged]
+    quarantine: Staged | None
+    key_sum: int
+
+
+def _stage(
+    run: PartitionRun, source: FileSource, on_shard: OnShard, on_rows: OnRows
+) -> _Found:
+    accounts, shards, key_sum = Accounts(), list[Staged](), 0
+    contract = Contract(run.job, run.partition, source.text_only)
+    schema: pa.Schema | None = None
+    batches = source.batches(_batch_sizes(run.job.run.shard_rows))
+    numbered = ((accounts.rows_in // run.job.run.shard_rows, batch) for batch in batches)
+    with RowIdIndex() as index, staged_writer(0, run.staged("quarantine", 0)) as set_aside:
+        for number, in_shard in itertools.groupby(numbered, key=lambda pair: pair[0]):
+            with staged_writer(number, run.staged("rows", number)) as shard:
+                for _, batch in in_shard:
+                    typed, verdicts = contract.check(batch, source.uri)
+                    schema = schema or typed.schema
+                    typed = _in_schema(typed, schema, source.uri)
+                    rows = np.arange(batch.num_rows) + accounts.rows_in + 1
+                    if verdicts.any():
+                        _set_aside(
+                            quarantine.by_verdict(
+                                typed.select(run.job.row_id), batch, rows, verdicts,
+                                contract.rules, run.partition.key,
+                            ), set_aside, accounts,
+                        )  # fmt: skip
+                        good = verdicts == 0
+                        typed, rows = typed.filter(pa.array(good)), rows[good]
+                    hashes = _id_hashes(typed, run.job.row_id)
+                    index.add(hashes, rows)
+                    key_sum += int(hashes.sum())
+                    shard.write(typed.append_column(ROW, pa.array(rows)))
+                    accounts.rows_in += batch.num_rows
+                    on_rows(batch.num_rows)
+                staged = shard.close()
+            assert staged is not None  # a source gives at least one batch, if an empty one
+            shards.append(staged)
+            on_shard(staged)
+        for candidates in index.candidates():
+            repeats = _repeats(candidates, shards, run.job.row_id)
+            shards, lost = _without(repeats, shards, run, set_aside, accounts)
+            key_sum -= lost
+        return _Found(accounts, shards, set_aside.close(), key_sum % (1 << 64))
+
+
+def _model_file(run: PartitionRun, pinned_version: str | None) -> ModelFile:
+    """The model file that scores this partition; without a model, the scorer's file is it."""
+    scorer = run.job_file.scorer_path
+    if run.job.model is None and scorer is not None and pinned_version is None:
+        digest = digest_of(scorer)
+        version = f"scorer-{digest[:8]}"
+        return ModelFile(name=run.job.name, version=version, uri=str(scorer), sha256=digest)
+    return vouch(run.job, run.job.version_for(run.partition, pinned_version), run.roots)
+
+
+def _batch_sizes(shard_rows: int) -> Iterator[int]:
+    """Batches that end where a shard ends."""
+    while True:
+        left = shard_rows
+        while left:
+            yield min(BATCH_ROWS, left)
+            left -= min(BATCH_ROWS, left)
+
+
+def _in_schema(table: pa.Table, schema: pa.Schema, uri: str) -> pa.Table:
+    """``table`` in the column types of the first batch; SourceError where the files disagree."""
+    try:
+        return table.cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise SourceError(
+            f"{uri}: its files store the same column in different types: {error}; nothing was "
+            "published"
+        ) from error
+
+
+def _id_hashes(table: pa.Table, row_id: list[str]) -> columns.Hashes:
+    return columns.hash_rows([columns.single(table, name) for name in row_id])
+
+
+def _set_aside(rows: pa.Table, writer: StagedWriter, accounts: Accounts) -> None:
+    accounts.add(rows)
+    writer.write(rows)
+
+
+def _repeats(candidates: Rows, shards: list[Staged], row_id: list[str]) -> Rows:
+    """Of ``candidates`` (ascending), the rows whose id an earlier one of them has too."""
+    parts = []
+    for shard in shards:
+        for table in read_staged(shard, [*row_id, ROW]):
+            wanted = np.isin(table.column(ROW).to_numpy(), candidates)
+            if wanted.any():
+                kept = table.filter(pa.array(wanted))
+                parts.append(
+                    pa.table({n: columns.decoded(columns.single(kept, n)) for n in kept.column_names})
+                )
+    frame = pa.concat_tables(parts).to_pandas()
+    return np.asarray(frame[ROW][frame.duplicated(row_id, keep="first")], dtype=np.int64)
+
+
+def _without(
+    repeats: Rows,
+    shards: list[Staged],
+    run: PartitionRun,
+    set_aside: StagedWriter,
+    accounts: Accounts,
+) -> tuple[list[Staged], int]:
+    """The shards without the rows ``repeats``, which go to the quarantine; their hashes' sum."""
+    key_sum = 0
+    result = []
+    for shard in shards:
+        tables = list(read_staged(shard))
+        drop = [np.isin(table.column(ROW).to_numpy(), repeats) for table in tables]
+        if not any(d.any() for d in drop):
+            result.append(shard)
+            continue
+        with staged_writer(shard.number, shard.uri) as writer:
+            for table, dropped in zip(tables, drop, strict=True):
+                gone = table.filter(pa.array(dropped))
+                key_sum += int(_id_hashes(gone, run.job.row_id).sum())
+                rows = gone.column(ROW).to_numpy()
+                ids = gone.select(run.job.row_id)
+                rule = Rule("duplicate_row_id")
+                if len(rows):
+                    told = quarantine.by_rule(ids, rows, rule, run.partition.key)
+                    _set_aside(told, set_aside, accounts)
+                writer.write(table.filter(pa.array(~dropped)))
+            replaced = writer.close()
+            assert replaced is not None
+        result.append(replaced)
+    return result, key_sum
+
+
+def _source_record(source: FileSource, rows: int) -> SourceRecord:
+    digest = hashlib.sha256("".join(f.sha256 for f in source.files).encode()).hexdigest()
+    files = [SourceFileRecord(uri=f.uri, bytes=f.bytes, sha256=f.sha256) for f in source.files]
+    return SourceRecord(
+        uri=source.uri, rows=rows, bytes=sum(f.bytes for f in files), sha256=digest, files=files
+    )
+
+
+def _extraction_uri(run: PartitionRun) -> str:
+    return f"{run.staging}/extraction.json"

@@ -1,0 +1,299 @@
+"""What a job file may say: the declarative model of one scoring job.
+
+Reading a file and naming the line of a mistake is in ``scoring.job_file``.  This module is imported
+whenever Airflow parses a Dag file, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from scoring import schedule
+from scoring.errors import ModelError, PartitionError
+from scoring.partition import EXAMPLES, Kind, Partition, parse_key
+from scoring.uri import check_template
+
+Problem = tuple[tuple[str | int, ...], str]
+"""Where in the job (a path of keys and list positions), and what is wrong there."""
+
+ADDED_COLUMNS = ("model_version", "partition")
+"""Columns that every published table has, beside the row ids, the outputs and the kept columns."""
+
+COLUMN_TYPES = (
+    "string", "int8", "int16", "int32", "int64", "float32", "float64", "boolean", "timestamp", "date",
+)  # fmt: skip
+ColumnType = Literal[
+    "string", "int8", "int16", "int32", "int64", "float32", "float64", "boolean", "timestamp", "date"
+]
+
+
+def _check_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError):
+        raise ValueError(
+            f"{name!r} is not an IANA time zone such as UTC or America/New_York"
+        ) from None
+    return name
+
+
+def _check_cron(cron: str) -> str:
+    schedule.check_cron(cron)
+    return cron
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Source(_Section):
+    """Where the rows of a partition come from."""
+
+    uri: Annotated[str, AfterValidator(check_template)]
+    format: Literal["parquet", "csv"] | None = None
+    date_column: str | None = None
+
+    @property
+    def file_format(self) -> str:
+        """``format`` as given, else as the URI ends: ``.csv`` and ``.csv.gz`` are CSV."""
+        return self.format or ("csv" if ".csv" in Path(self.uri).name else "parquet")
+
+
+class Column(_Section):
+    """What the values of one input must be."""
+
+    type: ColumnType
+    nullable: bool = False
+    min: float | None = None
+    max: float | None = None
+    allowed: list[str | int | float | bool] | None = None
+
+    @property
+    def is_number(self) -> bool:
+        return self.type.startswith(("int", "float"))
+
+
+class ModelVersion(_Section):
+    """One version of the model, and from which partition on it is in force."""
+
+    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    uri: Annotated[str, AfterValidator(check_template)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    in_force_from: str
+
+    @property
+    def file_format(self) -> str:
+        return Path(self.uri).suffix.removeprefix(".")
+
+
+class Model(_Section):
+    """Which version scores which partition, and what its file may contain."""
+
+    policy: Literal["as_of", "current"] = "as_of"
+    versions: Annotated[list[ModelVersion], Field(min_length=1)]
+    trusted_types: list[str] = []
+
+
+class Output(_Section):
+    """The published columns beside the row ids, ``model_version`` and ``partition``."""
+
+    prediction: str = "prediction"
+    probabilities: dict[str, str | int | bool] = {}
+    keep: list[str] = []
+
+
+class Destination(_Section):
+    """Under which URI the partitions are published."""
+
+    uri: Annotated[str, AfterValidator(check_template)]
+
+
+class Checks(_Section):
+    """What a partition must satisfy, or nothing of it is published."""
+
+    max_quarantined_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+    min_rows: Annotated[int, Field(ge=0)] = 1
+
+
+class Run(_Section):
+    """How Airflow runs the job."""
+
+    queue: str | None = None
+    pool: str | None = None
+    shard_rows: Annotated[int, Field(ge=1_000)] = 1_000_000
+    max_active_runs: Annotated[int, Field(ge=1)] = 4
+    retries: Annotated[int, Field(ge=0)] = 3
+    retry_delay_seconds: Annotated[float, Field(gt=0)] = 60.0
+    threads: Annotated[int, Field(ge=1)] = 1
+
+
+class Job(_Section):
+    """One scoring job, as its file says it."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$")]
+    description: str = ""
+    owner: str = "airflow"
+    tags: list[Annotated[str, Field(min_length=1, max_length=100)]] = []
+    schedule: Annotated[str, AfterValidator(_check_cron)]
+    timezone: Annotated[str, AfterValidator(_check_zone)] = "UTC"
+    start: str
+    end: str | None = None
+    partition: Kind = "month"
+    source: Source
+    row_id: Annotated[list[str], Field(min_length=1)]
+    inputs: Annotated[dict[str, Column], Field(min_length=1)]
+    model: Model | None = None
+    scorer: str | None = None
+    output: Output = Output()
+    destination: Destination
+    checks: Checks = Checks()
+    run: Run = Run()
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    @property
+    def first_partition(self) -> Partition:
+        return self.parse(self.start)
+
+    @property
+    def last_partition(self) -> Partition | None:
+        return self.parse(self.end) if self.end is not None else None
+
+    @property
+    def columns(self) -> list[str]:
+        """The source's columns that this job reads: row ids, inputs, kept ones, the date column."""
+        dates = [self.source.date_column] if self.source.date_column else []
+        return list(dict.fromkeys([*self.row_id, *self.inputs, *self.output.keep, *dates]))
+
+    @property
+    def kept_columns(self) -> list[str]:
+        """Row ids and kept columns: what of the source is published beside the prediction."""
+        return list(dict.fromkeys([*self.row_id, *self.output.keep]))
+
+    @property
+    def version_names(self) -> list[str]:
+        return [v.version for v in self.model.versions] if self.model else []
+
+    def parse(self, key: str) -> Partition:
+        """The partition of this job that ``key`` names; PartitionError if it names none."""
+        return parse_key(key, self.partition, self.zone)
+
+    def partition_to_score(self, key: str) -> Partition:
+        """Like ``parse``, and PartitionError too for a partition before ``start`` or after ``end``."""
+        wanted, last = self.parse(key), self.last_partition
+        if wanted.start < self.first_partition.start or (last and wanted.start > last.start):
+            until = f"to {self.end}" if self.end else "on"
+            raise PartitionError(
+                f"{self.name} has no partition {key}: its job file says from {self.start} {until}"
+            )
+        return wanted
+
+    def version_for(self, partition: Partition, pinned: str | None = None) -> ModelVersion:
+        """The model version that scores ``partition``: ``pinned``, or by the job's policy.
+
+        ``as_of``: the version with the latest ``in_force_from`` that is not after the partition.
+        ``current``: the version with the latest ``in_force_from`` of all.
+        Raises ModelError where no version was in force yet, or ``pinned`` is not in the job.
+        """
+        if self.model is None:
+            raise ModelError(f"{self.name} has no model, so no model version can be asked for")
+        if pinned is not None:
+            for version in self.model.versions:
+                if version.version == pinned:
+                    return version
+            raise ModelError(
+                f"{self.name} has no model version {pinned!r}; it has {', '.join(self.version_names)}"
+            )
+        in_order = sorted(self.model.versions, key=lambda v: self.parse(v.in_force_from).start)
+        if self.model.policy == "current":
+            return in_order[-1]
+        in_force = [v for v in in_order if self.parse(v.in_force_from).start <= partition.start]
+        if not in_force:
+            raise ModelError(
+                f"no model version of {self.name} was in force in {partition.key}: the first, "
+                f"{in_order[0].version}, is in force from {in_order[0].in_force_from}; nothing was "
+                f"scored. Pin a version with model_version, or add an earlier one to model.versions"
+            )
+        return in_force[-1]
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong in a job whose single fields are all right: fields that do not fit."""
+        yield from self._key_problems()
+        yield from self._column_problems()
+        yield from self._model_problems()
+
+    def _key_problems(self) -> Iterator[Problem]:
+        keys: list[tuple[tuple[str | int, ...], str]] = [(("start",), self.start)]
+        if self.end is not None:
+            keys.append((("end",), self.end))
+        for i, version in enumerate(self.model.versions if self.model else []):
+            keys.append((("model", "versions", i, "in_force_from"), version.in_force_from))
+        wrong = False
+        for loc, key in keys:
+            try:
+                self.parse(key)
+            except PartitionError as error:
+                wrong = True
+                yield loc, str(error)
+        if wrong:
+            return
+        last = self.last_partition
+        if last and last.start < self.first_partition.start:
+            yield ("end",), f"{self.end} is before start, {self.start}"
+        problem = schedule.misfit(self.schedule, self.first_partition, self.zone)
+        if problem:
+            yield ("schedule",), problem
+
+    def _column_problems(self) -> Iterator[Problem]:
+        for name, column in self.inputs.items():
+            for limit in ("min", "max"):
+                if getattr(column, limit) is not None and not column.is_number:
+                    yield ("inputs", name, limit), f"{limit} is for numbers, not for {column.type}"
+            if column.min is not None and column.max is not None and column.min > column.max:
+                yield ("inputs", name, "min"), f"min {column.min} is above max {column.max}"
+        if self.model is None and self.output.probabilities:
+            yield ("output", "probabilities"), "needs a model that has predict_proba"
+        outputs = [self.output.prediction, *self.output.probabilities]
+        for name in dict.fromkeys(outputs):
+            if outputs.count(name) > 1:
+                yield ("output",), f"two outputs are called {name!r}"
+            if name in self.kept_columns:
+                yield ("output",), f"{name!r} is a row id or a kept column and an output too"
+        for name in [*outputs, *self.kept_columns]:
+            if name in ADDED_COLUMNS:
+                yield ("output",), f"{name!r} is a column that every published table gets; rename it"
+
+    def _model_problems(self) -> Iterator[Problem]:
+        if self.model is None:
+            if self.scorer is None:
+                yield ("model",), "missing; a job without a model needs a scorer"
+            return
+        seen: dict[str, str] = {}
+        for i, version in enumerate(self.model.versions):
+            loc = ("model", "versions", i)
+            if version.version in self.version_names[:i]:
+                yield (*loc, "version"), f"{version.version!r} is listed twice"
+            if version.in_force_from in seen:
+                other = seen[version.in_force_from]
+                yield (*loc, "in_force_from"), f"{version.in_force_from} is {other}'s already"
+            seen[version.in_force_from] = version.version
+            if version.file_format not in ("skops", "joblib"):
+                yield (*loc, "uri"), f"{version.uri!r} must end in .skops or .joblib"
+            if version.file_format == "joblib" and version.sha256 is None:
+                yield (
+                    (*loc, "sha256"),
+                    "missing; a joblib file runs code when it is loaded, so the job must vouch for "
+                    "it: `sha256sum FILE` prints the digest",
+                )
+
+
+def example_key(kind: Kind) -> str:
+    """A partition key of ``kind``, for messages and help texts."""
+    return EXAMPLES[kind]

@@ -1,0 +1,176 @@
+"""Reading a job file (YAML) so that every mistake is named with its line, its field and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from scoring.errors import JobError
+from scoring.job import Job, Problem
+from scoring.uri import Roots
+
+Loc = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class JobFile:
+    """A job and the file it was read from; ``sha256`` is of the file's bytes."""
+
+    job: Job
+    path: Path
+    sha256: str
+
+    def roots(self, data: str | None = None) -> Roots:
+        """The roots of this job's URIs: relative ones start from the job file's folder."""
+        return Roots.of(self.path.parent, data)
+
+    @property
+    def scorer_path(self) -> Path | None:
+        return self.path.parent / self.job.scorer if self.job.scorer else None
+
+
+def load_job(path: str | os.PathLike[str]) -> JobFile:
+    """The job in the file at ``path``, or JobError naming each mistake's line and field."""
+    path = Path(path)
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise JobError(f"{path} cannot be read: {error.strerror}") from None
+    values, lines = _parse(path, text)
+    try:
+        job = Job.model_validate(values)
+        problems = list(job.problems())
+    except ValidationError as error:
+        job, problems = None, [_explain(details, values) for details in error.errors()]
+    if job is None or problems:
+        raise JobError(_render(path, problems, lines))
+    return JobFile(job, path.absolute(), hashlib.sha256(text).hexdigest())
+
+
+class _Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
+    """Safe YAML in which ``2013-05-07`` stays text: the keys of partitions are not dates."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def _parse(path: Path, text: bytes) -> tuple[Any, dict[Loc, int]]:
+    """The values of a YAML text, and the line (from 1) on which each of them stands."""
+    try:
+        loader = _Loader(text)
+        try:
+            root = loader.get_single_node()
+            lines: dict[Loc, int] = {}
+            if root is not None:
+                _note_lines(root, (), lines, path)
+            values = loader.construct_document(root) if root is not None else None
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise JobError(f"{path}, line {line}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise JobError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise JobError(f"{path}, line 1: a job file is a mapping of keys such as `name: my_job`")
+    return values, lines
+
+
+def _note_lines(node: yaml.Node, loc: Loc, lines: dict[Loc, int], path: Path) -> None:
+    lines.setdefault(loc, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise JobError(f"{path}, line {line}: the key {key.value!r} is given twice")
+            seen.add(key.value)
+            lines[(*loc, key.value)] = line
+            _note_lines(value, (*loc, key.value), lines, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for i, item in enumerate(node.value):
+            _note_lines(item, (*loc, i), lines, path)
+
+
+def _explain(details: ErrorDetails, values: Any) -> Problem:
+    """One of Pydantic's errors in the words of a job file."""
+    loc, kind, context = details["loc"], details["type"], details.get("ctx", {})
+    if kind == "extra_forbidden":
+        return loc, _unknown_key(loc)
+    if kind == "missing":
+        return loc, "missing; it must be given"
+    stands = json.dumps(details["input"], default=str)
+    if kind == "literal_error":
+        close = difflib.get_close_matches(str(details["input"]), _literals(context), n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return loc, f"{stands} is not allowed; it may be {context['expected']}{hint}"
+    if kind == "value_error":
+        return loc, str(context["error"])
+    message = details["msg"].removeprefix("Input ").replace("dictionary", "mapping")
+    hint = "; put it in quotes" if kind == "string_type" and _is_scalar(details["input"]) else ""
+    return loc, f"{stands} {message}{hint}"
+
+
+def _literals(context: dict[str, Any]) -> list[str]:
+    return [word.strip("' ") for word in context["expected"].replace(" or ", ",").split(",")]
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, int | float | bool)
+
+
+def _unknown_key(loc: Loc) -> str:
+    known = _known_keys(loc[:-1])
+    close = difflib.get_close_matches(str(loc[-1]), known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"unknown key{hint} (known here: {', '.join(known)})"
+
+
+def _known_keys(loc: Loc) -> list[str]:
+    """The keys that may stand in the section at ``loc``."""
+    model: type[BaseModel] = Job
+    for step in loc:
+        if isinstance(step, str) and step in model.model_fields:
+            model = _section_of(model.model_fields[step].annotation) or model
+    return list(model.model_fields)
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section class inside an annotation such as ``Model | None`` or ``dict[str, Column]``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        if found := _section_of(inner):
+            return found
+    return None
+
+
+def _render(path: Path, problems: list[Problem], lines: dict[Loc, int]) -> str:
+    counted = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    rows = sorted((_line_of(loc, lines), loc, message) for loc, message in problems)
+    told = "\n".join(f"  line {line}, {_dotted(loc)}: {message}" for line, loc, message in rows)
+    return f"{path} is not a valid job file ({counted}):\n{told}"
+
+
+def _line_of(loc: Loc, lines: dict[Loc, int]) -> int:
+    while loc not in lines:
+        loc = loc[:-1]
+    return lines[loc]
+
+
+def _dotted(loc: Loc) -> str:
+    text = ""
+    for step in loc:
+        text += f"[{step + 1}]" if isinstance(step, int) else f".{step}"
+    return text.removeprefix(".")

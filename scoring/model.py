@@ -1,0 +1,140 @@
+"""Model files: vouched for by the job, then loaded.
+
+A model file is code.  Its bytes are read once, their digest is compared with the job's, and only
+then are these same bytes loaded.  A skops file may contain scikit-learn's own types and those that
+the job's ``model.trusted_types`` names; a joblib file is a pickle and needs a digest in the job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import re
+import warnings
+import zipfile
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from scoring.errors import ModelError
+from scoring.job import Job, ModelVersion
+from scoring.storage import storage_for
+from scoring.uri import Roots
+
+
+class ModelFile(BaseModel):
+    """Which bytes are the model: the job's version, where they lie, their digest and format."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    name: str
+    version: str
+    uri: str
+    sha256: str
+
+
+class LoadedModel(BaseModel):
+    """A model in memory and the release of scikit-learn that its file says it was saved with."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    estimator: Any
+    saved_with_sklearn: str | None
+
+
+def vouch(job: Job, version: ModelVersion, roots: Roots) -> ModelFile:
+    """The file of ``version``, its digest compared with the job's.
+
+    Raises ModelError if it is not there or has another digest than the job vouches for.
+    """
+    uri = roots.expand(version.uri)
+    data = _bytes_of(uri, f"{job.name} {version.version}")
+    digest = hashlib.sha256(data).hexdigest()
+    if version.sha256 is not None and digest != version.sha256:
+        raise ModelError(
+            f"{uri} is not the file that {job.name} vouches for as {version.version}: its sha256 is "
+            f"{digest}, the job file says {version.sha256}; it was not loaded and nothing was "
+            "scored. Put the right file back, or list this one as a new version"
+        )
+    return ModelFile(name=job.name, version=version.version, uri=uri, sha256=digest)
+
+
+def load_model(file: ModelFile, trusted_types: list[str]) -> LoadedModel:
+    """The model in ``file``, whose bytes must still have the digest that was vouched for.
+
+    Raises ModelError if they have not, if the file contains types that are not trusted, if it
+    cannot be read, or if another scikit-learn (major.minor) saved it.
+    """
+    data = _bytes_of(file.uri, f"{file.name} {file.version}")
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise ModelError(
+            f"{file.uri} was replaced while {file.name} was being scored with it; it was not "
+            "loaded. Run the partition again"
+        )
+    load = _load_joblib if file.uri.endswith(".joblib") else _load_skops
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        estimator = load(data, file, trusted_types)
+    return LoadedModel(estimator=estimator, saved_with_sklearn=_check_sklearn(caught, file))
+
+
+def _bytes_of(uri: str, what: str) -> bytes:
+    data = storage_for(uri).read(uri)
+    if data is None:
+        raise ModelError(f"the model file of {what} is not there: {uri}; nothing was scored")
+    return data
+
+
+def _load_skops(data: bytes, file: ModelFile, trusted_types: list[str]) -> Any:
+    import skops.io
+
+    try:
+        found = skops.io.get_untrusted_types(data=data)
+        unknown = sorted(set(found) - set(trusted_types))
+        if not unknown:
+            return skops.io.loads(data, trusted=list(trusted_types))
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, ImportError) as e:
+        raise ModelError(f"{file.uri} is not a skops file that can be loaded here: {e}") from e
+    raise ModelError(
+        f"{file.uri} contains types that {file.name} does not trust: {', '.join(unknown)}; it was "
+        "not loaded and nothing was scored. If you know them, list them in the job file under "
+        "model.trusted_types"
+    )
+
+
+def _load_joblib(data: bytes, file: ModelFile, trusted_types: list[str]) -> Any:
+    import joblib
+
+    try:
+        return joblib.load(io.BytesIO(data))
+    except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, TypeError) as e:
+        raise ModelError(f"{file.uri} is not a joblib file that can be loaded here: {e}") from e
+    except (ImportError, AttributeError) as e:
+        raise ModelError(
+            f"{file.uri} needs something that is not installed here: {e}. Install what the model "
+            "was trained with, or train it again in this environment"
+        ) from e
+
+
+def _check_sklearn(caught: list[warnings.WarningMessage], file: ModelFile) -> str | None:
+    """The scikit-learn that saved the model, when it says so; ModelError if it is another."""
+    from sklearn import __version__ as installed
+    from sklearn.exceptions import InconsistentVersionWarning
+
+    saved = installed
+    for warning in caught:
+        if isinstance(warning.message, InconsistentVersionWarning):
+            saved = warning.message.original_sklearn_version
+    if _minor(saved) != _minor(installed):
+        raise ModelError(
+            f"{file.uri} was saved with scikit-learn {saved}, and this is {installed}: its "
+            "predictions could differ without a sign, so nothing was scored. Train or save it again "
+            f"with {_minor(installed)}.*, or run this job where scikit-learn {_minor(saved)}.* is"
+        )
+    return saved
+
+
+def _minor(version: str) -> str:
+    match = re.match(r"\d+\.\d+", version)
+    return match.group() if match else version

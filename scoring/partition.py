@@ -1,0 +1,175 @@
+"""Partition arithmetic: which calendar hour, day, week or month a moment belongs to.
+
+A partition is a half-open stretch of local time ``[start, end)`` in the job's time zone.  All
+functions are pure: they take moments and keys, and never ask the clock.
+
+======  ====================  ==========================================================
+kind    key                   notes
+======  ====================  ==========================================================
+month   ``2013-05``
+week    ``2013-W05``          ISO 8601 weeks: Monday to Sunday, the year is the ISO year
+day     ``2013-05-07``
+hour    ``2013-05-07T03-0400``  with the UTC offset, as an hour comes twice when DST ends
+======  ====================  ==========================================================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from scoring.errors import PartitionError
+
+Kind = Literal["month", "week", "day", "hour"]
+
+EXAMPLES: dict[Kind, str] = {
+    "month": "2013-05",
+    "week": "2013-W05",
+    "day": "2013-05-07",
+    "hour": "2013-05-07T03-0400",
+}
+_PATTERNS: dict[Kind, str] = {
+    "month": r"\d{4}-\d{2}",
+    "week": r"\d{4}-W\d{2}",
+    "day": r"\d{4}-\d{2}-\d{2}",
+    "hour": r"\d{4}-\d{2}-\d{2}T\d{2}[+-]\d{4}",
+}
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One partition of a job: ``kind``, ``key``, and the moments ``start`` <= t < ``end`` it covers.
+
+    ``start`` and ``end`` are aware datetimes in the job's time zone.
+    """
+
+    kind: Kind
+    key: str
+    start: datetime
+    end: datetime
+
+    @property
+    def path(self) -> str:
+        """The folder of this partition under a destination, in Hive style: ``month=2013-05``."""
+        return f"{self.kind}={self.key}"
+
+    @property
+    def uri_fields(self) -> dict[str, str]:
+        """The values for ``{year}``, ``{month}``, … in a URI template, zero-padded, in local time.
+
+        For weeks ``{year}`` is the ISO year, so that ``{year}-W{week}`` is always the key.
+        """
+        iso = self.start.isocalendar()
+        year = iso.year if self.kind == "week" else self.start.year
+        return {
+            "year": f"{year:04d}",
+            "month": f"{self.start:%m}",
+            "week": f"{iso.week:02d}",
+            "day": f"{self.start:%d}",
+            "hour": f"{self.start:%H}",
+            "partition": self.key,
+        }
+
+    def contains(self, moment: datetime) -> bool:
+        """Whether the aware ``moment`` lies in this partition."""
+        # As timestamps: Python compares two moments of one zone by wall clock, wrong when DST ends.
+        return self.start.timestamp() <= moment.timestamp() < self.end.timestamp()
+
+    def next(self) -> Partition:
+        """The partition that begins where this one ends."""
+        return partition_at(self.end, self.kind, _zone(self.start))
+
+
+def partition_at(moment: datetime, kind: Kind, zone: ZoneInfo) -> Partition:
+    """The partition of ``kind`` in ``zone`` that the aware ``moment`` lies in.
+
+    For an Airflow run, ``moment`` is its ``data_interval_start``.  Raises PartitionError for a
+    naive moment, because a guessed time zone puts rows in the wrong month.
+    """
+    if moment.tzinfo is None:
+        raise PartitionError(
+            f"{moment.isoformat()} has no time zone, so its {kind} is not known; "
+            f"write one, for example {moment.isoformat()}+00:00"
+        )
+    local = moment.astimezone(zone)
+    if kind == "hour":
+        return _hour_at(local, zone)
+    first = _first_day(local.date(), kind)
+    start, end = _midnight(first, zone), _midnight(_first_day_after(first, kind), zone)
+    return Partition(kind, _day_key(first, kind), start, end)
+
+
+def parse_key(key: str, kind: Kind, zone: ZoneInfo) -> Partition:
+    """The partition that ``key`` names, or PartitionError that says what a key looks like."""
+    wrong = PartitionError(
+        f"{key!r} is not a {kind}; a {kind} looks like {EXAMPLES[kind]} for this job"
+    )
+    if not re.fullmatch(_PATTERNS[kind], key):
+        raise wrong
+    try:
+        if kind == "hour":
+            moment = datetime.strptime(key, "%Y-%m-%dT%H%z")
+        elif kind == "week":
+            moment = _midnight(date.fromisocalendar(int(key[:4]), int(key[6:]), 1), zone)
+        else:
+            moment = _midnight(date.fromisoformat(key if kind == "day" else key + "-01"), zone)
+    except ValueError:
+        raise wrong from None
+    partition = partition_at(moment, kind, zone)
+    if partition.key != key:  # for example an hour with an offset that the zone has not then
+        raise wrong
+    return partition
+
+
+def partitions_between(first: Partition, last: Partition) -> Iterator[Partition]:
+    """All partitions from ``first`` to ``last``, both included, in order."""
+    while first.start.timestamp() <= last.start.timestamp():
+        yield first
+        first = first.next()
+
+
+def _zone(moment: datetime) -> ZoneInfo:
+    assert isinstance(moment.tzinfo, ZoneInfo)
+    return moment.tzinfo
+
+
+def _midnight(day: date, zone: ZoneInfo) -> datetime:
+    """The first moment of ``day``: where DST skips midnight, the first moment that exists."""
+    local = datetime.combine(day, time(), zone)
+    return local.astimezone(UTC).astimezone(zone)
+
+
+def _hour_at(local: datetime, zone: ZoneInfo) -> Partition:
+    into_hour = timedelta(
+        minutes=local.minute, seconds=local.second, microseconds=local.microsecond
+    )
+    start = (local.astimezone(UTC) - into_hour).astimezone(zone)
+    end = (start.astimezone(UTC) + timedelta(hours=1)).astimezone(zone)
+    return Partition("hour", f"{start:%Y-%m-%dT%H%z}", start, end)
+
+
+def _first_day(day: date, kind: Kind) -> date:
+    if kind == "month":
+        return day.replace(day=1)
+    if kind == "week":
+        return day - timedelta(days=day.weekday())
+    return day
+
+
+def _first_day_after(first: date, kind: Kind) -> date:
+    if kind == "month":
+        return (first + timedelta(days=31)).replace(day=1)
+    return first + timedelta(days=7 if kind == "week" else 1)
+
+
+def _day_key(first: date, kind: Kind) -> str:
+    if kind == "month":
+        return f"{first:%Y-%m}"
+    if kind == "week":
+        iso = first.isocalendar()
+        return f"{iso.year:04d}-W{iso.week:02d}"
+    return first.isoformat()

@@ -1,0 +1,58 @@
+"""The cron schedule of a job, held against its partitions.
+
+A run scores the partition that its data interval begins in.  So a schedule fits only when every
+partition has exactly one interval that begins in it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from croniter import CroniterError, croniter
+
+from scoring.partition import Partition, partition_at
+
+FIRES_TO_CHECK = 14
+"""Enough to see a whole year of months, two weeks of days, half a day of hours."""
+
+_FITTING = {"month": "0 3 2 * *", "week": "0 3 * * 2", "day": "0 3 * * *", "hour": "15 * * * *"}
+
+
+def check_cron(cron: str) -> None:
+    """ValueError unless ``cron`` has five fields that croniter (which Airflow uses) understands."""
+    message = f"{cron!r} is not a cron expression of five fields, such as '0 3 2 * *'"
+    if len(cron.split()) != 5:
+        raise ValueError(message)
+    try:
+        croniter(cron)
+    except (CroniterError, ValueError) as error:
+        raise ValueError(f"{message}: {error}") from None
+
+
+def misfit(cron: str, first: Partition, zone: ZoneInfo) -> str | None:
+    """Why ``cron`` does not give every partition from ``first`` on one run; None when it does."""
+    begin = first.start.replace(tzinfo=None)
+    fires = croniter(cron, begin - timedelta(seconds=1), ret_type=datetime)
+    expected, seen = first, None
+    for _ in range(FIRES_TO_CHECK):
+        actual = partition_at(_moment(fires.get_next(), begin, first), first.kind, zone)
+        if actual.key == seen:
+            what = f"more than one run for {seen}"
+        elif actual.key != expected.key:
+            what = f"no run for {expected.key}"
+        else:
+            seen, expected = actual.key, expected.next()
+            continue
+        return (
+            f"{cron!r} does not fit partitions by {first.kind}: there would be {what}; "
+            f"{_FITTING[first.kind]!r} fits"
+        )
+    return None
+
+
+def _moment(fire: datetime, begin: datetime, first: Partition) -> datetime:
+    """The moment of a ``fire`` on the wall clock; hours are counted through, as DST repeats some."""
+    if first.kind == "hour":
+        return first.start.astimezone(UTC) + (fire - begin)
+    return fire.replace(tzinfo=first.start.tzinfo)

@@ -1,0 +1,226 @@
+"""Objects at URIs: finding, reading, and writing them so that a reader never sees half of one.
+
+``Storage`` is what the rest of the package relies on; ``LocalStorage`` does it with a file system.
+Another kind of storage is one more class with these methods and one more line in ``storage_for``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import pyarrow as pa
+
+from scoring.errors import PublicationError
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """An object that exists: its URI and its size in bytes."""
+
+    uri: str
+    bytes: int
+
+
+class Pending(Protocol):
+    """An object that is being written: invisible until ``commit``, gone on ``abort``."""
+
+    bytes: int
+
+    def write(self, data: bytes) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def closed(self) -> bool: ...
+    def commit(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+class Storage(Protocol):
+    """Where objects live; every URI is absolute."""
+
+    def find(self, pattern: str) -> list[ObjectInfo]:
+        """The objects whose URI matches ``pattern`` (``*``, ``?``, ``[…]``, ``**``), sorted by URI."""
+
+    def open(self, uri: str) -> pa.NativeFile:
+        """The object, for reading at any position.  Raises FileNotFoundError."""
+
+    def read(self, uri: str) -> bytes | None:
+        """All bytes of a small object, or None where there is none."""
+
+    def sha256(self, uri: str) -> str | None:
+        """The digest of the object's bytes, or None where there is none."""
+
+    def create(self, uri: str) -> Pending:
+        """Begins an object; ``pending(storage, uri)`` is the safe way to use this."""
+
+    def move(self, source: str, target: str) -> None:
+        """Makes ``target`` what ``source`` was, in one step."""
+
+    def remove(self, uri: str) -> None:
+        """Removes the object, if it is there."""
+
+    def remove_tree(self, uri: str) -> None:
+        """Removes everything under ``uri``, if it is there."""
+
+    def claim(self, uri: str, what: str) -> AbstractContextManager[None]:
+        """Holds ``uri`` against all other writers; PublicationError if another holds it now."""
+
+
+def storage_for(uri: str) -> Storage:
+    """The storage that ``uri`` lies in."""
+    return LocalStorage()
+
+
+@contextlib.contextmanager
+def pending(storage: Storage, uri: str) -> Iterator[Pending]:
+    """An object to write and to ``commit``; left without a commit, it never existed."""
+    try:
+        new = storage.create(uri)
+    except OSError as error:
+        raise PublicationError(f"{uri} cannot be written: {error.strerror}") from None
+    try:
+        yield new
+    except OSError as error:
+        raise PublicationError(f"{uri} cannot be written: {error.strerror or error}") from error
+    finally:
+        new.abort()
+
+
+def write(storage: Storage, uri: str, data: bytes) -> None:
+    """Makes ``data`` the whole of the object at ``uri``, in one step."""
+    with pending(storage, uri) as new:
+        new.write(data)
+        new.commit()
+
+
+class LocalStorage:
+    """Plain files: written beside the target under a hidden name, flushed to disk, then renamed."""
+
+    def find(self, pattern: str) -> list[ObjectInfo]:
+        found = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
+        return [ObjectInfo(p, os.path.getsize(p)) for p in sorted(found) if os.path.isfile(p)]
+
+    def open(self, uri: str) -> pa.NativeFile:
+        return pa.OSFile(uri)
+
+    def read(self, uri: str) -> bytes | None:
+        try:
+            return Path(uri).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def sha256(self, uri: str) -> str | None:
+        try:
+            with open(uri, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return None
+
+    def create(self, uri: str) -> Pending:
+        os.makedirs(os.path.dirname(uri), exist_ok=True)
+        _remove_abandoned(uri)
+        return _PendingFile(uri)
+
+    def move(self, source: str, target: str) -> None:
+        os.replace(source, target)
+        _flush_folder(target)
+
+    def remove(self, uri: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(uri)
+
+    def remove_tree(self, uri: str) -> None:
+        shutil.rmtree(uri, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def claim(self, uri: str, what: str) -> Iterator[None]:
+        # The lock is the kernel's: it ends with its process, however that ends.
+        try:
+            os.makedirs(os.path.dirname(uri), exist_ok=True)
+            lock = os.open(uri, os.O_CREAT | os.O_RDWR, 0o644)
+        except OSError as error:
+            raise PublicationError(f"{uri} cannot be written: {error.strerror}") from None
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise PublicationError(
+                    f"{what} is being written by another process, which holds {uri}; "
+                    "nothing was changed by this one: try again when that one has ended"
+                ) from None
+            yield
+        finally:
+            os.close(lock)
+
+
+class _PendingFile:
+    """A file under a hidden temporary name, hashed as it is written."""
+
+    def __init__(self, uri: str) -> None:
+        self.bytes = 0
+        self._uri = uri
+        self._digest = hashlib.sha256()
+        folder, name = os.path.split(uri)
+        # The process id tells a later writer whether the file's owner still lives.
+        self._temporary = os.path.join(folder, f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+        self._file: BinaryIO = open(self._temporary, "xb")  # noqa: SIM115
+
+    def write(self, data: bytes) -> int:
+        written = self._file.write(data)
+        self._digest.update(data)
+        self.bytes += written
+        return written
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def commit(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        os.replace(self._temporary, self._uri)
+        _flush_folder(self._uri)
+
+    def abort(self) -> None:
+        if not self._file.closed:
+            self._file.close()
+            os.remove(self._temporary)
+
+
+def _flush_folder(path: str) -> None:
+    """Makes a rename in this folder outlast a power failure."""
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _remove_abandoned(uri: str) -> None:
+    """Removes what killed writers of ``uri`` on this machine left behind."""
+    folder, name = os.path.split(uri)
+    for file in os.listdir(folder):
+        match = re.fullmatch(re.escape(f".{name}.") + r"(\d+)\.[0-9a-f]{8}\.tmp", file)
+        if match and not os.path.exists(f"/proc/{match[1]}") and os.path.isdir("/proc"):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.join(folder, file))

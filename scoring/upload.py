@@ -1,0 +1,271 @@
+"""Step 3 of 3: the staged predictions become the published partition, in one step for its readers.
+
+The order makes a kill at any instant harmless: the quarantine (under its digest's name), the new
+manifest (as ``.next``), the swap of the predictions, the swap of the manifest.  See
+docs/decisions/0002-publication.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scoring import columns
+from scoring.contract import Accounts
+from scoring.errors import PublicationError
+from scoring.extract import ROW, Extraction, load_extraction
+from scoring.manifest import (
+    Manifest,
+    ModelRecord,
+    ObjectRecord,
+    RowsRecord,
+    code_version,
+    package_versions,
+)
+from scoring.run import PartitionRun
+from scoring.score import Scored
+from scoring.staging import Staged, read_staged
+from scoring.statistics import PredictionStatistics
+from scoring.storage import Pending, Storage, pending, storage_for, write
+
+OnRows = Callable[[int], None]
+
+
+def upload(
+    run: PartitionRun,
+    scored: Iterable[Scored],
+    evidence: dict[str, str],
+    on_rows: OnRows = lambda rows: None,
+) -> Manifest:
+    """Publishes the partition from its ``scored`` shards, in the order of their numbers.
+
+    ``evidence`` says who ran this (for the manifest's ``run``); ``on_rows`` is called with each
+    number of rows joined.  Readers get the old partition until the predictions are swapped, and the
+    new one from then on.  The staging is removed at the end.
+
+    Raises PublicationError if shards are missing or changed, if rows do not add up by count or by
+    key, or if another process publishes this partition; ContractError as extract does.
+    """
+    started = time.monotonic()
+    extraction = load_extraction(run)
+    destination, storage = run.destination, storage_for(run.destination.uri)
+    lock, what = destination.lock(run.partition), f"{run.job.name} {run.partition.key}"
+    with storage.claim(lock, what), pending(storage, destination.output(run.partition)) as output:
+        _settle(run, storage)
+        joined = _Joined(run, extraction, output)
+        for shard in scored:
+            on_rows(joined.add(shard))
+        joined.close()
+        aside = _publish_quarantine(run, joined, storage)
+        manifest = _manifest(run, joined, aside, evidence, time.monotonic() - started)
+        _swap(run, manifest, output, storage)
+        _remove_other_quarantines(run, manifest, storage)
+    storage.remove_tree(run.staging)
+    return manifest
+
+
+class _Joined:
+    """The published table as it grows, and the accounts that must come out even."""
+
+    def __init__(self, run: PartitionRun, extraction: Extraction, output: Pending) -> None:
+        self.run = run
+        self.extraction = extraction
+        self.accounts: Accounts = extraction.accounts
+        self.output = output
+        self.rows = 0
+        self.key_sum = 0
+        self.seconds = {"extract": extraction.seconds, "score": 0.0}
+        self.saved_with_sklearn: str | None = None
+        self.statistics = {
+            name: PredictionStatistics()
+            for name in [run.job.output.prediction, *run.job.output.probabilities]
+        }
+        self.asides = [extraction.quarantine] if extraction.quarantine else []
+        self._writer: pq.ParquetWriter | None = None
+        self._next = 0
+
+    def add(self, scored: Scored) -> int:
+        """Appends a shard, which must be the next one; returns how many rows that were."""
+        shards = self.extraction.shards
+        if scored.number != self._next or scored.number >= len(shards):
+            raise self._uneven(
+                f"shard {scored.number} came where shard {self._next} of {len(shards)} belongs"
+            )
+        before = self.rows
+        for table in read_staged(scored.predictions) if scored.predictions else ():
+            self._write(table)
+        set_aside = scored.quarantine.rows if scored.quarantine else 0
+        if self.rows - before + set_aside != shards[scored.number].rows:
+            raise self._uneven(
+                f"shard {scored.number} has {shards[scored.number].rows:,} rows, of which "
+                f"{self.rows - before:,} were scored and {set_aside:,} set aside"
+            )
+        if scored.quarantine:
+            self.asides.append(scored.quarantine)
+            for table in read_staged(scored.quarantine):
+                self.accounts.add(table)
+                self.key_sum += self._keys_of(table)
+        self.saved_with_sklearn = scored.saved_with_sklearn
+        self.seconds["score"] += scored.seconds
+        self._next += 1
+        return shards[scored.number].rows
+
+    def close(self) -> None:
+        """Ends the table; raises if rows do not add up or too many are quarantined."""
+        if self._next != len(self.extraction.shards):
+            raise self._uneven(f"{self._next} of {len(self.extraction.shards)} shards were scored")
+        if self._writer is None:
+            self._write(self._empty_table())
+        assert self._writer is not None
+        self._writer.close()
+        if self.rows + self.accounts.rows_quarantined != self.accounts.rows_in:
+            raise self._uneven(
+                f"{self.accounts.rows_in:,} rows came in, {self.rows:,} were scored and "
+                f"{self.accounts.rows_quarantined:,} quarantined"
+            )
+        if self.key_sum % (1 << 64) != self.extraction.key_sum:
+            raise self._uneven("the row ids at the end are not those of the start")
+        self.accounts.check(self.run.job, self.run.partition)
+
+    def _write(self, table: pa.Table) -> None:
+        if self._writer is None:
+            self._writer = _parquet_writer(self.output, table.schema)
+        self._writer.write_table(table)
+        self.rows += table.num_rows
+        self.key_sum += self._keys_of(table)
+        for name, statistics in self.statistics.items():
+            if name in table.column_names:
+                statistics.add(columns.single(table, name))
+
+    def _keys_of(self, table: pa.Table) -> int:
+        ids = [columns.single(table, name) for name in self.run.job.row_id]
+        return int(columns.hash_rows(ids).sum())
+
+    def _empty_table(self) -> pa.Table:
+        """The table of a partition without scored rows: predictions would have been numbers."""
+        staged = next(read_staged(self.extraction.shards[0]), None)
+        kept = staged.drop_columns([ROW]) if staged is not None else pa.table({})
+        outputs = dict.fromkeys(self.statistics, pa.float64())
+        fields = [kept.schema.field(n) for n in self.run.job.row_id if n in kept.column_names]
+        fields += [pa.field(name, kind) for name, kind in outputs.items()]
+        fields += [kept.schema.field(n) for n in self.run.job.output.keep if n in kept.column_names]
+        fields += [pa.field("model_version", pa.string()), pa.field("partition", pa.string())]
+        return pa.schema(fields).empty_table()
+
+    def _uneven(self, what: str) -> PublicationError:
+        return PublicationError(
+            f"{self.run.job.name} {self.run.partition.key}: {what}; nothing was published. Run the "
+            "whole partition again (in Airflow: clear the run from its first task)"
+        )
+
+
+def _parquet_writer(output: Pending, schema: pa.Schema) -> pq.ParquetWriter:
+    repetitive = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+    return pq.ParquetWriter(
+        output,
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=repetitive,
+        # Without Arrow's own schema every reader sees plain text columns, whatever wrote them.
+        store_schema=False,
+    )
+
+
+def _settle(run: PartitionRun, storage: Storage) -> None:
+    """Ends what a publisher that died had begun: its manifest stands if its predictions do."""
+    path = run.partition.path
+    uri, coming = run.destination.manifest(path), run.destination.next_manifest(path)
+    if storage.read(coming) is None:
+        return
+    manifest = run.destination.published(run.partition)
+    if manifest is not None and storage.read(coming) == manifest.to_json().encode():
+        storage.move(coming, uri)
+    else:
+        storage.remove(coming)
+
+
+def _publish_quarantine(
+    run: PartitionRun, joined: _Joined, storage: Storage
+) -> ObjectRecord | None:
+    """The quarantined rows of all steps as one parquet object, named by its digest."""
+    tables = (table for aside in joined.asides for table in read_staged(aside))
+    first = next(tables, None)
+    if first is None:
+        return None
+    uri = run.destination.quarantine(run.partition, "new")
+    with pending(storage, uri) as new:
+        with pq.ParquetWriter(new, first.schema, compression="zstd", store_schema=False) as writer:
+            writer.write_table(first)
+            for table in tables:
+                writer.write_table(table.cast(first.schema))
+        new.commit()
+    named = run.destination.quarantine(run.partition, new.sha256)
+    storage.move(uri, named)
+    return ObjectRecord(uri=named, bytes=new.bytes, sha256=new.sha256)
+
+
+def _swap(run: PartitionRun, manifest: Manifest, output: Pending, storage: Storage) -> None:
+    path = run.partition.path
+    coming = run.destination.next_manifest(path)
+    write(storage, coming, manifest.to_json().encode())
+    output.commit()
+    storage.move(coming, run.destination.manifest(path))
+
+
+def _remove_other_quarantines(run: PartitionRun, manifest: Manifest, storage: Storage) -> None:
+    for other in storage.find(run.destination.quarantines(run.partition)):
+        if manifest.quarantine is None or other.uri != manifest.quarantine.uri:
+            storage.remove(other.uri)
+
+
+def _manifest(
+    run: PartitionRun,
+    joined: _Joined,
+    aside: ObjectRecord | None,
+    evidence: dict[str, str],
+    seconds: float,
+) -> Manifest:
+    extraction, accounts = joined.extraction, joined.accounts
+    rows: dict[str, Any] = {
+        "in": accounts.rows_in,
+        "scored": joined.rows,
+        "quarantined": accounts.rows_quarantined,
+        "reasons": accounts.quarantined,
+    }
+    return Manifest(
+        job=run.job.name,
+        job_sha256=run.job_file.sha256,
+        partition=run.partition.key,
+        interval_start=run.partition.start.isoformat(),
+        interval_end=run.partition.end.isoformat(),
+        model=ModelRecord(
+            **extraction.model.model_dump(), saved_with_sklearn=joined.saved_with_sklearn
+        ),
+        scorer_sha256=extraction.scorer_sha256,
+        source=extraction.source,
+        rows=RowsRecord(**rows),
+        output=ObjectRecord(
+            uri=run.destination.output(run.partition),
+            bytes=joined.output.bytes,
+            sha256=joined.output.sha256,
+        ),
+        quarantine=aside,
+        statistics={name: s.result() for name, s in joined.statistics.items()},
+        run=evidence,
+        code_version=code_version(),
+        packages=package_versions(),
+        durations_seconds=joined.seconds | {"upload": seconds},
+    )
+
+
+def in_order(scored: Iterable[Scored]) -> Iterator[Scored]:
+    """``scored`` by shard number: Airflow hands mapped results over in any order."""
+    yield from sorted(scored, key=lambda s: s.number)
+
+
+__all__ = ["Staged", "in_order", "upload"]
