@@ -68,7 +68,9 @@ def cast(values: pa.Array, column: Column, text_only: bool) -> tuple[pa.Array, M
 def is_text(kind: pa.DataType) -> bool:
     inner = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(
-        pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_string_view(inner)
+        pa.types.is_string(inner)
+        or pa.types.is_large_string(inner)
+        or pa.types.is_string_view(inner)
     )
 
 
@@ -131,7 +133,7 @@ def to_pandas(values: pa.Array) -> pd.Series:
         return pd.Series(_objects(values), dtype=object)
     if pa.types.is_boolean(values.type) and values.null_count:
         return pd.Series(values.to_numpy(zero_copy_only=False), dtype=object).fillna(np.nan)
-    return values.to_pandas(date_as_object=False)
+    return pd.Series(values.to_pandas(date_as_object=False))
 
 
 def as_text(values: pa.Array) -> pa.Array:
@@ -244,9 +246,7 @@ def _parsed(text: pa.Array, target: str) -> tuple[pa.Array, Mask]:
     else:
         objects = text.to_pandas().astype(object)
         zoned = bool(pc.any(pc.match_substring_regex(text, r"(Z|[+-]\d\d:?\d\d)\s*$")).as_py())
-        moments = pd.to_datetime(
-            objects, errors="coerce", format="ISO8601", utc=True if zoned else None
-        )
+        moments = pd.to_datetime(objects, errors="coerce", format="ISO8601", utc=zoned)
         kind = pa.timestamp("us", "UTC") if zoned else pa.timestamp("us")
         parsed = pa.array(moments, from_pandas=True).cast(kind, safe=False)
         if target == "date":

@@ -54,8 +54,9 @@ class Contract:
     def check(self, table: pa.Table, origin: str) -> tuple[pa.Table, Verdicts]:
         """``table`` (the job's columns) in the contract's types, and its verdicts.
 
-        Text comes back dictionary-encoded.  Rows and columns keep their order.  ``origin`` names the source in a ContractError, which is
-        raised where a column's stored type is another kind of thing than the contract says.
+        Text comes back dictionary-encoded.  Rows and columns keep their order.  ``origin`` names the
+        source in a ContractError, which is raised where a column's stored type is another kind of
+        thing than the contract says.
         """
         verdicts: Verdicts = np.zeros(table.num_rows, dtype=np.int32)
         typed: dict[str, pa.Array] = {}
@@ -162,7 +163,9 @@ class Accounts:
 
     def add(self, rows: pa.Table) -> None:
         """Counts quarantined rows: a table with ``reason``, ``column``, ``value`` and row ids."""
-        counted = rows.group_by(["reason", "column"], use_threads=False).aggregate([([], "count_all")])
+        counted = rows.group_by(["reason", "column"], use_threads=False).aggregate(
+            [([], "count_all")]
+        )
         for group in counted.to_pylist():
             reason, column, count = group["reason"], group["column"], group["count_all"]
             rule = str(Rule(reason, column))

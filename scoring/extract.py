@@ -21,7 +21,7 @@ from scoring import columns, quarantine
 from scoring.contract import Accounts, Contract, Rule
 from scoring.errors import PublicationError, SourceError
 from scoring.manifest import SourceFileRecord, SourceRecord
-from scoring.model import ModelFile, vouch
+from scoring.model import ModelFile
 from scoring.row_ids import RowIdIndex, Rows
 from scoring.run import PartitionRun
 from scoring.scorer import digest_of
@@ -34,7 +34,7 @@ ROW = "__row__"
 """The staged column with each row's number in the source, from 1."""
 
 OnShard = Callable[[Staged], None]
-OnRows = Callable[[int], None]
+OnRows = Callable[[int, int | None], None]
 
 
 class Extraction(BaseModel):
@@ -66,22 +66,21 @@ class Extraction(BaseModel):
 
 def extract(
     run: PartitionRun,
-    pinned_version: str | None = None,
+    model: ModelFile,
     on_shard: OnShard = lambda shard: None,
-    on_rows: OnRows = lambda rows: None,
+    on_rows: OnRows = lambda rows, total: None,
 ) -> Extraction:
-    """Stages the rows of ``run``'s partition and says what they are.
+    """Stages the rows of ``run``'s partition, to be scored with ``model``, and says what they are.
 
     ``on_shard`` is called with each shard as soon as it is staged, ``on_rows`` with each number of
     source rows taken in.  A shard given to ``on_shard`` may be replaced in the result (another
     digest) if rows in it turn out to repeat the id of an earlier row.
 
-    Raises ModelError before anything is read, SourceMissing, SourceError, and ContractError when
-    the rows break the contract beyond what the job tolerates.  Nothing is published by this step.
+    Raises SourceMissing, SourceError, and ContractError when the rows break the contract beyond what
+    the job tolerates.  Nothing is published by this step.
     """
     started = time.monotonic()
     job, partition = run.job, run.partition
-    model = _model_file(run, pinned_version)
     scorer = run.job_file.scorer_path
     source = FileSource(job, partition, run.roots)
     storage_for(run.staging).remove_tree(run.staging)
@@ -128,9 +127,7 @@ class _Found:
     key_sum: int
 
 
-def _stage(
-    run: PartitionRun, source: FileSource, on_shard: OnShard, on_rows: OnRows
-) -> _Found:
+def _stage(run: PartitionRun, source: FileSource, on_shard: OnShard, on_rows: OnRows) -> _Found:
     accounts, shards, key_sum = Accounts(), list[Staged](), 0
     contract = Contract(run.job, run.partition, source.text_only)
     schema: pa.Schema | None = None
@@ -158,7 +155,7 @@ def _stage(
                     key_sum += int(hashes.sum())
                     shard.write(typed.append_column(ROW, pa.array(rows)))
                     accounts.rows_in += batch.num_rows
-                    on_rows(batch.num_rows)
+                    on_rows(batch.num_rows, source.rows)
                 staged = shard.close()
             assert staged is not None  # a source gives at least one batch, if an empty one
             shards.append(staged)
@@ -168,16 +165,6 @@ def _stage(
             shards, lost = _without(repeats, shards, run, set_aside, accounts)
             key_sum -= lost
         return _Found(accounts, shards, set_aside.close(), key_sum % (1 << 64))
-
-
-def _model_file(run: PartitionRun, pinned_version: str | None) -> ModelFile:
-    """The model file that scores this partition; without a model, the scorer's file is it."""
-    scorer = run.job_file.scorer_path
-    if run.job.model is None and scorer is not None and pinned_version is None:
-        digest = digest_of(scorer)
-        version = f"scorer-{digest[:8]}"
-        return ModelFile(name=run.job.name, version=version, uri=str(scorer), sha256=digest)
-    return vouch(run.job, run.job.version_for(run.partition, pinned_version), run.roots)
 
 
 def _batch_sizes(shard_rows: int) -> Iterator[int]:
@@ -218,7 +205,9 @@ def _repeats(candidates: Rows, shards: list[Staged], row_id: list[str]) -> Rows:
             if wanted.any():
                 kept = table.filter(pa.array(wanted))
                 parts.append(
-                    pa.table({n: columns.decoded(columns.single(kept, n)) for n in kept.column_names})
+                    pa.table(
+                        {n: columns.decoded(columns.single(kept, n)) for n in kept.column_names}
+                    )
                 )
     frame = pa.concat_tables(parts).to_pandas()
     return np.asarray(frame[ROW][frame.duplicated(row_id, keep="first")], dtype=np.int64)

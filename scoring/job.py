@@ -28,7 +28,16 @@ COLUMN_TYPES = (
     "string", "int8", "int16", "int32", "int64", "float32", "float64", "boolean", "timestamp", "date",
 )  # fmt: skip
 ColumnType = Literal[
-    "string", "int8", "int16", "int32", "int64", "float32", "float64", "boolean", "timestamp", "date"
+    "string",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float32",
+    "float64",
+    "boolean",
+    "timestamp",
+    "date",
 ]
 
 
@@ -268,7 +277,10 @@ class Job(_Section):
                 yield ("output",), f"{name!r} is a row id or a kept column and an output too"
         for name in [*outputs, *self.kept_columns]:
             if name in ADDED_COLUMNS:
-                yield ("output",), f"{name!r} is a column that every published table gets; rename it"
+                yield (
+                    ("output",),
+                    f"{name!r} is a column that every published table gets; rename it",
+                )
 
     def _model_problems(self) -> Iterator[Problem]:
         if self.model is None:

@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict
 
 from scoring.errors import ModelError
 from scoring.job import Job, ModelVersion
+from scoring.run import PartitionRun
+from scoring.scorer import digest_of
 from scoring.storage import storage_for
 from scoring.uri import Roots
 
@@ -41,6 +43,20 @@ class LoadedModel(BaseModel):
 
     estimator: Any
     saved_with_sklearn: str | None
+
+
+def choose_model(run: PartitionRun, pinned_version: str | None = None) -> ModelFile:
+    """The model file that scores ``run``'s partition: by the job's policy, or the pinned version.
+
+    For a job without a model, the job's own scorer file stands for it, with its digest as version.
+    Raises ModelError as ``Job.version_for`` and ``vouch`` do.
+    """
+    job, scorer = run.job, run.job_file.scorer_path
+    if job.model is None and scorer is not None and pinned_version is None:
+        digest = digest_of(scorer)
+        version = f"scorer-{digest[:8]}"
+        return ModelFile(name=job.name, version=version, uri=str(scorer), sha256=digest)
+    return vouch(job, job.version_for(run.partition, pinned_version), run.roots)
 
 
 def vouch(job: Job, version: ModelVersion, roots: Roots) -> ModelFile:
@@ -117,12 +133,12 @@ def _load_joblib(data: bytes, file: ModelFile, trusted_types: list[str]) -> Any:
         ) from e
 
 
-def _check_sklearn(caught: list[warnings.WarningMessage], file: ModelFile) -> str | None:
+def _check_sklearn(caught: list[warnings.WarningMessage], file: ModelFile) -> str:
     """The scikit-learn that saved the model, when it says so; ModelError if it is another."""
     from sklearn import __version__ as installed
     from sklearn.exceptions import InconsistentVersionWarning
 
-    saved = installed
+    saved: str = installed
     for warning in caught:
         if isinstance(warning.message, InconsistentVersionWarning):
             saved = warning.message.original_sklearn_version

@@ -39,9 +39,7 @@ def by_verdict(
     return _table(ids.take(pa.array(broken)), rows[broken], by_number, values, partition)
 
 
-def by_rule(
-    ids: pa.Table, rows: npt.NDArray[np.int64], rule: Rule, partition: str
-) -> pa.Table:
+def by_rule(ids: pa.Table, rows: npt.NDArray[np.int64], rule: Rule, partition: str) -> pa.Table:
     """The quarantine table of ``rows``, with the row ids ``ids``, all for the same rule."""
     values = np.full(len(rows), None, dtype=object)
     return _table(ids, rows, [rule] * len(rows), values, partition)
@@ -54,7 +52,9 @@ def _table(
     values: npt.NDArray[np.object_],
     partition: str,
 ) -> pa.Table:
-    table = pa.table({name: columns.decoded(columns.single(ids, name)) for name in ids.column_names})
+    table = pa.table(
+        {name: columns.decoded(columns.single(ids, name)) for name in ids.column_names}
+    )
     for name, array in {
         "row": pa.array(rows, pa.int64()),
         "reason": pa.array([rule.reason for rule in rules], pa.string()),

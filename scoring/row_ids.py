@@ -92,5 +92,5 @@ class RowIdIndex:
         entries = entries[np.argsort(bucket, kind="stable")]
         sizes = np.bincount(bucket, minlength=1 << _BUCKET_BITS)
         for number, part in enumerate(np.split(entries, np.cumsum(sizes)[:-1])):
-            with open(Path(self._folder.name) / f"{number:02d}", "ab") as file:
+            with (Path(self._folder.name) / f"{number:02d}").open("ab") as file:
                 part.tofile(file)

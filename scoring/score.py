@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from scoring import columns, quarantine
 from scoring.contract import Rule
 from scoring.errors import ScorerError
-from scoring.extract import ROW, Extraction, load_extraction
+from scoring.extract import ROW
 from scoring.job import Job
 from scoring.model import LoadedModel, ModelFile, load_model
 from scoring.run import PartitionRun
@@ -38,7 +38,7 @@ class Scored(BaseModel):
     seconds: float
 
 
-def score(run: PartitionRun, shard: Staged) -> Scored:
+def score(run: PartitionRun, shard: Staged, model: ModelFile) -> Scored:
     """Stages the predictions of ``shard``, row for row in its order.
 
     The staged columns are the row ids, the outputs, the kept columns, ``model_version`` and
@@ -47,10 +47,9 @@ def score(run: PartitionRun, shard: Staged) -> Scored:
     Raises ModelError and ScorerError; the shard can be scored again at any time.
     """
     started = time.monotonic()
-    extraction = load_extraction(run)
     with threadpool_limits(limits=run.job.run.threads):
-        loaded, scorer = _prepared(run, extraction)
-        predictions, aside = _score_all(run, shard, scorer, extraction.model)
+        loaded, scorer = prepare(run, model)
+        predictions, aside = _score_all(run, shard, scorer, model)
     return Scored(
         number=shard.number,
         predictions=predictions,
@@ -60,10 +59,14 @@ def score(run: PartitionRun, shard: Staged) -> Scored:
     )
 
 
-def _prepared(run: PartitionRun, extraction: Extraction) -> tuple[LoadedModel | None, Scorer]:
+def prepare(run: PartitionRun, model: ModelFile) -> tuple[LoadedModel | None, Scorer]:
+    """The loaded model (kept for the next call in this process) and the job's scorer.
+
+    Raises ModelError and ScorerError for all that can be wrong with them before any row is seen.
+    """
     loaded = None
     if run.job.model is not None:
-        loaded = _loaded(extraction.model, tuple(run.job.model.trusted_types))
+        loaded = _loaded(model, tuple(run.job.model.trusted_types))
     estimator = loaded.estimator if loaded else None
     return loaded, scorer_for(run.job, run.job_file.scorer_path, estimator)
 
@@ -95,9 +98,7 @@ def _score_all(
             if unscored.any():
                 ids = batch.select(run.job.row_id).filter(pa.array(unscored))
                 rule = Rule("null_prediction", run.job.output.prediction)
-                set_aside.write(
-                    quarantine.by_rule(ids, rows[unscored], rule, run.partition.key)
-                )
+                set_aside.write(quarantine.by_rule(ids, rows[unscored], rule, run.partition.key))
                 table = table.filter(pa.array(~unscored))
             writer.write(table)
         return writer.close(), set_aside.close()

@@ -31,9 +31,7 @@ the prediction column, the probability columns, and whatever else the job's own 
 
 def scorer_for(job: Job, scorer_path: Path | None, estimator: Any) -> Scorer:
     """The scorer of ``job``; ``estimator`` is its loaded model (None for a job without one)."""
-    predict = (
-        _own_scorer(scorer_path, estimator) if scorer_path else _model_scorer(job, estimator)
-    )
+    predict = _own_scorer(scorer_path, estimator) if scorer_path else _model_scorer(job, estimator)
 
     def score(inputs: pd.DataFrame) -> pd.DataFrame:
         where = f"{job.name}, rows {inputs.index[0]:,} to {inputs.index[-1]:,}"
@@ -106,7 +104,8 @@ def _class_positions(job: Job, estimator: Any) -> dict[str, int]:
 def _own_scorer(path: Path, estimator: Any) -> Scorer:
     digest_of(path)
     spec = importlib.util.spec_from_file_location(f"scoring_job_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -121,7 +120,9 @@ def _own_scorer(path: Path, estimator: Any) -> Scorer:
         return lambda inputs: run(inputs)  # type: ignore[misc]
     if len(parameters) == 2:
         return lambda inputs: run(inputs, estimator)  # type: ignore[misc]
-    raise ScorerError(f"the scorer {path} must define run(df, model) or run(df); nothing was scored")
+    raise ScorerError(
+        f"the scorer {path} must define run(df, model) or run(df); nothing was scored"
+    )
 
 
 def _aligned(outputs: Any, inputs: pd.DataFrame, job: Job, where: str) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.csv
@@ -56,6 +57,20 @@ class FileSource:
         digests = [(f, self.storage.sha256(f.uri)) for f in found]
         self.files = [SourceFile(f.uri, f.bytes, digest or "") for f, digest in digests]
 
+    @cached_property
+    def rows(self) -> int | None:
+        """How many rows there are; None where only reading them all can tell."""
+        if self.text_only:
+            return None
+        try:
+            return sum(self._rows_of(file.uri) for file in self.files)
+        except (pa.ArrowInvalid, OSError):
+            return None  # reading will say what is wrong
+
+    def _rows_of(self, uri: str) -> int:
+        with self.storage.open(uri) as file:
+            return int(pq.read_metadata(file).num_rows)
+
     def batches(self, sizes: Iterator[int]) -> Iterator[pa.Table]:
         """Tables of the job's columns, in source order, with as many rows as ``sizes`` says next.
 
@@ -91,9 +106,7 @@ def _read_parquet(storage: Storage, uri: str, columns: list[str]) -> Iterator[pa
             yield pa.Table.from_batches([batch]).select(columns)
 
 
-def _repetitive_text(
-    metadata: pq.FileMetaData, schema: pa.Schema, columns: list[str]
-) -> list[str]:
+def _repetitive_text(metadata: pq.FileMetaData, schema: pa.Schema, columns: list[str]) -> list[str]:
     """The text columns that are stored as a few distinct values and their numbers.
 
     They are far cheaper to check, to hash and to hand to a model as numbers.  A column chunk that

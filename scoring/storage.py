@@ -18,11 +18,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from scoring.errors import PublicationError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class ObjectInfo:
 class Pending(Protocol):
     """An object that is being written: invisible until ``commit``, gone on ``abort``."""
 
-    bytes: int
+    size: int
 
     def write(self, data: bytes) -> int: ...
     @property
@@ -113,7 +114,9 @@ class LocalStorage:
         return [ObjectInfo(p, os.path.getsize(p)) for p in sorted(found) if os.path.isfile(p)]
 
     def open(self, uri: str) -> pa.NativeFile:
-        return pa.OSFile(uri)
+        from pyarrow import OSFile  # here, as Airflow imports this module for every Dag file parse
+
+        return OSFile(uri)
 
     def read(self, uri: str) -> bytes | None:
         try:
@@ -169,7 +172,7 @@ class _PendingFile:
     """A file under a hidden temporary name, hashed as it is written."""
 
     def __init__(self, uri: str) -> None:
-        self.bytes = 0
+        self.size = 0
         self._uri = uri
         self._digest = hashlib.sha256()
         folder, name = os.path.split(uri)
@@ -180,7 +183,7 @@ class _PendingFile:
     def write(self, data: bytes) -> int:
         written = self._file.write(data)
         self._digest.update(data)
-        self.bytes += written
+        self.size += written
         return written
 
     @property

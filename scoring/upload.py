@@ -28,7 +28,7 @@ from scoring.manifest import (
 )
 from scoring.run import PartitionRun
 from scoring.score import Scored
-from scoring.staging import Staged, read_staged
+from scoring.staging import read_staged
 from scoring.statistics import PredictionStatistics
 from scoring.storage import Pending, Storage, pending, storage_for, write
 
@@ -206,7 +206,7 @@ def _publish_quarantine(
         new.commit()
     named = run.destination.quarantine(run.partition, new.sha256)
     storage.move(uri, named)
-    return ObjectRecord(uri=named, bytes=new.bytes, sha256=new.sha256)
+    return ObjectRecord(uri=named, bytes=new.size, sha256=new.sha256)
 
 
 def _swap(run: PartitionRun, manifest: Manifest, output: Pending, storage: Storage) -> None:
@@ -251,7 +251,7 @@ def _manifest(
         rows=RowsRecord(**rows),
         output=ObjectRecord(
             uri=run.destination.output(run.partition),
-            bytes=joined.output.bytes,
+            bytes=joined.output.size,
             sha256=joined.output.sha256,
         ),
         quarantine=aside,
@@ -266,6 +266,3 @@ def _manifest(
 def in_order(scored: Iterable[Scored]) -> Iterator[Scored]:
     """``scored`` by shard number: Airflow hands mapped results over in any order."""
     yield from sorted(scored, key=lambda s: s.number)
-
-
-__all__ = ["Staged", "in_order", "upload"]

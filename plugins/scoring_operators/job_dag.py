@@ -1,0 +1,92 @@
+"""The Dag that a job file stands for."""
+
+from __future__ import annotations
+
+from datetime import UTC, timedelta
+from typing import Any
+
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
+
+from scoring.destination import Destination
+from scoring.job import Job
+from scoring.job_file import JobFile
+from scoring_operators.extract import ExtractOperator
+from scoring_operators.score import ScoreOperator
+from scoring_operators.upload import UploadOperator
+
+
+def job_dag(job_file: JobFile) -> DAG:
+    """One run a partition: extract the rows, score each shard, publish the predictions."""
+    job, last = job_file.job, job_file.job.last_partition
+    with DAG(
+        dag_id=job.name,
+        description=job.description or None,
+        doc_md=_doc(job_file),
+        tags={*job.tags, "scoring"},
+        # By name: a plain cron string means another timetable, and another one still in tests.
+        schedule=CronDataIntervalTimetable(job.schedule, timezone=job.timezone),
+        start_date=job.first_partition.start,
+        end_date=last.end.astimezone(UTC) - timedelta(seconds=1) if last else None,
+        catchup=True,
+        max_active_runs=job.run.max_active_runs,
+        params={"model_version": _model_version_param(job)},
+        default_args=_task_arguments(job, str(job_file.path)),
+    ) as dag:
+        extract = ExtractOperator(
+            task_id="extract", model_version="{{ params.model_version or '' }}"
+        )
+        score = ScoreOperator.partial(task_id="score").expand(shard=extract.output)
+        upload = UploadOperator(task_id="upload", scored=score.output, outlets=[_asset(job_file)])
+        extract >> upload
+    return dag
+
+
+def _task_arguments(job: Job, path: str) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "job_file": path,
+        "owner": job.owner,
+        "retries": job.run.retries,
+        "retry_delay": timedelta(seconds=job.run.retry_delay_seconds),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(minutes=30),
+    }
+    if job.run.queue:
+        arguments["queue"] = job.run.queue
+    if job.run.pool:
+        arguments["pool"] = job.run.pool
+    return arguments
+
+
+def _model_version_param(job: Job) -> Param:
+    return Param(
+        None,
+        type=["null", "string"],
+        enum=[None, *job.version_names],
+        title="Model version",
+        description="Score with this version; empty: the version that the job's policy says.",
+    )
+
+
+def _asset(job_file: JobFile) -> Asset:
+    uri = Destination.of(job_file.job, job_file.roots()).uri
+    return Asset(
+        name=f"{job_file.job.name} predictions", uri=uri if "://" in uri else f"file://{uri}"
+    )
+
+
+def _doc(job_file: JobFile) -> str:
+    job = job_file.job
+    if job.model:
+        rows = "\n".join(
+            f"| {v.version} | {v.in_force_from} | `{v.uri}` |" for v in job.model.versions
+        )
+        model = f"| model version | in force from | file |\n|---|---|---|\n{rows}"
+    else:
+        model = f"Scored by `{job.scorer}`."
+    until = f" to {job.end}" if job.end else ""
+    return (
+        f"{job.description}\n\n"
+        f"One run scores one {job.partition}, from {job.start}{until}, in {job.timezone} time.\n\n"
+        f"- from `{job.source.uri}`\n- to `{job.destination.uri}`\n"
+        f"- column `{job.output.prediction}`\n- job file `{job_file.path.name}`\n\n{model}\n"
+    )

@@ -1,0 +1,37 @@
+"""ScoreOperator: one staged shard of rows becomes a staged table of predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from scoring_operators.base import PartitionOperator, told_to_airflow
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ScoreOperator(PartitionOperator):
+    """Loads the model and predicts one shard; map it over the shards that extract returned.
+
+    :param shard: one of the dicts that ``ExtractOperator`` returned.  Templated.
+    """
+
+    template_fields: Sequence[str] = (*PartitionOperator.template_fields, "shard")
+
+    def __init__(self, *, shard: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.shard = shard
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from scoring.extract import load_extraction
+        from scoring.score import score
+        from scoring.staging import Staged
+
+        with told_to_airflow():
+            run = self.partition_run(context)
+            model = load_extraction(run).model
+            scored = score(run, Staged.model_validate(self.shard), model)
+        rows = scored.predictions.rows if scored.predictions else 0
+        self.log.info("shard %s: %s rows scored in %.2f s", scored.number, rows, scored.seconds)
+        return scored.model_dump()
