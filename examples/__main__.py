@@ -8,9 +8,14 @@ from examples.paths import missing_files
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m examples", description=(__doc__ or "").split(";")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m examples", description=(__doc__ or "").split(";")[0]
+    )
     parser.add_argument(
-        "--data", type=Path, default=Path(".run/data"), help="folder to write to (default: %(default)s)"
+        "--data",
+        type=Path,
+        default=Path(".run/data"),
+        help="folder to write to (default: %(default)s)",
     )
     data: Path = parser.parse_args(arguments).data
     if not missing_files(data):

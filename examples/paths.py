@@ -18,5 +18,7 @@ def model_path(data: Path, version: str) -> Path:
 
 def missing_files(data: Path) -> list[Path]:
     """What `python -m examples` has to make."""
-    wanted = [month_path(data, month) for month in MONTHS] + [model_path(data, version) for version in MODEL_VERSIONS]
+    wanted = [month_path(data, month) for month in MONTHS] + [
+        model_path(data, version) for version in MODEL_VERSIONS
+    ]
     return [path for path in wanted if not path.exists()]

@@ -36,7 +36,9 @@ TRAINED_ON_MONTHS = {"v1": range(1, 2), "v2": range(1, 7)}
 
 def read_months(data: Path, months: Iterable[int]) -> pd.DataFrame:
     """INPUTS and TARGET of the flights that left and arrived. Texts are object columns: faster to encode."""
-    frames = [pd.read_parquet(month_path(data, month), columns=[*INPUTS, TARGET]) for month in months]
+    frames = [
+        pd.read_parquet(month_path(data, month), columns=[*INPUTS, TARGET]) for month in months
+    ]
     rows = pd.concat(frames, ignore_index=True).dropna(subset=["dep_delay", TARGET])
     return rows.astype(dict.fromkeys(TEXTS, object))
 
@@ -48,13 +50,17 @@ def train(rows: pd.DataFrame) -> sklearn.pipeline.Pipeline:
             # An airline or airport that training has not seen is -1, not an error.
             (
                 "codes",
-                sklearn.preprocessing.OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1),
+                sklearn.preprocessing.OrdinalEncoder(
+                    handle_unknown="use_encoded_value", unknown_value=-1
+                ),
                 TEXTS,
             ),
             ("numbers", "passthrough", NUMBERS),
         ]
     )
-    regress = sklearn.ensemble.HistGradientBoostingRegressor(loss="absolute_error", random_state=2013)
+    regress = sklearn.ensemble.HistGradientBoostingRegressor(
+        loss="absolute_error", random_state=2013
+    )
     model = sklearn.pipeline.Pipeline([("encode", encode), ("regress", regress)])
     # One thread: sums of floats depend on how many threads share them.
     with threadpoolctl.threadpool_limits(1):
@@ -84,7 +90,10 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m examples.train_flight_delay", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument(
-        "--data", type=Path, default=Path(".run/data"), help="folder of the flights (default: %(default)s)"
+        "--data",
+        type=Path,
+        default=Path(".run/data"),
+        help="folder of the flights (default: %(default)s)",
     )
     parser.add_argument("--force", action="store_true", help="train versions again that exist")
     options = parser.parse_args(arguments)

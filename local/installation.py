@@ -1,0 +1,84 @@
+"""This machine's installation of Airflow: its addresses, its settings, and the files that tell them to others."""
+
+import json
+import os
+import shlex
+import socket
+import sys
+from pathlib import Path
+
+from local.environment import Installation, airflow_environment
+from local.errors import LocalError
+from local.home import REPOSITORY, Home
+from local.secrets import Secrets, write_private
+
+HOST = "127.0.0.1"  # this machine only: the web UI speaks no TLS
+PREFERRED_PORT = 8080
+UI_USER = "admin"
+LEAST_TASKS_AT_ONCE = 4  # also on two cores: part of each one's time is waiting for Airflow
+
+
+def describe(
+    home: Home, dags: Path, port: int | None, secrets: Secrets, database_url: str
+) -> Installation:
+    """The settings of this call: the ports can be others each time. `port` None: a free one is found."""
+    api_port = _free_port(port)
+    return Installation(
+        airflow_home=str(home.airflow),
+        dags_folder=str(dags),
+        plugins_folder=str(REPOSITORY / "plugins"),
+        data=str(home.data),
+        database_url=database_url,
+        api_host=HOST,
+        api_port=api_port,
+        api_url=f"http://{HOST}:{api_port}",
+        passwords_file=str(home.passwords),
+        fernet_key=secrets.fernet_key,
+        jwt_secret=secrets.jwt_secret,
+        api_secret_key=secrets.api_secret_key,
+        tasks_at_once=max(LEAST_TASKS_AT_ONCE, os.cpu_count() or 1),
+    )
+
+
+def process_environment(installation: Installation) -> dict[str, str]:
+    """For Airflow's processes: this shell's variables without what it sets for another Airflow."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW_")}
+    return {**inherited, **airflow_environment(installation)}
+
+
+def write_files(home: Home, installation: Installation, secrets: Secrets) -> None:
+    """The UI's password file, and the shell file that gives a user the `airflow` command."""
+    home.airflow.mkdir(parents=True, exist_ok=True)
+    # Airflow would write its defaults here, from several processes at once.
+    (home.airflow / "airflow.cfg").write_text("# The settings are environment variables.\n")
+    write_private(home.passwords, json.dumps({UI_USER: secrets.ui_password}) + "\n")
+    lines = [f"export {k}={shlex.quote(v)}" for k, v in airflow_environment(installation).items()]
+    programs = shlex.quote(str(Path(sys.executable).parent))
+    write_private(
+        home.shell_environment,
+        "# Written by `make run`: the settings of the Airflow that it runs. Read it into a shell with\n"
+        f"#     . {home.shell_environment}\n"
+        + "\n".join(lines)
+        + f'\nexport PATH={programs}:"$PATH"\n',
+    )
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    return _bindable(0) or 0
+
+
+def _free_port(wanted: int | None) -> int:
+    if wanted is not None and _bindable(wanted) is None:
+        raise LocalError(f"port {wanted} is in use; name another one, or none to get a free one")
+    return wanted or _bindable(PREFERRED_PORT) or free_port()
+
+
+def _bindable(port: int) -> int | None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return None
+        return int(probe.getsockname()[1])

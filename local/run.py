@@ -1,0 +1,144 @@
+"""`make run`: from nothing to every month scored, and Airflow's web UI."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from examples.paths import missing_files
+from local import components, installation, postgres, processes
+from local.api import AirflowApi
+from local.environment import Installation
+from local.errors import LocalError
+from local.home import Home
+from local.lock import only_one
+from local.manifests import published_table, read_published
+from local.months import Months
+from local.secrets import Secrets, load_or_create
+from local.signals import other_signals_interrupt, signals_ignored
+from local.supervisor import Supervisor
+from local.terminal import Terminal
+from scoring.errors import ScoringError
+from scoring.job import Job
+from scoring.job_file import load_job
+
+JOB = "flight_delay"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `python -m local run` was asked for."""
+
+    home: Home
+    dags: Path
+    port: int | None  # None: a free one is found
+    exit_when_scored: bool
+
+
+def run(options: Options, terminal: Terminal) -> int:
+    """Returns the exit status. Everything that was started has ended by then."""
+    job = _load_job(options.dags)
+    with only_one(options.home.lock), other_signals_interrupt():
+        record = processes.Record(options.home.processes)
+        for name in record.end_leftovers():
+            terminal.step(f"ended the {name} that an interrupted call had left")
+        supervisor = Supervisor(record, terminal.step)
+        try:
+            return _score_and_serve(options, job, supervisor, terminal)
+        finally:
+            with signals_ignored():  # ending takes a few seconds, and is to be finished
+                terminal.step("ending Airflow")
+                components.end(supervisor)
+
+
+def _score_and_serve(options: Options, job: Job, supervisor: Supervisor, terminal: Terminal) -> int:
+    home = options.home
+    secrets = load_or_create(home.secrets)
+    making_data = _start_making_data(home, supervisor, terminal)
+    database = _start_database(home, secrets, supervisor)
+    settings = installation.describe(home, options.dags, options.port, secrets, database.url)
+    installation.write_files(home, settings, secrets)
+    environment = installation.process_environment(settings)
+    if components.migrate(home, environment, database, supervisor):
+        terminal.step("Airflow's database is made")
+    components.start(home, environment, database, supervisor)
+    terminal.step(f"Airflow is starting; the logs of its processes: {_short(home.logs)}")
+    if making_data is not None:
+        components.wait_for(making_data, supervisor)
+        terminal.step("flights and models are made")
+
+    api = AirflowApi(settings.api_url, installation.UI_USER, secrets.ui_password)
+    months = Months(api, job, home.task_logs, supervisor.watch, terminal.step)
+    months.let_airflow_score()
+    terminal.step(f"Airflow is up and scores the months of {job.name}")
+    failure: LocalError | None = None
+    try:
+        with terminal.months() as bar:
+            months.wait_until_scored(bar)
+        terminal.step("every month is scored")
+    except LocalError as error:
+        failure = error
+    terminal.line()
+    terminal.table(published_table(read_published(home.data, job.name), Path.cwd()))
+    if failure is not None:
+        terminal.error(str(failure))
+    if not options.exit_when_scored:
+        _serve(home, settings, secrets, supervisor, terminal)
+    return 0 if failure is None else 1
+
+
+def _load_job(dags: Path) -> Job:
+    try:
+        return load_job(dags / "jobs" / f"{JOB}.yaml").job
+    except ScoringError as error:
+        raise LocalError(str(error)) from None
+
+
+def _start_making_data(
+    home: Home, supervisor: Supervisor, terminal: Terminal
+) -> processes.Service | None:
+    """Beside the start of Airflow: the first task needs both."""
+    if not missing_files(home.data):
+        return None
+    terminal.step("making the flights of 2013 by month, and two models trained on them")
+    command = [sys.executable, "-m", "examples", "--data", str(home.data)]
+    service = processes.start("data", command, os.environ, home.logs / "data.log")
+    supervisor.add(service)
+    return service
+
+
+def _start_database(home: Home, secrets: Secrets, supervisor: Supervisor) -> postgres.Database:
+    postgres.create(home.postgres, secrets.database_password)
+    database = postgres.Database(installation.free_port(), secrets.database_password)
+    server = postgres.start(home.postgres, database.port, home.logs / "postgres.log")
+    supervisor.add(server)
+    database.wait_until_ready(server, lambda: supervisor.watch(0.05))
+    return database
+
+
+def _serve(
+    home: Home, settings: Installation, secrets: Secrets, supervisor: Supervisor, terminal: Terminal
+) -> None:
+    """Keep Airflow up until Ctrl-C."""
+    terminal.line()
+    terminal.line(f"web UI      {settings.api_url}")
+    terminal.line(
+        f"login       {installation.UI_USER} / {secrets.ui_password}   (kept in {_short(home.passwords)})"
+    )
+    terminal.line(
+        f"airflow     . {_short(home.shell_environment)}   gives a shell the airflow command"
+    )
+    terminal.line(
+        f"logs        {_short(home.logs)} (Airflow's processes), {_short(home.task_logs)} (tasks)"
+    )
+    terminal.line("\nCtrl-C ends Airflow. `make run` takes up where it was.")
+    try:
+        while True:
+            supervisor.watch()
+    except KeyboardInterrupt:
+        terminal.line()
+
+
+def _short(path: Path) -> str:
+    """Relative to the current folder where that is shorter."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

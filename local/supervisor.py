@@ -1,0 +1,78 @@
+"""Keeps Airflow's processes running: one that dies is started again, one that keeps dying ends the wait."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from local import processes
+from local.errors import LocalError
+
+MOST_RESTARTS = 5  # of one process within RESTARTS_WITHIN_SECONDS
+RESTARTS_WITHIN_SECONDS = 120.0
+
+
+@dataclass
+class Supervisor:
+    """The processes of this run. `watch` has to be called again and again: it is where deaths are noticed."""
+
+    record: processes.Record
+    say: Callable[[str], None]
+    services: list[processes.Service] = field(default_factory=list)
+    _before_start: dict[str, Callable[[], None]] = field(default_factory=dict)
+    _deaths: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, service: processes.Service) -> None:
+        """Take over a process that runs; it is not started again when it ends."""
+        self.services.append(service)
+        self.record.write(self.services)
+
+    def keep_running(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        before_start: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start a process, and start it again whenever it dies; `before_start` is called each time."""
+        self._before_start[name] = before_start
+        before_start()
+        self.add(processes.start(name, command, environment, log))
+
+    def watch(self, seconds: float = 0.2) -> None:
+        """Start dead processes again, then give them and Airflow this much time."""
+        for index, service in enumerate(self.services):
+            status = service.exit_status()
+            if status is None or service.name not in self._before_start:
+                continue
+            self._note_death(service, status)
+            processes.stop([service])  # what it had started: a dead scheduler's tasks
+            self._before_start[service.name]()
+            self.services[index] = processes.start(
+                service.name, service.command, service.environment, service.log
+            )
+            self.record.write(self.services)
+        time.sleep(seconds)
+
+    def end(self, *names: str) -> None:
+        """End some processes together, or all that are left."""
+        ending = [service for service in self.services if not names or service.name in names]
+        processes.stop(ending)
+        self.services = [service for service in self.services if service not in ending]
+        self.record.write(self.services)
+
+    def _note_death(self, service: processes.Service, status: int) -> None:
+        now = time.monotonic()
+        recent = [
+            at for at in self._deaths.get(service.name, []) if now - at < RESTARTS_WITHIN_SECONDS
+        ]
+        self._deaths[service.name] = [*recent, now]
+        if len(recent) >= MOST_RESTARTS:
+            raise LocalError(
+                f"the {service.name} has ended {len(recent) + 1} times within {RESTARTS_WITHIN_SECONDS:.0f} s, "
+                f"now with exit status {status}. Its log {service.log} ends with:\n{service.last_lines()}"
+            )
+        self.say(
+            f"the {service.name} ended (exit status {status}) and is started again; its log: {service.log}"
+        )
