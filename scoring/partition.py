@@ -32,11 +32,11 @@ EXAMPLES: dict[Kind, str] = {
     "day": "2013-05-07",
     "hour": "2013-05-07T03-0400",
 }
-_PATTERNS: dict[Kind, str] = {
-    "month": r"\d{4}-\d{2}",
-    "week": r"\d{4}-W\d{2}",
-    "day": r"\d{4}-\d{2}-\d{2}",
-    "hour": r"\d{4}-\d{2}-\d{2}T\d{2}[+-]\d{4}",
+_PATTERNS: dict[Kind, str] = {  # of years in which Python's dates cannot overflow
+    "month": r"[12]\d{3}-\d{2}",
+    "week": r"[12]\d{3}-W\d{2}",
+    "day": r"[12]\d{3}-\d{2}-\d{2}",
+    "hour": r"[12]\d{3}-\d{2}-\d{2}T\d{2}[+-]\d{4}",
 }
 
 
@@ -99,8 +99,11 @@ def partition_at(moment: datetime, kind: Kind, zone: ZoneInfo) -> Partition:
     if kind == "hour":
         return _hour_at(local, zone)
     first = _first_day(local.date(), kind)
-    start, end = _midnight(first, zone), _midnight(_first_day_after(first, kind), zone)
-    return Partition(kind, _day_key(first, kind), start, end)
+    after = _first_day_after(first, kind)
+    if moment.timestamp() >= _midnight(after, zone).timestamp():
+        # The clock was set back over midnight, into a day that had ended (St. John's, until 2011).
+        first, after = after, _first_day_after(after, kind)
+    return Partition(kind, _day_key(first, kind), _midnight(first, zone), _midnight(after, zone))
 
 
 def parse_key(key: str, kind: Kind, zone: ZoneInfo) -> Partition:
@@ -112,17 +115,19 @@ def parse_key(key: str, kind: Kind, zone: ZoneInfo) -> Partition:
         raise wrong
     try:
         if kind == "hour":
-            moment = datetime.strptime(key, "%Y-%m-%dT%H%z")
+            # Its first or its last minute: an hour in which the clock is set may lack one of them.
+            moments = [datetime.strptime(f"{key} {m}", "%Y-%m-%dT%H%z %M") for m in ("00", "59")]
         elif kind == "week":
-            moment = _midnight(date.fromisocalendar(int(key[:4]), int(key[6:]), 1), zone)
+            moments = [_midnight(date.fromisocalendar(int(key[:4]), int(key[6:]), 1), zone)]
         else:
-            moment = _midnight(date.fromisoformat(key if kind == "day" else key + "-01"), zone)
+            moments = [_midnight(date.fromisoformat(key if kind == "day" else key + "-01"), zone)]
     except ValueError:
         raise wrong from None
-    partition = partition_at(moment, kind, zone)
-    if partition.key != key:  # for example an hour with an offset that the zone has not then
-        raise wrong
-    return partition
+    for moment in moments:
+        partition = partition_at(moment, kind, zone)
+        if partition.key == key:  # not so for an hour with an offset that the zone has not then
+            return partition
+    raise wrong
 
 
 def partitions_between(first: Partition, last: Partition) -> Iterator[Partition]:
@@ -144,11 +149,17 @@ def _midnight(day: date, zone: ZoneInfo) -> datetime:
 
 
 def _hour_at(local: datetime, zone: ZoneInfo) -> Partition:
+    """The hour on the clock; one in which the clock is set (Lord Howe: by half an hour) is cut there."""
+    minute = timedelta(minutes=1)
     into_hour = timedelta(
         minutes=local.minute, seconds=local.second, microseconds=local.microsecond
     )
-    start = (local.astimezone(UTC) - into_hour).astimezone(zone)
-    end = (start.astimezone(UTC) + timedelta(hours=1)).astimezone(zone)
+    first = local.astimezone(UTC) - into_hour
+    minutes = [first, first + 59 * minute]
+    if any(m.astimezone(zone).utcoffset() != local.utcoffset() for m in minutes):
+        every = [first + i * minute for i in range(60)]
+        minutes = [m for m in every if m.astimezone(zone).utcoffset() == local.utcoffset()]
+    start, end = minutes[0].astimezone(zone), (minutes[-1] + minute).astimezone(zone)
     return Partition("hour", f"{start:%Y-%m-%dT%H%z}", start, end)
 
 
