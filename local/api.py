@@ -60,6 +60,15 @@ class AirflowApi:
         self._login = {"username": user, "password": password}
         self._token: str | None = None
 
+    def is_ready(self) -> bool:
+        """Whether the server answers, tasks included: their part of it is put together by its first request, which
+        takes seconds."""
+        try:
+            _send("GET", f"{self.url}/execution/health", None, {})
+        except NotReachable:
+            return False
+        return True
+
     def dag(self, dag_id: str) -> Dag | None:
         """None when Airflow knows no such Dag."""
         found = self._get(f"dags/{quote(dag_id)}", missing_is_none=True)
@@ -98,9 +107,9 @@ class AirflowApi:
             for task in self._pages(path, "task_instances", state=states)
         ]
 
-    def run_failed_tasks_again(self, dag_id: str, run_id: str) -> None:
-        """Clear the run's failed tasks; what was done stays done."""
-        body = {"dry_run": False, "only_failed": True}
+    def run_again(self, dag_id: str, run_id: str, only_failed_tasks: bool) -> None:
+        """Clear the run's tasks, so that the scheduler starts them again."""
+        body = {"dry_run": False, "only_failed": only_failed_tasks}
         self._call("POST", f"dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}/clear", body)
 
     def import_failures(self) -> list[ImportFailure]:

@@ -20,6 +20,9 @@ API_SERVER = (AIRFLOW, "api-server")
 DAG_PROCESSOR = (AIRFLOW, "dag-processor")
 TRIGGERER = (AIRFLOW, "triggerer", "--skip-serve-logs")
 
+GRACE_SECONDS = 1.0  # to end by itself, after that a process is killed
+GRACE_OF_TASKS_SECONDS = 20.0
+
 
 def migrate(
     home: Home, environment: Mapping[str, str], database: Database, supervisor: Supervisor
@@ -44,31 +47,42 @@ def migrate(
 def start(
     home: Home, environment: Mapping[str, str], database: Database, supervisor: Supervisor
 ) -> None:
-    """Start Airflow's four processes, the slowest first."""
+    """Start what scoring needs, the slowest first."""
 
     def forget_dead_scheduler() -> None:
         # A killed scheduler stays "running" in the database, and its tasks with it. Only one is ever started here:
         # whatever the database holds for running is dead, and the new scheduler takes its tasks up at once.
         database.execute(
-            "UPDATE job SET state = 'failed', end_date = now() WHERE state = 'running' AND job_type = 'SchedulerJob'"
+            "UPDATE job SET state = 'failed', end_date = now() "
+            "WHERE state = 'running' AND job_type = 'SchedulerJob'"
         )
 
-    def log(name: str) -> Path:
-        return home.logs / f"{name}.log"
-
-    supervisor.keep_running("api-server", API_SERVER, environment, log("api-server"))
+    supervisor.keep_running("api-server", API_SERVER, environment, home.logs / "api-server.log")
     supervisor.keep_running(
-        "scheduler", SCHEDULER, {**environment, **PRELOAD}, log("scheduler"), forget_dead_scheduler
+        "scheduler",
+        SCHEDULER,
+        {**environment, **PRELOAD},
+        home.logs / "scheduler.log",
+        forget_dead_scheduler,
     )
-    supervisor.keep_running("dag-processor", DAG_PROCESSOR, environment, log("dag-processor"))
-    supervisor.keep_running("triggerer", TRIGGERER, environment, log("triggerer"))
+    supervisor.keep_running(
+        "dag-processor", DAG_PROCESSOR, environment, home.logs / "dag-processor.log"
+    )
+
+
+def start_triggerer(home: Home, environment: Mapping[str, str], supervisor: Supervisor) -> None:
+    """For deferred tasks and deadlines: scoring needs neither, so that it can wait until the others are up."""
+    supervisor.keep_running("triggerer", TRIGGERER, environment, home.logs / "triggerer.log")
 
 
 def end(supervisor: Supervisor) -> None:
-    """In this order: tasks that are about to end report to the API server, and everything uses Postgres."""
-    supervisor.end("scheduler", "dag-processor", "triggerer", "data", "db migrate")
-    supervisor.end("api-server")
-    supervisor.end()
+    """The scheduler first, with time for tasks that are about to end: they report to the API server.
+
+    The others hold nothing that is lost when they are killed; asked politely, some take ten seconds.
+    """
+    supervisor.end(["scheduler", "data", "db migrate"], GRACE_OF_TASKS_SECONDS)
+    supervisor.end(["api-server", "dag-processor", "triggerer"], GRACE_SECONDS)
+    supervisor.end(["postgres"], GRACE_OF_TASKS_SECONDS)
 
 
 def wait_for(service: processes.Service, supervisor: Supervisor) -> None:
@@ -76,7 +90,7 @@ def wait_for(service: processes.Service, supervisor: Supervisor) -> None:
     supervisor.add(service)
     while (status := service.exit_status()) is None:
         supervisor.watch()
-    supervisor.end(service.name)
+    supervisor.end([service.name], GRACE_SECONDS)
     if status != 0:
         raise LocalError(
             f"{service.name} failed with exit status {status}; its log {service.log} ends with:\n"

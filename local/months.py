@@ -30,14 +30,15 @@ class Months:
 
     api: AirflowApi
     job: Job
+    published: Callable[[], set[str]]  # keys of the partitions that have a manifest
     task_logs: Path
     pause: Callable[[float], None]
     say: Callable[[str], None]
 
     def let_airflow_score(self) -> None:
-        """Return when the job's Dag is known and at work; months that have failed before are tried again."""
+        """Return when the job's Dag is known and at work on all that is missing."""
         deadline = time.monotonic() + PARSE_TIMEOUT_SECONDS
-        while not self._set_to_work():
+        while not (self.api.is_ready() and self._set_to_work()):
             if time.monotonic() > deadline:
                 raise LocalError(
                     f"Airflow has looked for the Dag {self.job.name!r} for {PARSE_TIMEOUT_SECONDS:.0f} s "
@@ -46,20 +47,24 @@ class Months:
             self.pause(LOOK_EVERY_SECONDS)
 
     def _set_to_work(self) -> bool:
+        """Catchup makes the runs that are missing; this adds those that failed, and those whose result is gone."""
         try:
             dag = self.api.dag(self.job.name)
             if dag is None or dag.is_stale:
                 self._check_imports()
                 return False
-            failed = [run for run in self._runs() if run.state == "failed"]
-            for run in failed:
-                self.api.run_failed_tasks_again(self.job.name, run.run_id)
+            runs, published = self._runs(), self.published()
+            failed = [run for run in runs if run.state == "failed"]
+            gone = [r for r in runs if r.state == "success" and self._key(r) not in published]
+            for run in [*failed, *gone]:
+                self.api.run_again(self.job.name, run.run_id, only_failed_tasks=run in failed)
             if dag.is_paused:
                 self.api.unpause(self.job.name)
         except NotReachable:
             return False
-        if failed:
-            self.say("failed before, tried again: " + ", ".join(map(self._key, failed)))
+        for what, again in (("failed before", failed), ("published before, but gone", gone)):
+            if again:
+                self.say(f"{what}, scored again: {', '.join(map(self._key, again))}")
         return True
 
     def wait_until_scored(self, bar: MonthsBar) -> None:
@@ -116,6 +121,7 @@ class Months:
     def _check_success(self, runs: list[DagRun]) -> None:
         failed = [run for run in runs if run.state == "failed"]
         if not failed:
+            self._check_published(runs)
             return
         ids = {run.run_id for run in failed}
         tasks = [t for t in self.api.task_instances(self.job.name, ["failed"]) if t.run_id in ids]
@@ -127,6 +133,15 @@ class Months:
             + "\n  ".join(lines)
             + "\nThe other months are published. `make run` tries the failed ones again."
         )
+
+    def _check_published(self, runs: list[DagRun]) -> None:
+        """A run without tasks succeeds too: what counts is what is published."""
+        missing = {self._key(run) for run in runs} - self.published()
+        if missing or not runs:
+            raise LocalError(
+                f"Airflow's runs of {self.job.name!r} succeeded, but these months are not published: "
+                + (", ".join(sorted(missing)) or "there was no run")
+            )
 
     def _describe(self, task: TaskInstance, runs: list[DagRun]) -> str:
         """Month, task and where its log is."""

@@ -20,9 +20,7 @@ import psutil
 from local.home import REPOSITORY
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-GRACE_SECONDS = (
-    20.0  # for a process to end by itself after it was asked to; tasks end in a second or two
-)
+LEFTOVERS_GRACE_SECONDS = 5.0  # for processes of an interrupted call to end by themselves
 
 
 @dataclass
@@ -69,7 +67,7 @@ def start(
     return Service(name, command, environment, log, stop_signal, process)
 
 
-def stop(services: Sequence[Service], grace_seconds: float = GRACE_SECONDS) -> None:
+def stop(services: Sequence[Service], grace_seconds: float) -> None:
     """End the processes and whatever they have started: all asked at once, killed after the grace."""
     sessions = [service.process.pid for service in services]
     for service in services:
@@ -122,7 +120,7 @@ class Record:
             orphans += members
         for process in leaders:
             process.send_signal(signal.SIGINT if process.name() == "postgres" else signal.SIGTERM)
-        _, alive = psutil.wait_procs(leaders, timeout=GRACE_SECONDS)
+        _, alive = psutil.wait_procs(leaders, timeout=LEFTOVERS_GRACE_SECONDS)
         _kill([*alive, *orphans])
         self.path.unlink(missing_ok=True)
         return ended

@@ -15,6 +15,7 @@ from local.lock import only_one
 from local.manifests import published_table, read_published
 from local.months import Months
 from local.secrets import Secrets, load_or_create
+from local.settled import is_settled
 from local.signals import other_signals_interrupt, signals_ignored
 from local.supervisor import Supervisor
 from local.terminal import Terminal
@@ -47,7 +48,6 @@ def run(options: Options, terminal: Terminal) -> int:
             return _score_and_serve(options, job, supervisor, terminal)
         finally:
             with signals_ignored():  # ending takes a few seconds, and is to be finished
-                terminal.step("ending Airflow")
                 components.end(supervisor)
 
 
@@ -56,6 +56,11 @@ def _score_and_serve(options: Options, job: Job, supervisor: Supervisor, termina
     secrets = load_or_create(home.secrets)
     making_data = _start_making_data(home, supervisor, terminal)
     database = _start_database(home, secrets, supervisor)
+    may_be_settled = options.exit_when_scored and making_data is None
+    if may_be_settled and is_settled(database, job.name, _published(home, job), options.dags):
+        terminal.step("every month is scored already")
+        _print_published(home, job, terminal)
+        return 0
     settings = installation.describe(home, options.dags, options.port, secrets, database.url)
     installation.write_files(home, settings, secrets)
     environment = installation.process_environment(settings)
@@ -68,9 +73,13 @@ def _score_and_serve(options: Options, job: Job, supervisor: Supervisor, termina
         terminal.step("flights and models are made")
 
     api = AirflowApi(settings.api_url, installation.UI_USER, secrets.ui_password)
-    months = Months(api, job, home.task_logs, supervisor.watch, terminal.step)
+    months = Months(
+        api, job, lambda: _published(home, job), home.task_logs, supervisor.watch, terminal.step
+    )
     months.let_airflow_score()
     terminal.step(f"Airflow is up and scores the months of {job.name}")
+    if not options.exit_when_scored:
+        components.start_triggerer(home, environment, supervisor)
     failure: LocalError | None = None
     try:
         with terminal.months() as bar:
@@ -78,13 +87,16 @@ def _score_and_serve(options: Options, job: Job, supervisor: Supervisor, termina
         terminal.step("every month is scored")
     except LocalError as error:
         failure = error
-    terminal.line()
-    terminal.table(published_table(read_published(home.data, job.name), Path.cwd()))
+    _print_published(home, job, terminal)
     if failure is not None:
         terminal.error(str(failure))
     if not options.exit_when_scored:
         _serve(home, settings, secrets, supervisor, terminal)
     return 0 if failure is None else 1
+
+
+def _published(home: Home, job: Job) -> set[str]:
+    return {row.partition for row in read_published(home.data, job.name)}
 
 
 def _load_job(dags: Path) -> Job:
@@ -114,6 +126,11 @@ def _start_database(home: Home, secrets: Secrets, supervisor: Supervisor) -> pos
     supervisor.add(server)
     database.wait_until_ready(server, lambda: supervisor.watch(0.05))
     return database
+
+
+def _print_published(home: Home, job: Job, terminal: Terminal) -> None:
+    terminal.line()
+    terminal.table(published_table(read_published(home.data, job.name), Path.cwd()))
 
 
 def _serve(

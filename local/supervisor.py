@@ -47,7 +47,7 @@ class Supervisor:
             if status is None or service.name not in self._before_start:
                 continue
             self._note_death(service, status)
-            processes.stop([service])  # what it had started: a dead scheduler's tasks
+            processes.stop([service], 0)  # what it had started: a dead scheduler's tasks
             self._before_start[service.name]()
             self.services[index] = processes.start(
                 service.name, service.command, service.environment, service.log
@@ -55,10 +55,10 @@ class Supervisor:
             self.record.write(self.services)
         time.sleep(seconds)
 
-    def end(self, *names: str) -> None:
-        """End some processes together, or all that are left."""
-        ending = [service for service in self.services if not names or service.name in names]
-        processes.stop(ending)
+    def end(self, names: Sequence[str], grace_seconds: float) -> None:
+        """End the named processes together, and kill what is left of them after the grace."""
+        ending = [service for service in self.services if service.name in names]
+        processes.stop(ending, grace_seconds)
         self.services = [service for service in self.services if service not in ending]
         self.record.write(self.services)
 
