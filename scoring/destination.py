@@ -4,7 +4,7 @@
 
     DESTINATION/month=2013-05/predictions.parquet             what readers read
     DESTINATION/_manifests/month=2013-05.json                 what was scored, by what, from what
-    DESTINATION/_manifests/month=2013-05.next.json            only while a publication is under way
+    DESTINATION/_manifests/month=2013-05.next-DIGEST.json     only while a publication is under way
     DESTINATION/_quarantine/month=2013-05/DIGEST.parquet      the rows that were not scored, and why
     DESTINATION/_staging/month=2013-05/ATTEMPT/…              only while a run is under way
     DESTINATION/_locks/month=2013-05                          held by the one that publishes
@@ -23,7 +23,7 @@ from scoring.partition import Partition
 from scoring.storage import storage_for
 from scoring.uri import Roots
 
-_NEXT = ".next"
+_NEXT = ".next-"
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,14 @@ class Destination:
     def manifest(self, path: str) -> str:
         return f"{self.uri}/_manifests/{path}.json"
 
-    def next_manifest(self, path: str) -> str:
-        return f"{self.uri}/_manifests/{path}{_NEXT}.json"
+    def next_manifest(self, path: str, sha256: str) -> str:
+        """Where a manifest waits for the swap of its predictions, which have the digest ``sha256``."""
+        return f"{self.uri}/_manifests/{path}{_NEXT}{sha256[:16]}.json"
+
+    def next_manifests(self, path: str) -> list[str]:
+        """The manifests that wait, or that a publisher which died has left."""
+        pattern = f"{self.uri}/_manifests/{path}{_NEXT}*.json"
+        return [found.uri for found in storage_for(self.uri).find(pattern)]
 
     def staging(self, partition: Partition, attempt: str) -> str:
         return f"{self.uri}/_staging/{partition.path}/{attempt}"
@@ -61,27 +67,27 @@ class Destination:
         """The manifest of what readers of ``partition`` get now; None if nothing is published.
 
         The instant of publication is the swap of the predictions.  The new manifest is written
-        before it, under its ``.next`` name, so whichever manifest has the digest of the
-        predictions is the true one, even if the publisher died in between.
+        before it, under a ``.next-`` name, so whichever manifest has the digest of the predictions
+        is the true one, even if the publisher died in between.
         """
         return self._published(partition.path)
 
     def all_published(self) -> Iterator[Manifest]:
         """The manifests of all published partitions, in order of their keys."""
         found = storage_for(self.uri).find(f"{self.uri}/_manifests/*.json")
-        names = {f.uri.rpartition("/")[2].removesuffix(".json").removesuffix(_NEXT) for f in found}
+        files = (f.uri.rpartition("/")[2].removesuffix(".json") for f in found)
+        names = {file.partition(_NEXT)[0] for file in files}
         for path in sorted(names):
             manifest = self._published(path)
             if manifest is not None:
                 yield manifest
 
     def _published(self, path: str) -> Manifest | None:
-        storage = storage_for(self.uri)
-        uri, next_uri = self.manifest(path), self.next_manifest(path)
-        current, coming = storage.read(uri), storage.read(next_uri)
-        if coming is not None:
-            manifest = parse_manifest(coming, next_uri)
-            if storage.sha256(manifest.output.uri) == manifest.output.sha256:
+        storage, uri = storage_for(self.uri), self.manifest(path)
+        for waiting in self.next_manifests(path):
+            data = storage.read(waiting)  # None: published in this very moment
+            manifest = parse_manifest(data, waiting) if data is not None else None
+            if manifest and storage.sha256(manifest.output.uri) == manifest.output.sha256:
                 return manifest
-            current = storage.read(uri)
+        current = storage.read(uri)
         return parse_manifest(current, uri) if current is not None else None

@@ -1,7 +1,7 @@
 """Step 3 of 3: the staged predictions become the published partition, in one step for its readers.
 
 The order makes a kill at any instant harmless: the quarantine (under its digest's name), the new
-manifest (as ``.next``), the swap of the predictions, the swap of the manifest.  See
+manifest (as ``.next-DIGEST``), the swap of the predictions, the swap of the manifest.  See
 docs/decisions/0002-publication.md.
 """
 
@@ -55,7 +55,6 @@ def upload(
     destination, storage = run.destination, storage_for(run.destination.uri)
     lock, what = destination.lock(run.partition), f"{run.job.name} {run.partition.key}"
     with storage.claim(lock, what), pending(storage, destination.output(run.partition)) as output:
-        _settle(run, storage)
         joined = _Joined(run, extraction, output)
         for shard in scored:
             on_rows(joined.add(shard))
@@ -176,19 +175,6 @@ def _parquet_writer(output: Pending, schema: pa.Schema) -> pq.ParquetWriter:
     )
 
 
-def _settle(run: PartitionRun, storage: Storage) -> None:
-    """Ends what a publisher that died had begun: its manifest stands if its predictions do."""
-    path = run.partition.path
-    uri, coming = run.destination.manifest(path), run.destination.next_manifest(path)
-    if storage.read(coming) is None:
-        return
-    manifest = run.destination.published(run.partition)
-    if manifest is not None and storage.read(coming) == manifest.to_json().encode():
-        storage.move(coming, uri)
-    else:
-        storage.remove(coming)
-
-
 def _publish_quarantine(
     run: PartitionRun, joined: _Joined, storage: Storage
 ) -> ObjectRecord | None:
@@ -210,11 +196,14 @@ def _publish_quarantine(
 
 
 def _swap(run: PartitionRun, manifest: Manifest, output: Pending, storage: Storage) -> None:
-    path = run.partition.path
-    coming = run.destination.next_manifest(path)
-    write(storage, coming, manifest.to_json().encode())
+    path, data = run.partition.path, manifest.to_json().encode()
+    left_by_others = run.destination.next_manifests(path)
+    waiting = run.destination.next_manifest(path, manifest.output.sha256)
+    write(storage, waiting, data)
     output.commit()
-    storage.move(coming, run.destination.manifest(path))
+    write(storage, run.destination.manifest(path), data)
+    for uri in {*left_by_others, waiting}:
+        storage.remove(uri)
 
 
 def _remove_other_quarantines(run: PartitionRun, manifest: Manifest, storage: Storage) -> None:
