@@ -11,10 +11,18 @@ from zoneinfo import ZoneInfo
 
 from croniter import CroniterError, croniter
 
-from scoring.partition import Partition, partition_at
+from scoring.partition import Kind, Partition, partition_at
 
-FIRES_TO_CHECK = 14
-"""Enough to see a whole year of months, two weeks of days, half a day of hours."""
+FIRES_TO_CHECK = 26
+"""Enough to see two Februaries, one of which has 28 days."""
+
+_COARSER: dict[Kind, dict[str, int]] = {
+    "month": {"month": 3},
+    "week": {"day of month": 2, "month": 3},
+    "day": {"day of month": 2, "month": 3, "day of week": 4},
+    "hour": {"hour": 1, "day of month": 2, "month": 3, "day of week": 4},
+}
+"""The fields of a cron expression that must be ``*``, or some partitions are left out."""
 
 _FITTING = {"month": "0 3 2 * *", "week": "0 3 * * 2", "day": "0 3 * * *", "hour": "15 * * * *"}
 
@@ -32,22 +40,34 @@ def check_cron(cron: str) -> None:
 
 def misfit(cron: str, first: Partition, zone: ZoneInfo) -> str | None:
     """Why ``cron`` does not give every partition from ``first`` on one run; None when it does."""
+    what = _left_out(cron, first.kind) or _first_misfit(cron, first, zone)
+    if what is None:
+        return None
+    return (
+        f"{cron!r} does not fit partitions by {first.kind}: there would be {what}; "
+        f"{_FITTING[first.kind]!r} fits"
+    )
+
+
+def _left_out(cron: str, kind: Kind) -> str | None:
+    fields = croniter(cron).expanded
+    for name, at in _COARSER[kind].items():
+        if fields[at] != ["*"]:
+            return f"no run for some {kind}s, as the {name} in it is not *"
+    return None
+
+
+def _first_misfit(cron: str, first: Partition, zone: ZoneInfo) -> str | None:
     begin = first.start.replace(tzinfo=None)
     fires = croniter(cron, begin - timedelta(seconds=1), ret_type=datetime)
     expected, seen = first, None
     for _ in range(FIRES_TO_CHECK):
         actual = partition_at(_moment(fires.get_next(), begin, first), first.kind, zone)
         if actual.key == seen:
-            what = f"more than one run for {seen}"
-        elif actual.key != expected.key:
-            what = f"no run for {expected.key}"
-        else:
-            seen, expected = actual.key, expected.next()
-            continue
-        return (
-            f"{cron!r} does not fit partitions by {first.kind}: there would be {what}; "
-            f"{_FITTING[first.kind]!r} fits"
-        )
+            return f"more than one run for {seen}"
+        if actual.key != expected.key:
+            return f"no run for {expected.key}"
+        seen, expected = actual.key, expected.next()
     return None
 
 
