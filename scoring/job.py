@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from scoring import schedule
 from scoring.errors import ModelError, PartitionError
 from scoring.partition import EXAMPLES, Kind, Partition, parse_key
-from scoring.uri import check_template
+from scoring.uri import check_root_template, check_template
 
 Problem = tuple[tuple[str | int, ...], str]
 """Where in the job (a path of keys and list positions), and what is wrong there."""
@@ -91,7 +91,7 @@ class ModelVersion(_Section):
     """One version of the model, and from which partition on it is in force."""
 
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    uri: Annotated[str, AfterValidator(check_template)]
+    uri: Annotated[str, AfterValidator(check_root_template)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     in_force_from: str
 
@@ -119,7 +119,7 @@ class Output(_Section):
 class Destination(_Section):
     """Under which URI the partitions are published."""
 
-    uri: Annotated[str, AfterValidator(check_template)]
+    uri: Annotated[str, AfterValidator(check_root_template)]
 
 
 class Checks(_Section):

@@ -20,14 +20,23 @@ PARTITION_FIELDS = ("year", "month", "week", "day", "hour", "partition")
 
 def check_template(template: str) -> str:
     """``template`` itself, or ValueError naming the field that is not known."""
-    known = [*ROOT_FIELDS, *PARTITION_FIELDS]
+    return _checked(template, [*ROOT_FIELDS, *PARTITION_FIELDS], "in a URI")
+
+
+def check_root_template(template: str) -> str:
+    """Like ``check_template``, for a URI that is the same for all partitions."""
+    return _checked(template, [*ROOT_FIELDS], "here (it is one URI for all partitions)")
+
+
+def _checked(template: str, known: list[str], where: str) -> str:
     try:
         parsed = list(string.Formatter().parse(template))
     except ValueError as error:
         raise ValueError(f"{template!r} is not a URI template: {error}") from None
-    for _, field, spec, conversion in parsed:
-        if field is not None and (field not in known or spec or conversion):
-            raise ValueError(f"{{{field}}} is not known in a URI; these are: {', '.join(known)}")
+    for _, name, spec, conversion in parsed:
+        if name is not None and (name not in known or spec or conversion):
+            field = name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+            raise ValueError(f"{{{field}}} is not known {where}; these are: {', '.join(known)}")
     scheme, found, _ = template.partition("://")
     if found and scheme not in ("file",):
         raise ValueError(f"{scheme}:// is not supported; file:// and plain paths are")
