@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from scoring.partition import parse_key
+from scoring.uri import Roots, check_root_template, check_template
+
+MAY = parse_key("2013-05", "month", ZoneInfo("UTC"))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "flights.parquet",
+        "/srv/flights/*.csv",
+        "file:///srv/flights/{partition}.parquet",
+        "{data}/year={year}/month={month}/day={day}/hour={hour}/w{week}.parquet",
+        "{models}/v1.skops",
+        "{data}/{{literal}}.parquet",
+    ],
+)
+def test_templates_of_known_fields_are_taken_as_they_are(template: str):
+    assert check_template(template) == template
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("{data}/{moth}.parquet", "{moth} is not known in a URI; these are: data, models, year"),
+        ("{data}/{}.parquet", "{} is not known in a URI"),
+        ("{data}/{0}.parquet", "{0} is not known in a URI"),
+        ("{data}/{year.real}.parquet", "{year.real} is not known in a URI"),
+        ("{data}/{month:03}.parquet", "{month:03} is not known in a URI"),
+        ("{data}/{month!r}.parquet", "{month!r} is not known in a URI"),
+        ("{data", "'{data' is not a URI template"),
+        ("data}", "'data}' is not a URI template"),
+        ("ftp://host/x.parquet", "ftp:// is not supported; file:// and plain paths are"),
+    ],
+)
+def test_a_wrong_template_is_told_what_may_stand_there(template: str, told: str):
+    with pytest.raises(ValueError, match="^" + re.escape(told)):
+        check_template(template)
+
+
+def test_a_template_for_all_partitions_may_not_name_one():
+    assert check_root_template("{data}/predictions") == "{data}/predictions"
+    with pytest.raises(ValueError, match=r"\{year\} is not known here .* these are: data, models$"):
+        check_root_template("{data}/predictions/{year}")
+
+
+@pytest.mark.parametrize(
+    ("template", "uri"),
+    [
+        ("{data}/y={year}/m={month}/f.parquet", "/srv/y=2013/m=05/f.parquet"),
+        ("{data}/{partition}.csv", "/srv/2013-05.csv"),
+        ("{models}/v1.skops", "/srv/models/v1.skops"),
+        ("file:///x/{month}.csv", "/x/05.csv"),
+        ("/x/../y/f.csv", "/y/f.csv"),
+        ("flights/{month}.csv", "/jobs/flights/05.csv"),
+        ("../flights.csv", "/flights.csv"),
+        ("{data}/{{a}}.csv", "/srv/{a}.csv"),
+    ],
+)
+def test_a_template_expands_to_an_absolute_uri(template: str, uri: str):
+    assert Roots("/srv", "/srv/models", Path("/jobs")).expand(template, MAY) == uri
+
+
+def test_braces_in_a_root_are_no_fields():
+    assert Roots("/a{b}", "/m", Path("/jobs")).expand("{data}/x", MAY) == "/a{b}/x"
+
+
+def test_roots_come_from_the_argument_before_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SCORING_DATA", "/from/environment")
+    monkeypatch.setenv("SCORING_MODELS", "/elsewhere/")
+    given = Roots.of(Path("/jobs"), "/given/")
+    assert (given.data, given.models) == ("/given", "/elsewhere")
+    assert Roots.of(Path("/jobs")).data == "/from/environment"
+
+
+def test_models_lie_under_the_data_unless_said_otherwise(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("SCORING_MODELS", raising=False)
+    assert Roots.of(Path("/jobs"), "/given").models == "/given/models"
+
+
+def test_without_a_word_the_data_lies_in_the_folder_of_make(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.delenv("SCORING_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert Roots.of(Path("jobs")).data == f"{tmp_path}/.run/data"
+    assert Roots.of(Path("jobs")).base == tmp_path / "jobs"
+
+
+def test_relative_data_starts_from_the_working_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.chdir(tmp_path)
+    assert Roots.of(Path("/jobs"), "my/data").data == f"{tmp_path}/my/data"
