@@ -6,6 +6,7 @@ whenever Airflow parses a Dag file, so it imports nothing heavy.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from scoring import schedule
 from scoring.errors import ModelError, PartitionError
-from scoring.partition import EXAMPLES, Kind, Partition, parse_key
+from scoring.partition import Kind, Partition, parse_key
 from scoring.uri import check_root_template, check_template
 
 Problem = tuple[tuple[str | int, ...], str]
@@ -24,9 +25,9 @@ Problem = tuple[tuple[str | int, ...], str]
 ADDED_COLUMNS = ("model_version", "partition")
 """Columns that every published table has, beside the row ids, the outputs and the kept columns."""
 
-COLUMN_TYPES = (
-    "string", "int8", "int16", "int32", "int64", "float32", "float64", "boolean", "timestamp", "date",
-)  # fmt: skip
+QUARANTINE_COLUMNS = ("row", "reason", "column", "value")
+"""Columns that every quarantine table has, beside the row ids and ``partition``."""
+
 ColumnType = Literal[
     "string",
     "int8",
@@ -85,6 +86,16 @@ class Column(_Section):
     @property
     def is_number(self) -> bool:
         return self.type.startswith(("int", "float"))
+
+    def can_be(self, value: str | int | float | bool) -> bool:
+        """Whether ``value``, from ``allowed``, is of the kind that this column's values are."""
+        if self.type == "boolean" or isinstance(value, bool):
+            return self.type == "boolean" and isinstance(value, bool)
+        if self.is_number:
+            return not isinstance(value, str) and (
+                self.type.startswith("float") or float(value).is_integer()
+            )
+        return isinstance(value, str)
 
 
 class ModelVersion(_Section):
@@ -197,7 +208,7 @@ class Job(_Section):
     def partition_to_score(self, key: str) -> Partition:
         """Like ``parse``, and PartitionError too for a partition before ``start`` or after ``end``."""
         wanted, last = self.parse(key), self.last_partition
-        if wanted.start < self.first_partition.start or (last and wanted.start > last.start):
+        if wanted < self.first_partition or (last and last < wanted):
             until = f"to {self.end}" if self.end else "on"
             raise PartitionError(
                 f"{self.name} has no partition {key}: its job file says from {self.start} {until}"
@@ -220,10 +231,10 @@ class Job(_Section):
             raise ModelError(
                 f"{self.name} has no model version {pinned!r}; it has {', '.join(self.version_names)}"
             )
-        in_order = sorted(self.model.versions, key=lambda v: self.parse(v.in_force_from).start)
+        in_order = sorted(self.model.versions, key=lambda v: self.parse(v.in_force_from))
         if self.model.policy == "current":
             return in_order[-1]
-        in_force = [v for v in in_order if self.parse(v.in_force_from).start <= partition.start]
+        in_force = [v for v in in_order if not partition < self.parse(v.in_force_from)]
         if not in_force:
             raise ModelError(
                 f"no model version of {self.name} was in force in {partition.key}: the first, "
@@ -254,7 +265,7 @@ class Job(_Section):
         if wrong:
             return
         last = self.last_partition
-        if last and last.start < self.first_partition.start:
+        if last and last < self.first_partition:
             yield ("end",), f"{self.end} is before start, {self.start}"
         problem = schedule.misfit(self.schedule, self.first_partition, self.zone)
         if problem:
@@ -267,6 +278,16 @@ class Job(_Section):
                     yield ("inputs", name, limit), f"{limit} is for numbers, not for {column.type}"
             if column.min is not None and column.max is not None and column.min > column.max:
                 yield ("inputs", name, "min"), f"min {column.min} is above max {column.max}"
+            for value in column.allowed or []:
+                if not column.can_be(value):
+                    hint = "; put it in quotes, as 'NO'" if column.type == "string" else ""
+                    told = f"{json.dumps(value)} is no {column.type}{hint}"
+                    yield ("inputs", name, "allowed"), told
+        for name in dict.fromkeys(self.row_id):
+            if self.row_id.count(name) > 1:
+                yield ("row_id",), f"{name!r} is listed twice"
+            if name in QUARANTINE_COLUMNS:
+                yield ("row_id",), f"{name!r} is a column of the quarantine, beside the row ids"
         if self.model is None and self.output.probabilities:
             yield ("output", "probabilities"), "needs a model that has predict_proba"
         outputs = [self.output.prediction, *self.output.probabilities]
@@ -304,8 +325,3 @@ class Job(_Section):
                     "missing; a joblib file runs code when it is loaded, so the job must vouch for "
                     "it: `sha256sum FILE` prints the digest",
                 )
-
-
-def example_key(kind: Kind) -> str:
-    """A partition key of ``kind``, for messages and help texts."""
-    return EXAMPLES[kind]

@@ -74,6 +74,9 @@ class Partition:
             "partition": self.key,
         }
 
+    def __lt__(self, other: Partition) -> bool:
+        return self.start.timestamp() < other.start.timestamp()  # see ``contains``
+
     def contains(self, moment: datetime) -> bool:
         """Whether the aware ``moment`` lies in this partition."""
         # As timestamps: Python compares two moments of one zone by wall clock, wrong when DST ends.
@@ -132,7 +135,7 @@ def parse_key(key: str, kind: Kind, zone: ZoneInfo) -> Partition:
 
 def partitions_between(first: Partition, last: Partition) -> Iterator[Partition]:
     """All partitions from ``first`` to ``last``, both included, in order."""
-    while first.start.timestamp() <= last.start.timestamp():
+    while not last < first:
         yield first
         first = first.next()
 
