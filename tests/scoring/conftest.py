@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from tests.scoring.factories import Place, rows
+
+# A shared machine can be slow for a moment; that is no failure.
+hypothesis.settings.register_profile("scoring", deadline=None, max_examples=60)
+hypothesis.settings.load_profile("scoring")
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Place:
+    """A folder for a job, without source or model."""
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def place(empty: Place) -> Place:
+    """A folder with ten good rows for the month of the sample job, and its model."""
+    empty.source(rows(10))
+    empty.model()
+    return empty
