@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -55,10 +55,10 @@ def upload(
     destination, storage = run.destination, storage_for(run.destination.uri)
     lock, what = destination.lock(run.partition), f"{run.job.name} {run.partition.key}"
     with storage.claim(lock, what), pending(storage, destination.output(run.partition)) as output:
-        joined = _Joined(run, extraction, output)
-        for shard in scored:
-            on_rows(joined.add(shard))
-        joined.close()
+        with _Joined(run, extraction, output) as joined:
+            for shard in scored:
+                on_rows(joined.add(shard))
+            joined.close()
         aside = _publish_quarantine(run, joined, storage)
         manifest = _manifest(run, joined, aside, evidence, time.monotonic() - started)
         _swap(run, manifest, output, storage)
@@ -86,6 +86,15 @@ class _Joined:
         self.asides = [extraction.quarantine] if extraction.quarantine else []
         self._writer: pq.ParquetWriter | None = None
         self._next = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # However the block ends: a writer that is still open would write once more when it is
+        # collected, to a file that is closed by then.
+        if self._writer is not None:
+            self._writer.close()
 
     def add(self, scored: Scored) -> int:
         """Appends a shard, which must be the next one; returns how many rows that were."""

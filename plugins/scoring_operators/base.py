@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException
 
-from scoring.errors import PublicationError, ScoringError, SourceError
+from scoring.errors import PartitionError, PublicationError, ScoringError, SourceError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -38,7 +38,7 @@ class PartitionOperator(BaseOperator):
         self,
         *,
         job_file: str,
-        data_interval_start: str = "{{ data_interval_start }}",
+        data_interval_start: str = "{{ data_interval_start | default('') }}",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -52,13 +52,26 @@ class PartitionOperator(BaseOperator):
         from scoring.run import PartitionRun
 
         job_file = load_job(self.job_file)
-        moment = datetime.fromisoformat(self.data_interval_start)
-        partition = partition_at(moment, job_file.job.partition, job_file.job.zone)
+        partition = partition_at(self._moment(), job_file.job.partition, job_file.job.zone)
         job_file.job.partition_to_score(partition.key)
         dag_run = context["dag_run"]
         return PartitionRun(
             job_file, partition, job_file.roots(), _attempt(dag_run.dag_id, dag_run.run_id)
         )
+
+    def _moment(self) -> datetime:
+        if not self.data_interval_start:
+            raise PartitionError(
+                "this run has no data interval, so it is not known what to score: it was triggered "
+                "without a logical date. `airflow backfill create` scores partitions by their dates"
+            )
+        try:
+            return datetime.fromisoformat(self.data_interval_start)
+        except ValueError:
+            raise PartitionError(
+                f"data_interval_start is {self.data_interval_start!r}, which is not a moment such as "
+                "2013-05-02T03:00:00+00:00"
+            ) from None
 
 
 def _attempt(dag_id: str, run_id: str) -> str:
@@ -69,10 +82,11 @@ def _attempt(dag_id: str, run_id: str) -> str:
 
 @contextmanager
 def told_to_airflow() -> Iterator[None]:
-    """Turns the library's errors into Airflow's: retried where time may mend them, else final."""
+    """Makes the library's errors final for Airflow, but those that time may mend: it retries these."""
     try:
         yield
-    except RETRIED as error:
-        raise AirflowException(str(error)) from error
+    except RETRIED:
+        raise
     except ScoringError as error:
-        raise AirflowFailException(str(error)) from error
+        # Without the error itself: the log would show its text twice, with a traceback each.
+        raise AirflowFailException(str(error)) from error.__cause__

@@ -35,7 +35,10 @@ def job_dag(job_file: JobFile) -> DAG:
         extract = ExtractOperator(
             task_id="extract", model_version="{{ params.model_version or '' }}"
         )
-        score = ScoreOperator.partial(task_id="score").expand(shard=extract.output)
+        score = ScoreOperator.partial(
+            task_id="score",
+            map_index_template="shard {{ task.shard.number }}: {{ task.shard.rows }} rows",
+        ).expand(shard=extract.output)
         upload = UploadOperator(task_id="upload", scored=score.output, outlets=[_asset(job_file)])
         extract >> upload
     return dag

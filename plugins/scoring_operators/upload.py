@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from scoring_operators.base import PartitionOperator, told_to_airflow
@@ -23,7 +23,7 @@ class UploadOperator(PartitionOperator):
 
     template_fields: Sequence[str] = (*PartitionOperator.template_fields, "scored")
 
-    def __init__(self, *, scored: Iterable[dict[str, Any]], **kwargs: Any) -> None:
+    def __init__(self, *, scored: Sequence[dict[str, Any]], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.scored = scored
 
@@ -40,7 +40,8 @@ class UploadOperator(PartitionOperator):
         }
         with told_to_airflow():
             run = self.partition_run(context)
-            scored = in_order(Scored.model_validate(s) for s in self.scored)
+            # As a slice: Airflow hands mapped results over with one request then, not one for each.
+            scored = in_order(Scored.model_validate(s) for s in self.scored[:])
             manifest = upload(run, scored, evidence)
         self.log.info(
             "%s: %s rows published, %s quarantined, model version %s: %s",

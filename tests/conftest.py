@@ -1,0 +1,72 @@
+"""What all tests share: an Airflow of their own, in a folder that is gone afterwards.
+
+Airflow reads its settings when it is first imported.  They are set here, before any test module is:
+no test can reach the Airflow of ``make run``, even from a shell that has read ``.run/airflow.env``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    assert "airflow" not in sys.modules, "Airflow was imported before its test settings were made"
+    home = Path(tempfile.mkdtemp(prefix="airflow-home-"))
+    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+    for name in [name for name in os.environ if name.startswith(("AIRFLOW_", "SCORING_"))]:
+        del os.environ[name]
+    os.environ["AIRFLOW_HOME"] = str(home)
+    os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(home / "dags")
+    os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(REPOSITORY / "plugins")
+    os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+    os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{home}/airflow.db"
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> None:
+    """Airflow's tables, empty, in the tests' own SQLite."""
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+@pytest.fixture
+def dags_folder(airflow_database: None) -> Iterator[Path]:
+    """The folder of Dag files of the tests' Airflow: empty, and emptied afterwards."""
+    folder = Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
+    (folder / "jobs").mkdir(parents=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Flights and models of ``tests.small_job``; not to be written to (see ``data``)."""
+    from tests import small_job
+
+    folder = tmp_path_factory.mktemp("small")
+    small_job.write_data(folder)
+    return folder
+
+
+@pytest.fixture
+def copy_of_data(small_data: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Copies the small data to a folder of this test, by the name that is given."""
+    return lambda name: shutil.copytree(small_data, tmp_path / name)
+
+
+@pytest.fixture
+def data(copy_of_data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the small data, which is what ``{data}`` stands for during the test."""
+    folder = copy_of_data("data")
+    monkeypatch.setenv("SCORING_DATA", str(folder))
+    return folder
