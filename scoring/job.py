@@ -45,7 +45,7 @@ ColumnType = Literal[
 def _check_zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):  # a folder of zones, no zone's name, no such zone
         raise ValueError(
             f"{name!r} is not an IANA time zone such as UTC or America/New_York"
         ) from None

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -48,12 +49,19 @@ def load_job(path: str | os.PathLike[str]) -> JobFile:
     values, lines = _parse(path, text)
     try:
         job = Job.model_validate(values)
-        problems = list(job.problems())
+        problems = [*_name_problems(job, path), *job.problems()]
     except ValidationError as error:
-        job, problems = None, [_explain(details, values) for details in error.errors()]
+        job, problems = None, _explain_all(error.errors(), values)
     if job is None or problems:
         raise JobError(_render(path, problems, lines))
     return JobFile(job, path.absolute(), hashlib.sha256(text).hexdigest())
+
+
+def _name_problems(job: Job, path: Path) -> Iterator[Problem]:
+    # So no two files of a folder have the same job, and whoever looks for a job knows its file.
+    if job.name != path.stem:
+        remedy = f"call the file {job.name}{path.suffix}, or the job {path.stem}"
+        yield ("name",), f'"{job.name}" is not the name of the file, {path.name}; {remedy}'
 
 
 class _Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
@@ -80,7 +88,8 @@ def _parse(path: Path, text: bytes) -> tuple[Any, dict[Loc, int]]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise JobError(f"{path}, line {line}: not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, ValueError, KeyError, AttributeError) as error:
+        # The last three are PyYAML's answer to a tag such as !!int before what is none.
         raise JobError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise JobError(f"{path}, line 1: a job file is a mapping of keys such as `name: my_job`")
@@ -93,6 +102,11 @@ def _note_lines(node: yaml.Node, loc: Loc, lines: dict[Loc, int], path: Path) ->
         seen = set()
         for key, value in node.value:
             line = key.start_mark.line + 1
+            if not key.tag.endswith((":str", ":merge")):
+                named = repr(key.value) if isinstance(key, yaml.ScalarNode) else "here"
+                raise JobError(
+                    f"{path}, line {line}: the key {named} is not text; put it in quotes"
+                )
             if key.value in seen:
                 raise JobError(f"{path}, line {line}: the key {key.value!r} is given twice")
             seen.add(key.value)
@@ -103,6 +117,15 @@ def _note_lines(node: yaml.Node, loc: Loc, lines: dict[Loc, int], path: Path) ->
             _note_lines(item, (*loc, i), lines, path)
 
 
+def _explain_all(errors: list[ErrorDetails], values: Any) -> list[Problem]:
+    """One problem for each place; a value of several kinds has one error for each of the kinds."""
+    told: dict[Loc, str] = {}
+    for details in errors:
+        loc, message = _explain(details, values)
+        told[loc] = f"{told[loc]}, or {message}" if loc in told else message
+    return list(told.items())
+
+
 def _explain(details: ErrorDetails, values: Any) -> Problem:
     """One of Pydantic's errors in the words of a job file."""
     loc, kind, context = details["loc"], details["type"], details.get("ctx", {})
@@ -110,6 +133,7 @@ def _explain(details: ErrorDetails, values: Any) -> Problem:
         return loc, _unknown_key(loc)
     if kind == "missing":
         return loc, "missing; it must be given"
+    loc = _within(loc, values)
     stands = json.dumps(details["input"], default=str)
     if kind == "literal_error":
         close = difflib.get_close_matches(str(details["input"]), _literals(context), n=1)
@@ -120,6 +144,16 @@ def _explain(details: ErrorDetails, values: Any) -> Problem:
     message = details["msg"].removeprefix("Input ").replace("dictionary", "mapping")
     hint = "; put it in quotes" if kind == "string_type" and _is_scalar(details["input"]) else ""
     return loc, f"{stands} {message}{hint}"
+
+
+def _within(loc: Loc, values: Any) -> Loc:
+    """The part of ``loc`` that is in the file; Pydantic goes on with the kinds that it tried."""
+    for i, step in enumerate(loc):
+        try:
+            values = values[step]
+        except (LookupError, TypeError):
+            return loc[:i]
+    return loc
 
 
 def _literals(context: dict[str, Any]) -> list[str]:
@@ -158,8 +192,8 @@ def _section_of(annotation: Any) -> type[BaseModel] | None:
 
 def _render(path: Path, problems: list[Problem], lines: dict[Loc, int]) -> str:
     counted = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    rows = sorted((_line_of(loc, lines), loc, message) for loc, message in problems)
-    told = "\n".join(f"  line {line}, {_dotted(loc)}: {message}" for line, loc, message in rows)
+    rows = sorted((_line_of(loc, lines), _dotted(loc), message) for loc, message in problems)
+    told = "\n".join(f"  line {line}, {field}: {message}" for line, field, message in rows)
     return f"{path} is not a valid job file ({counted}):\n{told}"
 
 
