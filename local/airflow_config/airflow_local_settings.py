@@ -4,7 +4,8 @@ A task is a fork of the scheduler (LocalExecutor) and inherits the modules impor
 scikit-learn takes seconds; a task that scores a month takes half a second. So the scheduler imports them once, when
 its environment says SCORING_PRELOAD=1. The other processes (API server, Dag processor, triggerer) stay small.
 
-The project's own packages are not in the list: a change in them should reach the next task without a restart.
+The project's own packages are in the list too, which saves a quarter of a second a month; a change in them reaches
+the tasks when the scheduler starts anew. Job files and the scorers that they name are read by each task.
 """
 
 import importlib
@@ -28,6 +29,11 @@ _MODULES = (
     "sklearn.pipeline",
     "sklearn.preprocessing",
     "skops.io",
+    "narwhals.stable.v2",
+    "scoring.extract",
+    "scoring.score",
+    "scoring.upload",
+    "scoring_operators",
 )
 
 

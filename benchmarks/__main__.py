@@ -1,0 +1,57 @@
+"""``make bench``: every figure that the project claims, measured here and now.
+
+Prints one JSON document and writes it to ``.run/bench/figures.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import backfill, big_month, parsing
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("only", nargs="*", choices=["parsing", "big_month", "backfill", []])
+    parser.add_argument("--rows", type=int, default=10_000_000, help="rows of the big month")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each thing is measured")
+    options = parser.parse_args()
+    folder = ROOT / ".run/bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: dict[str, Callable[[], object]] = {
+        "parsing": lambda: parsing.run(ROOT / "dags", folder),
+        "backfill": lambda: backfill.run(folder / "airflow-home", options.rounds),
+        "big_month": lambda: big_month.run(
+            folder / "airflow-home/data",
+            ROOT / "dags/jobs/flight_delay.yaml",
+            folder,
+            options.rows,
+            options.rounds,
+        ),
+    }
+    figures: dict[str, object] = {
+        "machine": {
+            "cores": len(os.sched_getaffinity(0)),
+            "python": platform.python_version(),
+            "load_before": [round(load, 2) for load in os.getloadavg()],
+        }
+    }
+    for name, measure in parts.items():
+        if not options.only or name in options.only:
+            print(f"measuring {name} …", file=sys.stderr)
+            figures[name] = measure()
+    document = json.dumps(figures, indent=2)
+    (folder / "figures.json").write_text(document + "\n", encoding="utf-8")
+    print(document)
+
+
+if __name__ == "__main__":
+    main()
