@@ -6,6 +6,7 @@ partition has exactly one interval that begins in it.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -36,6 +37,8 @@ def check_cron(cron: str) -> None:
         croniter(cron)
     except (CroniterError, ValueError) as error:
         raise ValueError(f"{message}: {error}") from None
+    if re.search(r"(?<![a-z])r(?![a-z])", cron, re.IGNORECASE):
+        raise ValueError(f"{cron!r} has a random field, R: its runs would get new dates at each look")
 
 
 def misfit(cron: str, first: Partition, zone: ZoneInfo) -> str | None:

@@ -9,21 +9,25 @@ which is louder than wished but never silent.
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Any
 
 from scoring.errors import JobError
 
 
-def report_import_error(job_file: Path, message: str) -> None:
-    """Adds an import error for ``job_file`` to the Dag file parse that called this."""
+def report_import_error(job_file: Path, error: Exception) -> None:
+    """Adds ``error`` as ``job_file``'s import error to the Dag file parse that called this."""
+    # The library's errors are written for people; any other is a surprise, and told in full.
+    told = isinstance(error, JobError)
+    message = str(error) if told else "".join(traceback.format_exception(error))
     try:
         from airflow.dag_processing.importers import DagImportError, get_importer_registry
 
         importer: Any = get_importer_registry().get_importer("loader.py")
         collect = importer._process_modules
     except (ImportError, AttributeError):
-        raise JobError(message) from None
+        raise error from None
 
     def collect_with_error(
         filepath: str, modules: Any, bundle_name: Any, bundle_path: Any, result: Any

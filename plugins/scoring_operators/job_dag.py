@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, timedelta
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
@@ -31,6 +32,7 @@ def job_dag(job_file: JobFile) -> DAG:
         max_active_runs=job.run.max_active_runs,
         params={"model_version": _model_version_param(job)},
         default_args=_task_arguments(job, str(job_file.path)),
+        auto_register=False,  # or Airflow would run what there is of a Dag whose making failed
     ) as dag:
         extract = ExtractOperator(
             task_id="extract", model_version="{{ params.model_version or '' }}"
@@ -73,7 +75,7 @@ def _model_version_param(job: Job) -> Param:
 def _asset(job_file: JobFile) -> Asset:
     uri = Destination.of(job_file.job, job_file.roots()).uri
     return Asset(
-        name=f"{job_file.job.name} predictions", uri=uri if "://" in uri else f"file://{uri}"
+        name=f"{job_file.job.name} predictions", uri=uri if "://" in uri else Path(uri).as_uri()
     )
 
 
