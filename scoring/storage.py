@@ -90,11 +90,11 @@ def pending(storage: Storage, uri: str) -> Iterator[Pending]:
     try:
         new = storage.create(uri)
     except OSError as error:
-        raise PublicationError(f"{uri} cannot be written: {error.strerror}") from None
+        raise _cannot_write(uri, error) from None
     try:
         yield new
     except OSError as error:
-        raise PublicationError(f"{uri} cannot be written: {error.strerror or error}") from error
+        raise _cannot_write(uri, error) from error
     finally:
         new.abort()
 
@@ -154,7 +154,7 @@ class LocalStorage:
             os.makedirs(os.path.dirname(uri), exist_ok=True)
             lock = os.open(uri, os.O_CREAT | os.O_RDWR, 0o644)
         except OSError as error:
-            raise PublicationError(f"{uri} cannot be written: {error.strerror}") from None
+            raise _cannot_write(uri, error) from None
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -205,9 +205,17 @@ class _PendingFile:
         _flush_folder(self._uri)
 
     def abort(self) -> None:
-        if not self._file.closed:
+        with contextlib.suppress(OSError):  # a full disk refuses the last bytes once more
             self._file.close()
+        with contextlib.suppress(FileNotFoundError):  # committed
             os.remove(self._temporary)
+
+
+def _cannot_write(uri: str, error: OSError) -> PublicationError:
+    why = error.strerror or str(error)
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        why = f"{error.filename} is no folder"
+    return PublicationError(f"{uri} cannot be written: {why}")
 
 
 def _flush_folder(path: str) -> None:
