@@ -135,8 +135,8 @@ def _environment(home: Path) -> dict[str, str]:
     """What ``. airflow.env`` gives a shell."""
     shell = f". {home / 'airflow.env'} && exec env -0"
     done = subprocess.run(["bash", "-c", shell], capture_output=True, check=True, env=os.environ)
-    pairs = (entry.split("=", 1) for entry in done.stdout.decode().split("\0") if "=" in entry)
-    return {name: value for name, value in pairs}
+    entries = (entry.partition("=") for entry in done.stdout.decode().split("\0") if entry)
+    return {name: value for name, _, value in entries}
 
 
 def _database(environment: dict[str, str]) -> str:
