@@ -42,7 +42,6 @@ def job_dag(job_file: JobFile) -> DAG:
             map_index_template="shard {{ task.shard.number }}: {{ task.shard.rows }} rows",
         ).expand(shard=extract.output)
         upload = UploadOperator(task_id="upload", scored=score.output, outlets=[_asset(job_file)])
-        extract >> upload
     return dag
 
 

@@ -1,0 +1,119 @@
+"""Whole Dags from Dag files, run by Airflow's own ``dag.test()``, held against the shell command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from airflow.dag_processing.dagbag import BundleDagBag
+from airflow.models.dagrun import DagRun
+from airflow.sdk import DAG
+from airflow.utils.session import create_session
+
+from scoring.job_file import load_job
+from tests import shell, small_job
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FEBRUARY_IS_OVER = datetime(2013, 3, 2, 3, tzinfo=UTC)
+
+
+def _dag(dags_folder: Path, dag_id: str) -> DAG:
+    bag = BundleDagBag(dags_folder, bundle_path=dags_folder, bundle_name="dags-folder")
+    assert bag.import_errors == {}
+    return bag.dags[dag_id]
+
+
+def _tasks(run: DagRun) -> dict[tuple[str, int], str | None]:
+    """The state of each task instance, and that there are any."""
+    with create_session() as session:
+        found = run.get_task_instances(session=session)
+        return {(task.task_id, task.map_index): task.state for task in found}
+
+
+@pytest.fixture
+def job(dags_folder: Path) -> Path:
+    shutil.copy(REPOSITORY / "dags" / "scoring_jobs.py", dags_folder)
+    return small_job.write_job(dags_folder / "jobs")
+
+
+@pytest.mark.parametrize(("pinned", "version"), [(None, "v1"), ("v2", "v2")])
+def test_a_month_by_airflow_is_the_month_by_the_shell(
+    job: Path,
+    dags_folder: Path,
+    data: Path,
+    copy_of_data: Callable[[str], Path],
+    pinned: str | None,
+    version: str,
+) -> None:
+    dag = _dag(dags_folder, "small_flights")
+    conf = {"model_version": pinned} if pinned else None
+    run = dag.test(logical_date=FEBRUARY_IS_OVER, run_conf=conf)
+    assert run.state == "success"
+    assert _tasks(run) == {
+        ("extract", -1): "success",
+        ("score", 0): "success",
+        ("score", 1): "success",
+        ("score", 2): "success",
+        ("upload", -1): "success",
+    }
+    by_shell = copy_of_data("shell")
+    options = ["--model-version", pinned] if pinned else []
+    expected = shell.score(job, "2013-02", by_shell, *options)
+    published = Path("predictions/small_flights/month=2013-02/predictions.parquet")
+    assert (data / published).read_bytes() == (by_shell / published).read_bytes()
+    manifest = json.loads(
+        (data / "predictions/small_flights/_manifests/month=2013-02.json").read_text()
+    )
+    assert manifest["model"]["version"] == version
+    assert manifest["rows"]["scored"] == 2450
+    assert shell.tells_the_same(manifest, expected)
+
+
+def test_mapped_tasks_are_told_apart_by_what_they_do(
+    job: Path, dags_folder: Path, data: Path
+) -> None:
+    run = _dag(dags_folder, "small_flights").test(logical_date=FEBRUARY_IS_OVER)
+    with create_session() as session:
+        found = run.get_task_instances(session=session)
+        labels = {task.map_index: task.rendered_map_index for task in found}
+    assert {index: label for index, label in labels.items() if index >= 0} == {
+        0: "shard 0: 980 rows",
+        1: "shard 1: 980 rows",
+        2: "shard 2: 490 rows",
+    }
+
+
+def test_a_month_that_fails_publishes_nothing(job: Path, dags_folder: Path, data: Path) -> None:
+    (data / "models" / "v1.skops").write_bytes(b"no model")
+    run = _dag(dags_folder, "small_flights").test(logical_date=FEBRUARY_IS_OVER)
+    assert run.state == "failed"
+    assert _tasks(run)["upload", -1] == "upstream_failed"
+    assert not (data / "predictions/small_flights/_manifests").exists()
+
+
+def test_the_operators_in_a_dag_of_ones_own(dags_folder: Path, data: Path) -> None:
+    shutil.copy(REPOSITORY / "examples" / "own_dag.py", dags_folder)
+    small_job.write_job(dags_folder, name="own_dag")
+    run = _dag(dags_folder, "own_dag").test(logical_date=FEBRUARY_IS_OVER)
+    assert run.state == "success"
+    assert set(_tasks(run)) == {
+        ("extract", -1),
+        ("score", 0),
+        ("score", 1),
+        ("score", 2),
+        ("upload", -1),
+        ("announce", -1),
+    }
+    published = data / "predictions/small_flights/month=2013-02/predictions.parquet"
+    with create_session() as session:
+        announce = run.get_task_instance("announce", session=session)
+        said = announce.xcom_pull(task_ids="announce", session=session)
+    assert said == f"2013-02: 2450 predictions in {published}"
+
+
+def test_the_example_of_a_dag_of_ones_own_has_a_right_job_file() -> None:
+    assert load_job(REPOSITORY / "examples" / "own_dag.yaml").job.name == "own_dag"
