@@ -26,6 +26,7 @@ class NotReachable(Exception):
 class Dag:
     is_paused: bool
     is_stale: bool  # its file no longer defines it
+    last_parsed: datetime | None
     next_run_after: datetime | None  # None: there will be no further run
 
 
@@ -50,6 +51,7 @@ class TaskInstance:
 class ImportFailure:
     file: str
     message: str
+    seen: datetime
 
 
 class AirflowApi:
@@ -74,7 +76,12 @@ class AirflowApi:
         found = self._get(f"dags/{quote(dag_id)}", missing_is_none=True)
         if found is None:
             return None
-        return Dag(found["is_paused"], found["is_stale"], _moment(found["next_dagrun_run_after"]))
+        return Dag(
+            is_paused=found["is_paused"],
+            is_stale=found["is_stale"],
+            last_parsed=_moment(found["last_parsed_time"]),
+            next_run_after=_moment(found["next_dagrun_run_after"]),
+        )
 
     def unpause(self, dag_id: str) -> None:
         self._call("PATCH", f"dags/{quote(dag_id)}", {"is_paused": False})
@@ -115,7 +122,11 @@ class AirflowApi:
     def import_failures(self) -> list[ImportFailure]:
         """Dag files that could not be loaded."""
         return [
-            ImportFailure(found["filename"], found["stack_trace"])
+            ImportFailure(
+                file=found["filename"],
+                message=found["stack_trace"].strip(),
+                seen=datetime.fromisoformat(found["timestamp"]),
+            )
             for found in self._pages("importErrors", "import_errors")
         ]
 

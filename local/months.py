@@ -6,12 +6,13 @@ every case: all runs succeeded, a run failed, or nothing can go on (the Dag is p
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from local.api import AirflowApi, Dag, DagRun, NotReachable, TaskInstance
 from local.errors import LocalError
+from local.task_log import failure_reason
 from local.terminal import MonthsBar
 from scoring.job import Job
 from scoring.partition import partition_at, partitions_between
@@ -34,6 +35,7 @@ class Months:
     task_logs: Path
     pause: Callable[[float], None]
     say: Callable[[str], None]
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def let_airflow_score(self) -> None:
         """Return when the job's Dag is known and at work on all that is missing."""
@@ -50,7 +52,7 @@ class Months:
         """Catchup makes the runs that are missing; this adds those that failed, and those whose result is gone."""
         try:
             dag = self.api.dag(self.job.name)
-            if dag is None or dag.is_stale:
+            if dag is None or dag.is_stale or not self._is_of_now(dag.last_parsed):
                 self._check_imports()
                 return False
             runs, published = self._runs(), self.published()
@@ -81,11 +83,10 @@ class Months:
             for task in retrying:
                 if task not in retries_told:
                     retries_told.add(task)
-                    self.say(f"{self._describe(task, runs)} failed and will be tried again")
+                    self.say(f"to be tried again: {self._describe(task, runs)}")
             running = [self._key(run) for run in runs if run.state == "running"]
             bar.show(sum(run.state == "success" for run in runs), self._total(), running)
             if dag is None or dag.is_stale:
-                self._check_imports()
                 raise LocalError(f"Airflow no longer finds the Dag {self.job.name!r} in its folder")
             if _nothing_to_come(dag) and all(run.state in FINISHED for run in runs):
                 return self._check_success(runs)
@@ -109,11 +110,18 @@ class Months:
         last = self.job.last_partition or partition_at(now, self.job.partition, self.job.zone)
         return sum(p.end <= now for p in partitions_between(self.job.first_partition, last))
 
+    def _is_of_now(self, moment: datetime | None) -> bool:
+        """False for what the database remembers of an earlier call."""
+        return moment is not None and moment >= self.started
+
     def _check_imports(self) -> None:
         """Raise when Airflow could not read a file: it may be the one that defines the Dag."""
-        failures = self.api.import_failures()
-        if failures:
-            texts = (f"{failure.file}:\n{failure.message.strip()}" for failure in failures)
+        failures = [f for f in self.api.import_failures() if self._is_of_now(f.seen)]
+        if not failures:
+            return
+        first_seen = min(failure.seen for failure in failures)
+        if (datetime.now(UTC) - first_seen).total_seconds() > OTHER_FILES_SECONDS:
+            texts = (f"{failure.file}:\n{failure.message}" for failure in failures)
             raise LocalError(
                 f"Airflow finds no Dag {self.job.name!r}, and could not read:\n" + "\n".join(texts)
             )
@@ -144,13 +152,16 @@ class Months:
             )
 
     def _describe(self, task: TaskInstance, runs: list[DagRun]) -> str:
-        """Month, task and where its log is."""
+        """Month and task, why it failed, and where its log is."""
         month = next((self._key(run) for run in runs if run.run_id == task.run_id), task.run_id)
         folder = self.task_logs / f"dag_id={self.job.name}" / f"run_id={task.run_id}"
         folder /= f"task_id={task.task_id}"
         if task.map_index >= 0:
             folder /= f"map_index={task.map_index}"
-        return f"{month}: task {task.task_id}, try {task.try_number}; log: {folder / f'attempt={task.try_number}.log'}"
+        log = folder / f"attempt={task.try_number}.log"
+        what = f"{month}: task {task.task_id} failed (try {task.try_number})"
+        reason = failure_reason(log)
+        return f"{what}: {reason}\n    log: {log}" if reason else f"{what}; log: {log}"
 
 
 def _nothing_to_come(dag: Dag) -> bool:

@@ -20,7 +20,7 @@ import psutil
 from local.home import REPOSITORY
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-LEFTOVERS_GRACE_SECONDS = 5.0  # for processes of an interrupted call to end by themselves
+LEFTOVERS_GRACE_SECONDS = 2.0  # for processes of an interrupted call to end by themselves
 
 
 @dataclass

@@ -16,7 +16,7 @@ from local.manifests import published_table, read_published
 from local.months import Months
 from local.secrets import Secrets, load_or_create
 from local.settled import is_settled
-from local.signals import other_signals_interrupt, signals_ignored
+from local.signals import signals_ignored, signals_interrupt
 from local.supervisor import Supervisor
 from local.terminal import Terminal
 from scoring.errors import ScoringError
@@ -39,7 +39,7 @@ class Options:
 def run(options: Options, terminal: Terminal) -> int:
     """Returns the exit status. Everything that was started has ended by then."""
     job = _load_job(options.dags)
-    with only_one(options.home.lock), other_signals_interrupt():
+    with only_one(options.home.lock), signals_interrupt():
         record = processes.Record(options.home.processes)
         for name in record.end_leftovers():
             terminal.step(f"ended the {name} that an interrupted call had left")
@@ -67,7 +67,7 @@ def _score_and_serve(options: Options, job: Job, supervisor: Supervisor, termina
     if components.migrate(home, environment, database, supervisor):
         terminal.step("Airflow's database is made")
     components.start(home, environment, database, supervisor)
-    terminal.step(f"Airflow is starting; the logs of its processes: {_short(home.logs)}")
+    terminal.step(f"Airflow is starting; the logs of its processes: {home.logs}")
     if making_data is not None:
         components.wait_for(making_data, supervisor)
         terminal.step("flights and models are made")
@@ -140,22 +140,13 @@ def _serve(
     terminal.line()
     terminal.line(f"web UI      {settings.api_url}")
     terminal.line(
-        f"login       {installation.UI_USER} / {secrets.ui_password}   (kept in {_short(home.passwords)})"
+        f"login       {installation.UI_USER} / {secrets.ui_password}   (kept in {home.passwords})"
     )
-    terminal.line(
-        f"airflow     . {_short(home.shell_environment)}   gives a shell the airflow command"
-    )
-    terminal.line(
-        f"logs        {_short(home.logs)} (Airflow's processes), {_short(home.task_logs)} (tasks)"
-    )
+    terminal.line(f"airflow     . {home.shell_environment}   gives a shell the airflow command")
+    terminal.line(f"logs        {home.logs} (Airflow's processes), {home.task_logs} (tasks)")
     terminal.line("\nCtrl-C ends Airflow. `make run` takes up where it was.")
     try:
         while True:
             supervisor.watch()
     except KeyboardInterrupt:
         terminal.line()
-
-
-def _short(path: Path) -> str:
-    """Relative to the current folder where that is shorter."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -5,25 +5,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 
 
 @contextmanager
-def other_signals_interrupt() -> Iterator[None]:
-    """`kill` and a closed terminal do what Ctrl-C does: they raise KeyboardInterrupt."""
+def signals_interrupt() -> Iterator[None]:
+    """`kill` and a closed terminal do what Ctrl-C does: they raise KeyboardInterrupt.
+
+    Ctrl-C itself too: a shell script starts its background commands with that signal switched off.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    with _handlers({signal.SIGTERM: interrupt, signal.SIGHUP: interrupt}):
+    with _handlers(dict.fromkeys(_ENDING, interrupt)):
         yield
 
 
 @contextmanager
 def signals_ignored() -> Iterator[None]:
     """For work that is to be finished, and takes seconds only."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    with _handlers(dict.fromkeys(numbers, signal.SIG_IGN)):
+    with _handlers(dict.fromkeys(_ENDING, signal.SIG_IGN)):
         yield
 
 

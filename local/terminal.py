@@ -1,6 +1,7 @@
 """What the person at the terminal sees: lines with the seconds since the start, and a bar while months are scored."""
 
 import time
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -40,7 +41,8 @@ class Terminal:
         return MonthsBar(self, self._console)
 
     def _print(self, markup: str) -> None:
-        self._console.print(markup, soft_wrap=True)
+        # Paths are absolute inside, because processes have other current folders; people need the end only.
+        self._console.print(markup.replace(f"{Path.cwd()}/", ""), soft_wrap=True)
 
 
 class MonthsBar:
