@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from scoring.columns import encoded, single
 from scoring.errors import SourceError, SourceMissing
 from scoring.job import Job
 from scoring.partition import Partition
@@ -54,8 +55,14 @@ class FileSource:
                 f"the source of {job.name} {partition.key} is not there: {self.uri}; "
                 "nothing was published. Check source.uri in the job file, or wait for the data"
             )
-        digests = [(f, self.storage.sha256(f.uri)) for f in found]
-        self.files = [SourceFile(f.uri, f.bytes, digest or "") for f, digest in digests]
+        self.files = [SourceFile(f.uri, f.bytes, self._digest_of(f.uri)) for f in found]
+
+    def _digest_of(self, uri: str) -> str:
+        try:
+            digest = self.storage.sha256(uri)
+        except OSError as error:
+            raise SourceError(f"{uri} cannot be read: {error.strerror}") from None
+        return digest or ""
 
     @cached_property
     def rows(self) -> int | None:
@@ -77,13 +84,19 @@ class FileSource:
         Only the last table may be shorter than its size; a source without rows gives one empty table.
         Raises SourceError naming the file, and the column if one is missing.
         """
-        return _resized(self._pieces(), sizes)
+        try:
+            yield from _resized(self._pieces(), sizes)
+        except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
+            raise SourceError(
+                f"{self.uri}: its files store the same column in different types: {error}; nothing "
+                "was published"
+            ) from error
 
     def _pieces(self) -> Iterator[pa.Table]:
         for file in self.files:
             try:
                 yield from self._read(self.storage, file.uri, self._columns)
-            except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
+            except (pa.ArrowException, UnicodeDecodeError, csv.Error, OSError) as error:
                 first_line = str(error).splitlines()[0]
                 raise SourceError(f"{file.uri} cannot be read: {first_line}") from error
 
@@ -134,6 +147,7 @@ def _read_csv(storage: Storage, uri: str, columns: list[str]) -> Iterator[pa.Tab
         reader = pyarrow.csv.open_csv(
             stream,
             read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES),
+            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(columns, pa.string()),
                 include_columns=columns,
@@ -186,5 +200,11 @@ def _resized(pieces: Iterator[pa.Table], sizes: Iterator[int]) -> Iterator[pa.Ta
 
 def _joined(tables: list[pa.Table]) -> pa.Table:
     """One table of the rows of all; files may store the same column in different types."""
+    if any(table.schema != tables[0].schema for table in tables):
+        tables = [_with_encoded_text(table) for table in tables]
     joined = pa.concat_tables(tables, promote_options="permissive")
     return joined.unify_dictionaries().combine_chunks()
+
+
+def _with_encoded_text(table: pa.Table) -> pa.Table:
+    return pa.table({name: encoded(single(table, name)) for name in table.column_names})
