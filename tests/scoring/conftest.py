@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -24,3 +27,12 @@ def place(empty: Place) -> Place:
     empty.source(rows(10))
     empty.model()
     return empty
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A folder that nobody can reach, too, unlike those of pytest."""
+    folder = Path(tempfile.mkdtemp(prefix="scoring-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)

@@ -5,12 +5,9 @@ import hashlib
 import os
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -157,15 +154,6 @@ def test_where_a_folder_should_be_and_is_none_is_told(tmp_path: Path):
         STORAGE.claim(f"{tmp_path}/file/lock", "sample 2013-02"),
     ):
         pass
-
-
-@pytest.fixture
-def open_to_all() -> Iterator[Path]:
-    """A folder that nobody can reach, too, unlike those of pytest."""
-    folder = Path(tempfile.mkdtemp(prefix="scoring-test-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
 
 
 def test_in_a_folder_that_is_read_only_nothing_changes(open_to_all: Path):
