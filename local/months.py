@@ -20,9 +20,8 @@ from scoring.partition import partition_at, partitions_between
 OF_A_MONTH = ("scheduled", "backfill")  # run types; manual runs are the user's own affair
 LOOK_EVERY_SECONDS = 1.0  # each look costs the API server 0.1 s, which the tasks need too
 FINISHED = ("success", "failed")
-PARSE_TIMEOUT_SECONDS = (
-    300.0  # for a Dag file to be read for the first time; takes 10 s on two cores
-)
+PARSE_TIMEOUT_SECONDS = 300.0  # to start and to read the Dag's file; takes 15 s on two cores
+OTHER_FILES_SECONDS = 15.0  # when a file could not be read, the Dag may still come from another
 
 
 @dataclass
