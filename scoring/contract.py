@@ -107,7 +107,6 @@ class Contract:
 
     def _outside(self, name: str, values: pa.Array, origin: str) -> columns.Mask:
         """Where a moment is null or not in the partition; one without a zone is in the job's."""
-        start, end = self.partition.start, self.partition.end
         if pa.types.is_date(values.type):
             values = values.cast(pa.timestamp("us"))
         if not pa.types.is_timestamp(values.type):
@@ -116,9 +115,9 @@ class Contract:
                 "timestamp; nothing was published"
             )
         if values.type.tz is None:
-            start, end = start.replace(tzinfo=None), end.replace(tzinfo=None)
+            start, end = self.partition.on_the_clock
         else:
-            start, end = start.astimezone(UTC), end.astimezone(UTC)
+            start, end = (m.astimezone(UTC) for m in (self.partition.start, self.partition.end))
         inside = pc.and_(
             pc.greater_equal(values, pa.scalar(start, values.type)),
             pc.less(values, pa.scalar(end, values.type)),
@@ -198,7 +197,8 @@ class Accounts:
         """One line a rule: how many rows break it, and three of them."""
         worst_first = sorted(self.quarantined.items(), key=lambda item: -item[1])
         return "\n".join(
-            f"  {rule}: {count:,} rows, for example {'; '.join(self.examples.get(rule, []))}"
+            f"  {rule}: {count:,} row{'s' if count > 1 else ''}, for example "
+            + "; ".join(self.examples.get(rule, []))
             for rule, count in worst_first
         )
 

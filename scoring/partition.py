@@ -82,6 +82,18 @@ class Partition:
         # As timestamps: Python compares two moments of one zone by wall clock, wrong when DST ends.
         return self.start.timestamp() <= moment.timestamp() < self.end.timestamp()
 
+    @property
+    def on_the_clock(self) -> tuple[datetime, datetime]:
+        """``start`` and ``end`` without a zone, to compare with clock times that have none.
+
+        A day begins at 00:00 even where DST skips that, as dates do; a clock time that comes twice
+        is in both of its hours.
+        """
+        start, end = self.start.replace(tzinfo=None), self.end.replace(tzinfo=None)
+        if self.kind == "hour":
+            return start, start + (self.end.astimezone(UTC) - self.start.astimezone(UTC))
+        return datetime.combine(start, time()), datetime.combine(end, time())
+
     def next(self) -> Partition:
         """The partition that begins where this one ends."""
         return partition_at(self.end, self.kind, _zone(self.start))
