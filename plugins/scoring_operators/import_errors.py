@@ -32,7 +32,7 @@ def report_import_error(job_file: Path, error: Exception) -> None:
     def collect_with_error(
         filepath: str, modules: Any, bundle_name: Any, bundle_path: Any, result: Any
     ) -> None:
-        importer._process_modules = collect
+        vars(importer).pop("_process_modules", None)  # the class's own method again
         path = importer.get_relative_path(job_file, bundle_path)
         result.errors.append(DagImportError(file_path=path, message=message, error_type="job"))
         collect(filepath, modules, bundle_name, bundle_path, result)
