@@ -41,7 +41,7 @@ def job_dag(job_file: JobFile) -> DAG:
             task_id="score",
             map_index_template="shard {{ task.shard.number }}: {{ task.shard.rows }} rows",
         ).expand(shard=extract.output)
-        upload = UploadOperator(task_id="upload", scored=score.output, outlets=[_asset(job_file)])
+        UploadOperator(task_id="upload", scored=score.output, outlets=[_asset(job_file)])
     return dag
 
 
