@@ -179,12 +179,21 @@ def _batch_sizes(shard_rows: int) -> Iterator[int]:
 def _in_schema(table: pa.Table, schema: pa.Schema, uri: str) -> pa.Table:
     """``table`` in the column types of the first batch; SourceError where the files disagree."""
     try:
+        for name, first in zip(schema.names, schema.types, strict=True):
+            found = table.column(name)
+            if found.null_count < len(found) and _has_zone(found.type) != _has_zone(first):
+                # Arrow would turn one into the other, as if clock times were UTC.
+                raise pa.ArrowInvalid(f"{name} is {first} and {found.type}")
         return table.cast(schema)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise SourceError(
             f"{uri}: its files store the same column in different types: {error}; nothing was "
             "published"
         ) from error
+
+
+def _has_zone(kind: pa.DataType) -> bool:
+    return getattr(kind, "tz", None) is not None
 
 
 def _id_hashes(table: pa.Table, row_id: list[str]) -> columns.Hashes:
