@@ -10,6 +10,7 @@ import hashlib
 import os
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,12 @@ class Place:
         """Every file under the destination, hidden ones too."""
         found = (path for path in self.out.rglob("*") if path.is_file())
         return sorted(path.relative_to(self.out).as_posix() for path in found)
+
+
+def in_shards_of(job_file: JobFile, shard_rows: int) -> JobFile:
+    """The job with smaller shards than a job file may say, so that a test needs few rows."""
+    smaller = job_file.job.run.model_copy(update={"shard_rows": shard_rows})
+    return replace(job_file, job=job_file.job.model_copy(update={"run": smaller}))
 
 
 def extracted(run: PartitionRun, pinned: str | None = None) -> Extraction:
