@@ -69,13 +69,25 @@ def read_staged(staged: Staged, columns: list[str] | None = None) -> Iterator[pa
 
     Raises PublicationError if the object is gone, or is not the one that the reference means.
     """
+    with _opened(staged) as stream:
+        for batch in stream:
+            table = pa.Table.from_batches([batch])
+            yield table if columns is None else table.select(columns)
+
+
+def staged_schema(staged: Staged) -> pa.Schema:
+    """The columns of a staged object, which may be without rows.  Raises as ``read_staged`` does."""
+    with _opened(staged) as stream:
+        return stream.schema
+
+
+@contextlib.contextmanager
+def _opened(staged: Staged) -> Iterator[pa.RecordBatchReader]:
     try:
         with storage_for(staged.uri).open(staged.uri) as file:
             _check_digest(file, staged)
             file.seek(0)
-            for batch in pa.ipc.open_stream(file):
-                table = pa.Table.from_batches([batch])
-                yield table if columns is None else table.select(columns)
+            yield pa.ipc.open_stream(file)
     except (FileNotFoundError, pa.ArrowInvalid) as error:
         raise PublicationError(
             f"the staged table {staged.uri} is not there or not whole; nothing was published. "

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from scoring import columns
 from scoring.contract import Accounts
 from scoring.errors import PublicationError
-from scoring.extract import ROW, Extraction, load_extraction
+from scoring.extract import Extraction, load_extraction
+from scoring.job import ADDED_COLUMNS
 from scoring.manifest import (
     Manifest,
     ModelRecord,
@@ -28,7 +29,7 @@ from scoring.manifest import (
 )
 from scoring.run import PartitionRun
 from scoring.score import Scored
-from scoring.staging import read_staged
+from scoring.staging import read_staged, staged_schema
 from scoring.statistics import PredictionStatistics
 from scoring.storage import Pending, Storage, pending, storage_for, write
 
@@ -155,13 +156,11 @@ class _Joined:
 
     def _empty_table(self) -> pa.Table:
         """The table of a partition without scored rows: predictions would have been numbers."""
-        staged = next(read_staged(self.extraction.shards[0]), None)
-        kept = staged.drop_columns([ROW]) if staged is not None else pa.table({})
-        outputs = dict.fromkeys(self.statistics, pa.float64())
-        fields = [kept.schema.field(n) for n in self.run.job.row_id if n in kept.column_names]
-        fields += [pa.field(name, kind) for name, kind in outputs.items()]
-        fields += [kept.schema.field(n) for n in self.run.job.output.keep if n in kept.column_names]
-        fields += [pa.field("model_version", pa.string()), pa.field("partition", pa.string())]
+        staged, output = staged_schema(self.extraction.shards[0]), self.run.job.output
+        fields = {name: staged.field(name).type for name in self.run.job.row_id}
+        fields |= dict.fromkeys(self.statistics, pa.float64())
+        fields |= {name: staged.field(name).type for name in output.keep}
+        fields |= dict.fromkeys(ADDED_COLUMNS, pa.string())
         return pa.schema(fields).empty_table()
 
     def _uneven(self, what: str) -> PublicationError:
