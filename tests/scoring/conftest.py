@@ -11,7 +11,7 @@ import pytest
 from tests.scoring.factories import Place, rows
 
 # A shared machine can be slow for a moment; that is no failure.
-hypothesis.settings.register_profile("scoring", deadline=None, max_examples=60)
+hypothesis.settings.register_profile("scoring", deadline=None, max_examples=30)
 hypothesis.settings.load_profile("scoring")
 
 
