@@ -207,7 +207,9 @@ def _swap(run: PartitionRun, manifest: Manifest, output: Pending, storage: Stora
     path, data = run.partition.path, manifest.to_json().encode()
     left_by_others = run.destination.next_manifests(path)
     waiting = run.destination.next_manifest(path, manifest.output.sha256)
-    write(storage, waiting, data)
+    new = run.destination.new_manifest(path)
+    write(storage, new, data)
+    storage.move(new, waiting)
     output.commit()
     write(storage, run.destination.manifest(path), data)
     for uri in {*left_by_others, waiting}:
@@ -215,8 +217,12 @@ def _swap(run: PartitionRun, manifest: Manifest, output: Pending, storage: Stora
 
 
 def _remove_other_quarantines(run: PartitionRun, manifest: Manifest, storage: Storage) -> None:
-    for other in storage.find(run.destination.quarantines(run.partition)):
-        if manifest.quarantine is None or other.uri != manifest.quarantine.uri:
+    folder = run.destination.quarantines(run.partition)
+    if manifest.quarantine is None:
+        storage.remove_tree(folder)  # with what a publisher that died was still writing
+        return
+    for other in storage.find(f"{folder}/*.parquet"):
+        if other.uri != manifest.quarantine.uri:
             storage.remove(other.uri)
 
 
