@@ -25,12 +25,17 @@ class Published:
 
 def read_published(data: Path, job: str) -> list[Published]:
     """The job's partitions that are published, by date."""
-    folder = data / "predictions" / job / "_manifests"
+    folder = destination(data, job) / "_manifests"
     return [_read(path) for path in sorted(folder.glob("*.json"))]
 
 
-def published_table(rows: Iterable[Published], near: Path) -> Table:
-    """For the terminal; files below `near` are named relative to it."""
+def destination(data: Path, job: str) -> Path:
+    """The folder of the job's predictions."""
+    return data / "predictions" / job
+
+
+def published_table(rows: Iterable[Published], folder: Path) -> Table:
+    """For the terminal; files below `folder` are named relative to it."""
     table = Table(box=None, pad_edge=False)
     for title in ("month", "model"):
         table.add_column(title, no_wrap=True)
@@ -45,7 +50,7 @@ def published_table(rows: Iterable[Published], near: Path) -> Table:
             row.model_version,
             *(f"{count:,}" for count in counts),
             mean,
-            row.uri.removeprefix("file://").removeprefix(f"{near}/"),
+            row.uri.removeprefix("file://").removeprefix(f"{folder}/"),
         )
     return table
 

@@ -12,7 +12,7 @@ from local.environment import Installation
 from local.errors import LocalError
 from local.home import Home
 from local.lock import only_one
-from local.manifests import published_table, read_published
+from local.manifests import destination, published_table, read_published
 from local.months import Months
 from local.secrets import Secrets, load_or_create
 from local.settled import is_settled
@@ -129,8 +129,9 @@ def _start_database(home: Home, secrets: Secrets, supervisor: Supervisor) -> pos
 
 
 def _print_published(home: Home, job: Job, terminal: Terminal) -> None:
-    terminal.line()
-    terminal.table(published_table(read_published(home.data, job.name), Path.cwd()))
+    folder = destination(home.data, job.name)
+    terminal.line(f"\npublished in {folder}:")
+    terminal.table(published_table(read_published(home.data, job.name), folder))
 
 
 def _serve(
