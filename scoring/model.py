@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import pickle
 import re
 import warnings
-import zipfile
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -96,7 +94,12 @@ def load_model(file: ModelFile, trusted_types: list[str]) -> LoadedModel:
 
 
 def _bytes_of(uri: str, what: str) -> bytes:
-    data = storage_for(uri).read(uri)
+    try:
+        data = storage_for(uri).read(uri)
+    except OSError as error:
+        raise ModelError(
+            f"{uri}, the model file of {what}, cannot be read: {error.strerror}; nothing was scored"
+        ) from None
     if data is None:
         raise ModelError(f"the model file of {what} is not there: {uri}; nothing was scored")
     return data
@@ -110,8 +113,8 @@ def _load_skops(data: bytes, file: ModelFile, trusted_types: list[str]) -> Any:
         unknown = sorted(set(found) - set(trusted_types))
         if not unknown:
             return skops.io.loads(data, trusted=list(trusted_types))
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, ImportError) as e:
-        raise ModelError(f"{file.uri} is not a skops file that can be loaded here: {e}") from e
+    except Exception as e:
+        raise _cannot_load("skops", file, e) from e
     raise ModelError(
         f"{file.uri} contains types that {file.name} does not trust: {', '.join(unknown)}; it was "
         "not loaded and nothing was scored. If you know them, list them in the job file under "
@@ -124,13 +127,20 @@ def _load_joblib(data: bytes, file: ModelFile, trusted_types: list[str]) -> Any:
 
     try:
         return joblib.load(io.BytesIO(data))
-    except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, TypeError) as e:
-        raise ModelError(f"{file.uri} is not a joblib file that can be loaded here: {e}") from e
     except (ImportError, AttributeError) as e:
         raise ModelError(
             f"{file.uri} needs something that is not installed here: {e}. Install what the model "
             "was trained with, or train it again in this environment"
         ) from e
+    except Exception as e:
+        raise _cannot_load("joblib", file, e) from e
+
+
+def _cannot_load(kind: str, file: ModelFile, error: Exception) -> ModelError:
+    return ModelError(
+        f"{file.uri} is not a {kind} file that can be loaded here: {type(error).__name__}: {error}; "
+        "nothing was scored"
+    )
 
 
 def _check_sklearn(caught: list[warnings.WarningMessage], file: ModelFile) -> str:
@@ -138,17 +148,17 @@ def _check_sklearn(caught: list[warnings.WarningMessage], file: ModelFile) -> st
     from sklearn import __version__ as installed
     from sklearn.exceptions import InconsistentVersionWarning
 
-    saved: str = installed
-    for warning in caught:
-        if isinstance(warning.message, InconsistentVersionWarning):
-            saved = warning.message.original_sklearn_version
-    if _minor(saved) != _minor(installed):
-        raise ModelError(
-            f"{file.uri} was saved with scikit-learn {saved}, and this is {installed}: its "
-            "predictions could differ without a sign, so nothing was scored. Train or save it again "
-            f"with {_minor(installed)}.*, or run this job where scikit-learn {_minor(saved)}.* is"
-        )
-    return saved
+    told = [w.message for w in caught if isinstance(w.message, InconsistentVersionWarning)]
+    saved_with = [str(warning.original_sklearn_version) for warning in told] or [installed]
+    for saved in saved_with:  # each part of a pipeline has its own
+        if _minor(saved) != _minor(installed):
+            raise ModelError(
+                f"{file.uri} was saved with scikit-learn {saved}, and this is {installed}: its "
+                "predictions could differ without a sign, so nothing was scored. Train or save it "
+                f"again with {_minor(installed)}.*, or run this job where scikit-learn "
+                f"{_minor(saved)}.* is"
+            )
+    return str(saved_with[-1])
 
 
 def _minor(version: str) -> str:
