@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,11 +103,12 @@ def _class_positions(job: Job, estimator: Any) -> dict[str, int]:
 
 
 def _own_scorer(path: Path, estimator: Any) -> Scorer:
-    digest_of(path)
-    spec = importlib.util.spec_from_file_location(f"scoring_job_{path.stem}", path)
+    name = f"scoring_job_{path.stem}_{digest_of(path)[:16]}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses look for the module they are defined in
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -139,6 +141,11 @@ def _aligned(outputs: Any, inputs: pd.DataFrame, job: Job, where: str) -> pd.Dat
             f"{where}: the scorer was given {len(inputs):,} rows and returned {len(outputs):,} with "
             f"another index (missing: {missing or 'none'}, added: {added or 'none'}; else their "
             "order differs). It must keep the index of df as it is. Nothing was published"
+        )
+    twice = outputs.columns[outputs.columns.duplicated()]
+    if len(twice):
+        raise ScorerError(
+            f"{where}: the scorer returned two columns {twice[0]!r}; nothing was published"
         )
     absent = [
         name
