@@ -83,12 +83,16 @@ def single(table: pa.Table, name: str) -> pa.Array:
 
 
 def encoded(values: pa.Array) -> pa.Array:
-    """Text as a dictionary of ``string`` and int32 numbers; anything else as it is."""
+    """Text as a dictionary of ``string`` and int32 numbers; anything else as it is.
+
+    The dictionary has the values that occur, in the order in which they first do, so that it does
+    not depend on how the source was stored.
+    """
     if not is_text(values.type):
         return values
     if not pa.types.is_dictionary(values.type):
         values = values.dictionary_encode()
-    return values.cast(pa.dictionary(pa.int32(), pa.string()))
+    return _in_order_of_appearance(values).cast(pa.dictionary(pa.int32(), pa.string()))
 
 
 def decoded(values: pa.Array) -> pa.Array:
@@ -183,6 +187,16 @@ def _hashes(values: pa.Array) -> Hashes:
     if values.null_count:
         numbers[np.asarray(values.is_null())] = 0
     return numbers
+
+
+def _in_order_of_appearance(values: pa.DictionaryArray) -> pa.DictionaryArray:
+    used = values.indices.drop_null().unique().to_numpy()
+    if np.array_equal(used, np.arange(len(values.dictionary))):
+        return values
+    numbers = np.zeros(len(values.dictionary), dtype=np.int32)
+    numbers[used] = np.arange(len(used))
+    indices = pa.array(numbers).take(values.indices)  # null stays null
+    return pa.DictionaryArray.from_arrays(indices, values.dictionary.take(pa.array(used)))
 
 
 def _none(values: pa.Array) -> Mask:
