@@ -42,7 +42,7 @@ class Contract:
 
     Reason codes: ``null_row_id``, ``outside_partition``, ``wrong_type``, ``missing_value``,
     ``infinite``, ``below_min``, ``above_max``, ``not_allowed`` from ``check``;
-    ``duplicate_row_id`` and ``null_prediction`` are found later, in other modules.
+    ``duplicate_row_id``, ``null_prediction`` and ``infinite_prediction`` are found later.
     """
 
     def __init__(self, job: Job, partition: Partition, text_only: bool) -> None:

@@ -26,7 +26,7 @@ from scoring.staging import Staged, read_staged, staged_writer
 class Scored(BaseModel):
     """The predictions of one shard; ``quarantine`` holds its rows that got no prediction.
 
-    ``predictions`` is None for a shard without rows.
+    ``predictions`` is None for a shard without rows that could be scored.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,7 +42,8 @@ def score(run: PartitionRun, shard: Staged, model: ModelFile) -> Scored:
     """Stages the predictions of ``shard``, row for row in its order.
 
     The staged columns are the row ids, the outputs, the kept columns, ``model_version`` and
-    ``partition``.  A row whose prediction is null is quarantined (``null_prediction``).
+    ``partition``.  A row with an output that is null or infinite is quarantined
+    (``null_prediction``, ``infinite_prediction``).
 
     Raises ModelError and ScorerError; the shard can be scored again at any time.
     """
@@ -88,19 +89,16 @@ def _score_all(
         for batch in read_staged(shard):
             if batch.num_rows == 0:
                 continue
-            rows = batch.column(ROW).to_numpy()
-            outputs = _outputs(scorer(_inputs(batch, run.job)), run.job)
+            outputs = _outputs(scorer(_inputs(batch, run.job)), run)
             table = _published_columns(batch, outputs, run, model)
-            schema = schema or table.schema
-            if table.schema != schema:
-                raise ScorerError(_other_types(run, table.schema, schema))
-            unscored = columns.null_mask(columns.single(table, run.job.output.prediction))
-            if unscored.any():
-                ids = batch.select(run.job.row_id).filter(pa.array(unscored))
-                rule = Rule("null_prediction", run.job.output.prediction)
-                set_aside.write(quarantine.by_rule(ids, rows[unscored], rule, run.partition.key))
-                table = table.filter(pa.array(~unscored))
-            writer.write(table)
+            table, unscored = _without_predictions(table, batch, run)
+            for aside in unscored:
+                set_aside.write(aside)
+            if table.num_rows:
+                schema = schema or table.schema
+                if table.schema != schema:
+                    raise other_types(run, table.schema, schema)
+                writer.write(table)
         return writer.close(), set_aside.close()
 
 
@@ -110,12 +108,42 @@ def _inputs(batch: pa.Table, job: Job) -> pd.DataFrame:
     return frame.set_axis(index, axis=0)
 
 
-def _outputs(outputs: pd.DataFrame, job: Job) -> Iterator[tuple[str, pa.Array]]:
+def _outputs(outputs: pd.DataFrame, run: PartitionRun) -> Iterator[tuple[str, pa.Array]]:
     """The scorer's columns as Arrow arrays, without those that come from the source."""
     for name in outputs.columns:
-        if name not in job.kept_columns:
-            values = pa.Array.from_pandas(outputs[name])
+        if name not in run.job.kept_columns:
+            try:
+                values = pa.Array.from_pandas(outputs[name])
+            except pa.ArrowException as error:
+                raise ScorerError(
+                    f"{run.job.name} {run.partition.key}: the scorer's column {name!r} cannot be "
+                    f"stored: {error}; nothing was published"
+                ) from error
             yield str(name), columns.encoded(values)
+
+
+def _without_predictions(
+    table: pa.Table, batch: pa.Table, run: PartitionRun
+) -> tuple[pa.Table, list[pa.Table]]:
+    """``table`` without the rows that lack an output, and those rows as quarantine tables."""
+    unscored = np.zeros(table.num_rows, dtype=bool)
+    aside = []
+    for rule, broken in _output_rules(table, run.job):
+        broken = broken & ~unscored
+        if broken.any():
+            ids = batch.select(run.job.row_id).filter(pa.array(broken))
+            rows = batch.column(ROW).to_numpy()[broken]
+            aside.append(quarantine.by_rule(ids, rows, rule, run.partition.key))
+            unscored |= broken
+    return (table.filter(pa.array(~unscored)) if aside else table), aside
+
+
+def _output_rules(table: pa.Table, job: Job) -> Iterator[tuple[Rule, columns.Mask]]:
+    for name in (job.output.prediction, *job.output.probabilities):
+        values = columns.single(table, name)
+        yield Rule("null_prediction", name), columns.null_mask(values)
+        if pa.types.is_floating(values.type):
+            yield Rule("infinite_prediction", name), np.isinf(values.to_numpy(zero_copy_only=False))
 
 
 def _published_columns(
@@ -138,10 +166,11 @@ def _constant(text: str, rows: int) -> pa.Array:
     return pa.DictionaryArray.from_arrays(numbers, pa.array([text], pa.string()))
 
 
-def _other_types(run: PartitionRun, found: pa.Schema, first: pa.Schema) -> str:
+def other_types(run: PartitionRun, found: pa.Schema, first: pa.Schema) -> ScorerError:
+    """The error for a scorer whose columns are not the same for all rows."""
     changed = set(found) ^ set(first)
     names = ", ".join(sorted({field.name for field in changed}))
-    return (
+    return ScorerError(
         f"{run.job.name} {run.partition.key}: the scorer returned other columns or types for some "
         f"rows than for the first ones ({names}); nothing was published"
     )

@@ -28,7 +28,7 @@ from scoring.manifest import (
     package_versions,
 )
 from scoring.run import PartitionRun
-from scoring.score import Scored
+from scoring.score import Scored, other_types
 from scoring.staging import read_staged, staged_schema
 from scoring.statistics import PredictionStatistics
 from scoring.storage import Pending, Storage, pending, storage_for, write
@@ -143,6 +143,8 @@ class _Joined:
     def _write(self, table: pa.Table) -> None:
         if self._writer is None:
             self._writer = _parquet_writer(self.output, table.schema)
+        if table.schema != self._writer.schema:
+            raise other_types(self.run, table.schema, self._writer.schema)
         self._writer.write_table(table)
         self.rows += table.num_rows
         self.key_sum += self._keys_of(table)
