@@ -38,12 +38,9 @@ class ExtractOperator(PartitionOperator):
             run = self.partition_run(context)
             extraction = extract(run, choose_model(run, self.model_version or None))
         self.log.info(
-            "%s: %s rows came in, %s are set aside, model version %s\n%s",
-            run.partition.key,
-            extraction.rows_in,
-            extraction.accounts.rows_quarantined,
-            extraction.model.version,
-            extraction.accounts.told(),
+            f"{run.partition.key}: {extraction.rows_in:,} rows came in from {extraction.source.uri}; "
+            f"{extraction.accounts.rows_quarantined:,} are set aside; {len(extraction.shards)} shards "
+            f"to score with model version {extraction.model.version}\n{extraction.accounts.told()}"
         )
         limit = conf.getint("core", "max_map_length")
         if len(extraction.shards) > limit:

@@ -80,17 +80,41 @@ def _asset(job_file: JobFile) -> Asset:
 
 def _doc(job_file: JobFile) -> str:
     job = job_file.job
-    if job.model:
-        rows = "\n".join(
-            f"| {v.version} | {v.in_force_from} | `{v.uri}` |" for v in job.model.versions
-        )
-        model = f"| model version | in force from | file |\n|---|---|---|\n{rows}"
-    else:
-        model = f"Scored by `{job.scorer}`."
     until = f" to {job.end}" if job.end else ""
     return (
         f"{job.description}\n\n"
         f"One run scores one {job.partition}, from {job.start}{until}, in {job.timezone} time.\n\n"
         f"- from `{job.source.uri}`\n- to `{job.destination.uri}`\n"
-        f"- column `{job.output.prediction}`\n- job file `{job_file.path.name}`\n\n{model}\n"
+        f"- column `{job.output.prediction}`\n- job file `{job_file.path.name}`\n\n"
+        f"{_model_doc(job)}\n\n{_again_doc(job)}\n"
+    )
+
+
+def _model_doc(job: Job) -> str:
+    if job.model is None:
+        return f"Scored by `{job.scorer}`."
+    rows = "\n".join(f"| {v.version} | {v.in_force_from} | `{v.uri}` |" for v in job.model.versions)
+    policy = {
+        "as_of": f"Each {job.partition} is scored with the version that was in force then.",
+        "current": f"Every {job.partition} is scored with the newest version.",
+    }
+    return (
+        f"{policy[job.model.policy]}\n\n"
+        f"| model version | in force from | file |\n|---|---|---|\n{rows}"
+    )
+
+
+def _again_doc(job: Job) -> str:
+    first = job.first_partition
+    end = (first.end.astimezone(UTC) - timedelta(seconds=1)).astimezone(job.zone)
+    command = (
+        f"airflow backfill create --dag-id {job.name} --from-date {first.start.isoformat()} "
+        f"--to-date {end.isoformat()} --reprocess-behavior completed"
+    )
+    if job.model is None:
+        return f"To score a {job.partition} again, here {first.key}:\n\n    {command}"
+    newest = job.version_names[-1]
+    return (
+        f"To score a {job.partition} again, here {first.key} with {newest}:\n\n    {command} "
+        f'--dag-run-conf \'{{"model_version": "{newest}"}}\''
     )

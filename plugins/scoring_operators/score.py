@@ -33,5 +33,5 @@ class ScoreOperator(PartitionOperator):
             model = load_extraction(run).model
             scored = score(run, Staged.model_validate(self.shard), model)
         rows = scored.predictions.rows if scored.predictions else 0
-        self.log.info("shard %s: %s rows scored in %.2f s", scored.number, rows, scored.seconds)
+        self.log.info(f"shard {scored.number}: {rows:,} rows scored in {scored.seconds:.2f} s")
         return scored.model_dump()

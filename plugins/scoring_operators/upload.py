@@ -44,12 +44,9 @@ class UploadOperator(PartitionOperator):
             scored = in_order(Scored.model_validate(s) for s in self.scored[:])
             manifest = upload(run, scored, evidence)
         self.log.info(
-            "%s: %s rows published, %s quarantined, model version %s: %s",
-            manifest.partition,
-            manifest.rows.scored,
-            manifest.rows.quarantined,
-            manifest.model.version,
-            manifest.output.uri,
+            f"{manifest.partition}: {manifest.rows.scored:,} rows published, "
+            f"{manifest.rows.quarantined:,} quarantined, model version {manifest.model.version}: "
+            f"{manifest.output.uri}"
         )
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra = _figures(manifest)

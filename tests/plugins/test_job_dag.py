@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, timezone
 from airflow.serialization.serialized_objects import DagSerialization
 from scoring_operators import job_dag
 
 from scoring.job_file import load_job
+from scoring.partition import partition_at
 from tests import small_job
 
 
@@ -52,8 +55,40 @@ def test_what_the_job_says_about_itself_is_shown(make) -> None:
         "small_flights.yaml",
         "| v1 | 2013-02 | `{models}/v1.skops` |",
         "| v2 | 2013-04 | `{models}/v2.skops` |",
+        "Each month is scored with the version that was in force then.",
     ):
         assert told in dag.doc_md
+
+
+@pytest.mark.parametrize(
+    ("kind", "cron", "first", "zone"),
+    [
+        ("month", "0 3 2 * *", "2013-02", "UTC"),
+        ("month", "0 0 1 * *", "2013-12", "Pacific/Kiritimati"),
+        ("week", "0 0 * * 1", "2013-W01", "America/New_York"),
+        ("day", "0 3 * * *", "2013-03-10", "America/New_York"),
+        ("hour", "15 * * * *", "2013-11-03T01-0500", "America/New_York"),
+    ],
+)
+def test_the_backfill_that_it_tells_scores_one_partition(
+    make, kind: str, cron: str, first: str, zone: str
+) -> None:
+    version = {"version": "v1", "uri": "{models}/v1.skops", "in_force_from": first}
+    dag = make(
+        partition=kind, schedule=cron, start=first, end=None, timezone=zone,
+        model={"versions": [version]},
+    )  # fmt: skip
+    (command,) = [line.strip() for line in dag.doc_md.splitlines() if "airflow backfill" in line]
+    words = shlex.split(command)
+    told = dict(zip(words[3::2], words[4::2], strict=True))
+    assert told["--dag-id"] == "small_flights"
+    assert told["--dag-run-conf"] == '{"model_version": "v1"}'
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    runs = stored.iter_dagrun_infos_between(
+        timezone.parse(told["--from-date"]), timezone.parse(told["--to-date"])
+    )
+    starts = [run.data_interval.start for run in runs]
+    assert [partition_at(start, kind, ZoneInfo(zone)).key for start in starts] == [first]
 
 
 def test_every_task_knows_the_job_file(make, tmp_path: Path) -> None:
