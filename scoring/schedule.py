@@ -38,7 +38,9 @@ def check_cron(cron: str) -> None:
     except (CroniterError, ValueError) as error:
         raise ValueError(f"{message}: {error}") from None
     if re.search(r"(?<![a-z])r(?![a-z])", cron, re.IGNORECASE):
-        raise ValueError(f"{cron!r} has a random field, R: its runs would get new dates at each look")
+        raise ValueError(
+            f"{cron!r} has a random field, R: its runs would get new dates at each look"
+        )
 
 
 def misfit(cron: str, first: Partition, zone: ZoneInfo) -> str | None:
