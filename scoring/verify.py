@@ -30,12 +30,13 @@ def verify_partition(
     manifest = run.destination.published(run.partition)
     if manifest is None:
         raise VerifyError(f"nothing is published for {what} under {run.destination.uri}")
-    actual = storage_for(manifest.output.uri).sha256(manifest.output.uri)
-    if actual != manifest.output.sha256:
-        raise VerifyError(
-            f"{manifest.output.uri} is not what was published: its sha256 is {actual or 'none'}, "
-            f"the manifest says {manifest.output.sha256}. Score {what} again to mend it"
-        )
+    for published in (manifest.output, manifest.quarantine):
+        actual = storage_for(run.destination.uri).sha256(published.uri) if published else None
+        if published and actual != published.sha256:
+            raise VerifyError(
+                f"{published.uri} is not what was published: its sha256 is {actual or 'none'}, the "
+                f"manifest says {published.sha256}. Score {what} again to mend it"
+            )
     with tempfile.TemporaryDirectory(prefix="scoring-verify-") as folder:
         again = score_partition(
             PartitionRun(
