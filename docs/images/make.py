@@ -55,7 +55,9 @@ def show_dag(page: Page, url: str, dag_id: str) -> None:
     """The Dag's runs as a grid, with the list of its runs beside it."""
     page.goto(f"{url}/dags/{dag_id}/runs")
     page.get_by_text("upload", exact=True).first.wait_for()
-    divider = page.locator("[data-resize-handle], [data-panel-resize-handle-id]").first.bounding_box()
+    divider = page.locator(
+        "[data-resize-handle], [data-panel-resize-handle-id]"
+    ).first.bounding_box()
     assert divider, "the divider between the grid and the facts is not found"
     page.mouse.move(divider["x"] + 1, SIZE["height"] - 40)
     page.mouse.down()
