@@ -1,0 +1,116 @@
+"""What importing ``scoring`` brings along, and what none of its modules may ask for."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import scoring
+from tests.scoring.factories import Place
+
+PACKAGE = Path(scoring.__file__).parent
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+HEAVY = {"numpy", "pandas", "pyarrow", "scipy", "sklearn", "joblib", "skops"}
+
+WITHOUT_AIRFLOW = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "airflow":
+            raise ModuleNotFoundError(f"{name} is blocked", name=name)
+sys.meta_path.insert(0, Block())
+"""
+
+
+def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=PACKAGE.parent
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_the_block_of_airflow_is_one():
+    with pytest.raises(AssertionError, match=r"ModuleNotFoundError: airflow is blocked"):
+        python(WITHOUT_AIRFLOW + "import airflow")
+
+
+def test_every_module_is_imported_and_a_month_scored_without_airflow(place: Place):
+    code = (
+        WITHOUT_AIRFLOW
+        + "import importlib\n"
+        + "".join(f"importlib.import_module('scoring.{m}')\n" for m in MODULES if m != "__main__")
+        + "from scoring.cli import main\n"
+        + "status = main(sys.argv[1:])\n"
+        + "assert 'airflow' not in sys.modules\n"
+        + "sys.exit(status)"
+    )
+    job = str(place.job().path)
+    done = python(code, "run", job, "2013-02", "--data", str(place.data), "--json")
+    assert json.loads(done.stdout)["rows"] == {
+        "in": 10,
+        "scored": 10,
+        "quarantined": 0,
+        "reasons": {},
+    }
+
+
+@pytest.mark.parametrize(
+    "module", ["job_file", "destination", "uri", "partition", "storage", "cli"]
+)
+def test_what_airflow_needs_to_parse_a_dag_file_imports_nothing_heavy(module: str):
+    code = f"import json, sys, scoring.{module}; print(json.dumps(list(sys.modules)))"
+    imported = json.loads(python(code).stdout)
+    assert f"scoring.{module}" in imported
+    assert HEAVY & {name.partition(".")[0] for name in imported} == set()
+
+
+def test_the_scoring_steps_do_import_what_the_others_may_not():
+    code = "import json, sys, scoring.whole; print(json.dumps(list(sys.modules)))"
+    assert {"numpy", "pandas", "pyarrow"} <= set(json.loads(python(code).stdout))
+
+
+def clocks_read(source: str) -> list[str]:
+    """Attributes and names in ``source`` that ask for the date of today."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and node.attr in ("now", "today", "utcnow"):
+            found.append(f"line {node.lineno}: .{node.attr}")
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in (
+            "time.time",
+            "time.time_ns",
+            "time.localtime",
+            "time.gmtime",
+        ):
+            found.append(f"line {node.lineno}: {ast.unparse(node)}")
+        if isinstance(node, ast.ImportFrom) and node.module == "time":
+            found.append(f"line {node.lineno}: from time import")
+    return sorted(found)
+
+
+def test_a_module_that_reads_the_clock_would_be_found():
+    code = (
+        "from datetime import datetime as d\nimport time\nx = d.now()\ny = d.today\nz = time.time()"
+    )
+    assert clocks_read(code) == ["line 3: .now", "line 4: .today", "line 5: time.time"]
+
+
+@pytest.mark.parametrize("module", ["__init__", *MODULES])
+def test_no_module_asks_for_the_date_of_today(module: str):
+    assert clocks_read((PACKAGE / f"{module}.py").read_text()) == []
+
+
+@pytest.mark.parametrize("module", ["__init__", *MODULES])
+def test_no_module_mentions_airflow_in_an_import(module: str):
+    names = set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").partition(".")[0])
+    assert "airflow" not in names
