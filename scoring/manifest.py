@@ -68,10 +68,13 @@ class ObjectRecord(_Record):
     sha256: str
 
 
-class Manifest(_Record):
+class _Format(_Record):
+    format_version: int = FORMAT_VERSION
+
+
+class Manifest(_Format):
     """One published partition.  Times are ISO 8601 with offset; durations are in seconds."""
 
-    format_version: int = FORMAT_VERSION
     job: str
     job_sha256: str
     partition: str
@@ -96,17 +99,17 @@ class Manifest(_Record):
 def parse_manifest(data: bytes, uri: str) -> Manifest:
     """The manifest in ``data``; PublicationError if it is none, or of a newer format."""
     try:
-        manifest = Manifest.model_validate_json(data)
+        version = _Format.model_validate_json(data).format_version
+        if version > FORMAT_VERSION:
+            raise PublicationError(
+                f"{uri} has format_version {version}, and this release reads up to "
+                f"{FORMAT_VERSION}: upgrade batch-scoring to read it"
+            )
+        return Manifest.model_validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise PublicationError(f"{uri} is not a manifest: {where} {first['msg']}") from None
-    if manifest.format_version > FORMAT_VERSION:
-        raise PublicationError(
-            f"{uri} has format_version {manifest.format_version}, and this release reads up to "
-            f"{FORMAT_VERSION}: upgrade batch-scoring to read it"
-        )
-    return manifest
+        told = ".".join(map(str, first["loc"])) + " " + first["msg"]
+        raise PublicationError(f"{uri} is not a manifest: {told.strip()}") from None
 
 
 @cache
