@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from scoring import destination
 from tests.docs.pages import PAGES, REPOSITORY, Page, page
 
 IN_THE_REPOSITORY = (
@@ -60,3 +61,9 @@ def test_modules_of_the_library_are_all_described() -> None:
     described = {name for row in table for name in re.findall(r"`(\w+)`", row[0])}
     modules = {path.stem for path in (REPOSITORY / "scoring").glob("*.py")}
     assert described == {name for name in modules if not name.startswith("__")}
+
+
+def test_the_tree_of_a_destination_is_that_of_the_code() -> None:
+    tree = [line[4:] for line in (destination.__doc__ or "").splitlines() if "DESTINATION/" in line]
+    blocks = page("docs/architecture.md").blocks
+    assert "\n".join(tree) + "\n" in [block.text for block in blocks]
