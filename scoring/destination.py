@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from glob import escape
 
 from scoring.job import Job
 from scoring.manifest import Manifest, parse_manifest
@@ -43,6 +44,7 @@ class Destination:
         return f"{self.uri}/_quarantine/{partition.path}/{sha256[:16]}.parquet"
 
     def quarantines(self, partition: Partition) -> str:
+        """Where the quarantines of all publications of ``partition`` lie."""
         return f"{self.uri}/_quarantine/{partition.path}"
 
     def manifest(self, path: str) -> str:
@@ -58,7 +60,7 @@ class Destination:
 
     def next_manifests(self, path: str) -> list[str]:
         """The manifests that wait, or that a publisher which died has left."""
-        pattern = f"{self.uri}/_manifests/{path}{_NEXT}*.json"
+        pattern = f"{escape(self.uri)}/_manifests/{path}{_NEXT}*.json"
         return [found.uri for found in storage_for(self.uri).find(pattern)]
 
     def staging(self, partition: Partition, attempt: str) -> str:
@@ -78,7 +80,7 @@ class Destination:
 
     def all_published(self) -> Iterator[Manifest]:
         """The manifests of all published partitions, in order of their keys."""
-        found = storage_for(self.uri).find(f"{self.uri}/_manifests/*.json")
+        found = storage_for(self.uri).find(f"{escape(self.uri)}/_manifests/*.json")
         files = (f.uri.rpartition("/")[2].removesuffix(".json") for f in found)
         names = {file.partition(_NEXT)[0] for file in files}
         for path in sorted(names):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from glob import escape
 from typing import Any, Self
 
 import pyarrow as pa
@@ -223,7 +224,7 @@ def _remove_other_quarantines(run: PartitionRun, manifest: Manifest, storage: St
     if manifest.quarantine is None:
         storage.remove_tree(folder)  # with what a publisher that died was still writing
         return
-    for other in storage.find(f"{folder}/*.parquet"):
+    for other in storage.find(f"{escape(folder)}/*.parquet"):
         if other.uri != manifest.quarantine.uri:
             storage.remove(other.uri)
 
