@@ -68,7 +68,7 @@ def manifest(published: Manifest, as_json: bool) -> None:
     table.add_row("sha256", published.output.sha256)
     seconds = ", ".join(f"{step} {s:.2f} s" for step, s in published.durations_seconds.items())
     table.add_row("took", seconds)
-    Console().print(table)
+    _print(table)
 
 
 def verified(published: Manifest, as_json: bool) -> None:
@@ -147,7 +147,16 @@ def _table(facts: list[dict[str, Any]], as_json: bool) -> None:
         table.add_column(name.replace("_", " "), justify="right" if numeric else "left")
     for row in facts:
         table.add_row(*(_cell(row.get(name)) for name in names))
-    Console().print(table)
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """Prints texts as they are; in a file or a pipe in full, however long the lines become."""
+    console = Console(markup=False, emoji=False)
+    if not console.is_terminal:
+        unbounded = console.options.update(max_width=1 << 20)
+        console.width = console.measure(table, options=unbounded).maximum
+    console.print(table)
 
 
 def _cell(value: Any) -> str:
