@@ -87,8 +87,6 @@ def _score_all(
         staged_writer(shard.number, aside_uri) as set_aside,
     ):
         for batch in read_staged(shard):
-            if batch.num_rows == 0:
-                continue
             outputs = _outputs(scorer(_inputs(batch, run.job)), run)
             table = _published_columns(batch, outputs, run, model)
             table, unscored = _without_predictions(table, batch, run)
