@@ -37,6 +37,12 @@ def test_anything_else_is_refused_with_an_example(cron: str):
     assert repr(cron) in str(error.value)
 
 
+@pytest.mark.parametrize("cron", ["R R 2 * *", "r 3 2 * *", "0 R(1-5) 2 * *"])
+def test_random_fields_are_refused_as_each_look_gives_other_dates(cron: str):
+    with pytest.raises(ValueError, match="has a random field"):
+        check_cron(cron)
+
+
 @given(st.text("0123456789*/,-?#LHRWMON ", max_size=20))
 def test_no_text_breaks_the_check(cron: str):
     with contextlib.suppress(ValueError):  # any other error fails

@@ -193,6 +193,24 @@ def test_values_that_no_column_can_hold_are_named(empty: Place, y: str):
         published(empty, f"def run(df):\n    return df.assign(y={y})[['y']]")
 
 
+def test_a_classifier_publishes_labels_and_probabilities_with_their_figures(empty: Place):
+    empty.source(rows(6))
+    model = LogisticRegression().fit(
+        pd.DataFrame({"x": [1.0, 2, 5, 6]}), ["early", "early", "late", "late"]
+    )
+    empty.model(model)
+    job = empty.job(output={"prediction": "label", "probabilities": {"p_late": "late"}})
+    manifest = publish(empty.run(in_shards_of(job, 4)))
+    found = predictions(manifest)
+    inputs = pd.DataFrame({"x": [1.0, 2, 3, 4, 5, 6]})
+    assert found.column("label").to_pylist() == model.predict(inputs).tolist()
+    assert found.column("p_late").to_pylist() == pytest.approx(model.predict_proba(inputs)[:, 1])
+    assert manifest.statistics["label"] == {"count": 6, "classes": {"early": 3, "late": 3}}
+    assert manifest.statistics["p_late"]["mean"] == pytest.approx(
+        model.predict_proba(inputs)[:, 1].mean()
+    )
+
+
 def test_a_shard_without_good_rows_has_no_predictions(empty: Place):
     empty.model()
     empty.source(rows(4, x=[None, None, 3.0, 4.0]))

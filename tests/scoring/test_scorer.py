@@ -227,6 +227,15 @@ def test_a_scorer_that_fails_is_told_with_the_rows_it_had(tmp_path: Path):
     assert isinstance(error.value.__cause__, KeyError)
 
 
+def test_a_scorer_may_raise_an_error_for_the_user_itself(tmp_path: Path):
+    code = (
+        "from scoring.errors import ScorerError\n"
+        "def run(df):\n    raise ScorerError('no tariff for May; ask the sales desk')"
+    )
+    with pytest.raises(ScorerError, match=r"^no tariff for May; ask the sales desk$"):
+        own(tmp_path, code)(INPUTS)
+
+
 @pytest.mark.parametrize(
     ("code", "told"),
     [
