@@ -22,6 +22,7 @@ exit status:
   0  done          2  job file, partition key or usage     3  source
   4  contract      5  model                                6  scorer
   7  publication   8  verify found a difference            1  anything else
+  130  interrupted
 """
 
 
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print("interrupted; nothing was published", file=sys.stderr)
+        print("interrupted; a partition is published as a whole or not at all", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -90,7 +90,8 @@ def load_model(file: ModelFile, trusted_types: list[str]) -> LoadedModel:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         estimator = load(data, file, trusted_types)
-    return LoadedModel(estimator=estimator, saved_with_sklearn=_check_sklearn(caught, file))
+    saved_with = _check_sklearn(estimator, caught, file)
+    return LoadedModel(estimator=estimator, saved_with_sklearn=saved_with)
 
 
 def _bytes_of(uri: str, what: str) -> bytes:
@@ -143,14 +144,20 @@ def _cannot_load(kind: str, file: ModelFile, error: Exception) -> ModelError:
     )
 
 
-def _check_sklearn(caught: list[warnings.WarningMessage], file: ModelFile) -> str:
-    """The scikit-learn that saved the model, when it says so; ModelError if it is another."""
+def _check_sklearn(
+    estimator: Any, caught: list[warnings.WarningMessage], file: ModelFile
+) -> str | None:
+    """The scikit-learn that saved the model; None for a model that is not scikit-learn's.
+
+    Raises ModelError if it is another.  scikit-learn warns of a part that another release saved.
+    """
     from sklearn import __version__ as installed
+    from sklearn.base import BaseEstimator
     from sklearn.exceptions import InconsistentVersionWarning
 
     told = [w.message for w in caught if isinstance(w.message, InconsistentVersionWarning)]
-    saved_with = [str(warning.original_sklearn_version) for warning in told] or [installed]
-    for saved in saved_with:  # each part of a pipeline has its own
+    others = [str(warning.original_sklearn_version) for warning in told]
+    for saved in others:  # each part of a pipeline has its own
         if _minor(saved) != _minor(installed):
             raise ModelError(
                 f"{file.uri} was saved with scikit-learn {saved}, and this is {installed}: its "
@@ -158,7 +165,9 @@ def _check_sklearn(caught: list[warnings.WarningMessage], file: ModelFile) -> st
                 f"again with {_minor(installed)}.*, or run this job where scikit-learn "
                 f"{_minor(saved)}.* is"
             )
-    return str(saved_with[-1])
+    if others:
+        return others[-1]
+    return str(installed) if isinstance(estimator, BaseEstimator) else None
 
 
 def _minor(version: str) -> str:

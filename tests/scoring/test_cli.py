@@ -383,5 +383,8 @@ def test_a_run_that_is_interrupted_has_status_130_and_says_so(
     jobs.job(scorer=jobs.scorer(code))
     assert main(["run", "sample", MONTH, *in_folder(jobs)]) == 130
     printed = capsys.readouterr()
-    assert (printed.out, printed.err) == ("", "interrupted; nothing was published\n")
+    assert (printed.out, printed.err) == (
+        "",
+        "interrupted; a partition is published as a whole or not at all\n",
+    )
     assert not jobs.out.exists()
