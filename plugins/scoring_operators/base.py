@@ -23,7 +23,7 @@ RETRIED = (SourceError, PublicationError)
 """Errors that time may mend; all others are failures that a retry only repeats."""
 
 
-class PartitionOperator(BaseOperator):
+class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not read Airflow
     """Base of the operators: a step of scoring one partition of a job.
 
     :param job_file: path of the job file.
