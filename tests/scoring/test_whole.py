@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import psutil
 import pytest
@@ -36,14 +36,16 @@ PUBLISHED = [
 ]
 
 AT_THE_GATE = """
-import os, pathlib
+import fcntl, os, pathlib
 here = pathlib.Path(__file__).parent
 def run(df, model):
     (here / "scorers" / str(os.getpid())).touch()
-    (here / "gate").read_bytes()
+    (here / "arrived").open("wb", buffering=0).write(b".")
+    with (here / "gate").open() as gate:
+        fcntl.flock(gate, fcntl.LOCK_SH)
     return df.assign(y=model.predict(df))[["y"]]
 """
-"""A scorer that says which process it is in and then waits until ``gate`` is opened and closed."""
+"""A scorer that says which process it is in and then waits until nobody holds ``gate``."""
 
 
 @pytest.fixture
@@ -62,10 +64,13 @@ class AtTheGate:
     """A run in a process of its own whose scoring processes wait for ``open``."""
 
     def __init__(self, place: Place) -> None:
-        (place.folder / "scorers").mkdir()
-        os.mkfifo(place.folder / "gate")
         self.run = place.run(place.job(scorer=place.scorer(AT_THE_GATE)))
         self._scorers = place.folder / "scorers"
+        self._scorers.mkdir()
+        self._gate = (place.folder / "gate").open("w")
+        fcntl.flock(self._gate, fcntl.LOCK_EX)
+        os.mkfifo(place.folder / "arrived")
+        self._arrived = os.open(place.folder / "arrived", os.O_RDWR)
         self.pid = os.fork()
         if self.pid == 0:
             status = 1
@@ -74,7 +79,7 @@ class AtTheGate:
                 status = 0
             finally:
                 os._exit(status)
-        self._gate: BinaryIO = (place.folder / "gate").open("wb")  # waits until a scorer is there
+        os.read(self._arrived, 1)  # waits until a scorer is there
 
     def scorers(self) -> list[psutil.Process]:
         return [psutil.Process(int(path.name)) for path in self._scorers.iterdir()]
@@ -84,11 +89,12 @@ class AtTheGate:
         assert self.ended() == -signal.SIGKILL
 
     def open(self) -> None:
+        fcntl.flock(self._gate, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        self.open()
         self._gate.close()
-        # From here on the gate stands open: reading an empty file waits for nothing.
-        gate = Path(self._gate.name)
-        gate.unlink()
-        gate.touch()
+        os.close(self._arrived)
 
     def ended(self) -> int:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
@@ -99,7 +105,7 @@ def at_the_gate(large: Place) -> Iterator[AtTheGate]:
     run = AtTheGate(large)
     scorers = run.scorers()
     yield run
-    run._gate.close()
+    run.close()
     for process in scorers:
         if process.is_running():
             process.kill()
