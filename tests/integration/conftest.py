@@ -33,7 +33,7 @@ class Stack:
     supervisor: Supervisor
     api: AirflowApi
 
-    def wait_for(self, what: str, look: Callable[[], Found | None], seconds: float = 120) -> Found:
+    def wait_for(self, what: str, look: Callable[[], Found | None], seconds: float = 300) -> Found:
         """What ``look`` finds, as soon as it finds something; a failed test after ``seconds``."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -83,6 +83,8 @@ def stack(
         )
         installation.write_files(home, settings, secrets)
         environment = installation.process_environment(settings)
+        for name in [name for name in environment if name.startswith("COVERAGE_")]:
+            del environment[name]  # Airflow takes twice as long while coverage watches it
         components.migrate(home, environment, database, supervisor)
         components.start(home, environment, database, supervisor)
         api = AirflowApi(settings.api_url, installation.UI_USER, secrets.ui_password)
