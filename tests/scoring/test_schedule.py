@@ -87,6 +87,7 @@ def test_one_run_for_each_partition_fits(cron: str, kind: Kind):
         ("*/30 * * * *", "hour", "more than one run for 2013-02-14T10+0000"),
         ("15 0-21 * * *", "hour", "no run for some hours"),
         ("15 * 1-30 * *", "hour", "no run for some hours"),
+        ("15 * * 1-11 *", "hour", "no run for some hours"),
         ("15 * * * 1-6", "hour", "no run for some hours"),
     ],
 )
