@@ -100,16 +100,16 @@ def extract(
         key_sum=found.key_sum,
         seconds=time.monotonic() - started,
     )
-    write(storage_for(run.staging), _extraction_uri(run), extraction.model_dump_json().encode())
+    write(storage_for(run.staging), extraction_uri(run), extraction.model_dump_json().encode())
     return extraction
 
 
 def load_extraction(run: PartitionRun) -> Extraction:
     """What the extract step of ``run`` wrote; PublicationError if that is not for this job file."""
-    data = storage_for(run.staging).read(_extraction_uri(run))
+    data = storage_for(run.staging).read(extraction_uri(run))
     again = "run the whole partition again (in Airflow: clear the run from its first task)"
     if data is None:
-        raise PublicationError(f"{_extraction_uri(run)} is not there; {again}")
+        raise PublicationError(f"{extraction_uri(run)} is not there; {again}")
     extraction = Extraction.model_validate_json(data)
     if extraction.job_sha256 != run.job_file.sha256:
         raise PublicationError(
@@ -263,5 +263,6 @@ def _source_record(source: FileSource, rows: int) -> SourceRecord:
     )
 
 
-def _extraction_uri(run: PartitionRun) -> str:
+def extraction_uri(run: PartitionRun) -> str:
+    """Where the extract step writes what it found, and the upload step reads it."""
     return f"{run.staging}/extraction.json"

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from scoring import columns
 from scoring.contract import Accounts
 from scoring.errors import PublicationError
-from scoring.extract import Extraction, load_extraction
+from scoring.extract import Extraction, extraction_uri, load_extraction
 from scoring.job import ADDED_COLUMNS
 from scoring.manifest import (
     Manifest,
@@ -47,14 +47,19 @@ def upload(
 
     ``evidence`` says who ran this (for the manifest's ``run``); ``on_rows`` is called with each
     number of rows joined.  Readers get the old partition until the predictions are swapped, and the
-    new one from then on.  The staging is removed at the end.
+    new one from then on.  The staging is removed at the end.  When an Airflow run (``run_id`` in
+    ``evidence``) calls this again after it has published, that is done: its manifest is returned.
 
     Raises PublicationError if shards are missing or changed, if rows do not add up by count or by
     key, or if another process publishes this partition; ContractError as extract does.
     """
     started = time.monotonic()
-    extraction = load_extraction(run)
     destination, storage = run.destination, storage_for(run.destination.uri)
+    done = _published_before(run, evidence, storage)
+    if done is not None:
+        storage.remove_tree(run.staging)
+        return done
+    extraction = load_extraction(run)
     lock, what = destination.lock(run.partition), f"{run.job.name} {run.partition.key}"
     with storage.claim(lock, what), pending(storage, destination.output(run.partition)) as output:
         with _Joined(run, extraction, output) as joined:
@@ -65,8 +70,20 @@ def upload(
         manifest = _manifest(run, joined, aside, evidence, time.monotonic() - started)
         _swap(run, manifest, output, storage)
         _remove_other_quarantines(run, manifest, storage)
+    storage.remove(extraction_uri(run))  # first, so that it is never there without its shards
     storage.remove_tree(run.staging)
     return manifest
+
+
+def _published_before(
+    run: PartitionRun, evidence: dict[str, str], storage: Storage
+) -> Manifest | None:
+    """What this very Airflow run has published, if it was killed after that and tries again."""
+    if "run_id" not in evidence or storage.read(extraction_uri(run)) is not None:
+        return None
+    manifest = run.destination.published(run.partition)
+    same = manifest and all(manifest.run.get(k) == evidence.get(k) for k in ("dag_id", "run_id"))
+    return manifest if same else None
 
 
 class _Joined:
