@@ -223,7 +223,10 @@ def test_a_moment_with_an_offset_is_that_moment(text: str):
     assert fitting(pa.array([text, None]), "timestamp", text_only=True) == [NEW_YEAR, None]
 
 
-@pytest.mark.parametrize("text", ["2013-01-01", "2013-01-01 00:00", "2013-01-01T00:00:00.000"])
+@pytest.mark.parametrize(
+    "text",
+    ["2013-01-01", "2013-01-01 00:00", "2013-01-01T00:00:00.000", "2013-01-01T00:00:00.000000999"],
+)
 def test_a_moment_without_an_offset_stays_without(text: str):
     naive = datetime(2013, 1, 1)  # noqa: DTZ001
     assert fitting(pa.array([text]), "timestamp", text_only=True) == [naive]

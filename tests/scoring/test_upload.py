@@ -186,6 +186,43 @@ def test_killed_at_any_step_the_month_is_the_old_or_the_new_one_whole(
     assert seen == [before] * instant + [NEW] * (len(seen) - instant)
 
 
+def test_killed_at_any_step_the_same_upload_can_be_tried_again(
+    versions: Place, monkeypatch: pytest.MonkeyPatch
+):
+    """As Airflow does it: the task alone is tried again, with the same shards."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+    run = job_of(versions)
+    versions.source(without(12, 4, 7))
+    staged = scored(run, extracted(run, "v2"))
+    prepared = shutil.copytree(versions.out, versions.folder / "prepared")
+    evidence = {"by": "airflow", "dag_id": "sample", "run_id": "backfill__1"}
+
+    def attempt(number: int) -> Manifest:
+        return upload(run, staged, evidence | {"try_number": str(number)})
+
+    step = 1
+    while killed_before_step(step, lambda: attempt(1)):
+        again = attempt(2)
+        assert seen_by_a_reader(run) == NEW
+        assert run.destination.published(run.partition) == again
+        assert versions.files() == files_of(again), f"killed before step {step}"
+        shutil.rmtree(versions.out)
+        shutil.copytree(prepared, versions.out)
+        step += 1
+    assert step > 20
+
+
+def test_another_run_does_not_take_what_is_published_for_its_own(versions: Place):
+    run = job_of(versions)
+    versions.source(without(12, 4, 7))
+    evidence = {"by": "airflow", "dag_id": "sample", "run_id": "one"}
+    upload(run, scored(run, extracted(run, "v2")), evidence)
+    assert upload(run, [], evidence).model.version == "v2"
+    for other in ({"run_id": "two"}, {"dag_id": "other"}):
+        with pytest.raises(PublicationError, match=r"extraction\.json is not there"):
+            upload(run, [], evidence | other)
+
+
 def test_whoever_reads_all_the_time_sees_only_whole_months(versions: Place):
     versions.source(without(2000, 3))
     run = job_of(versions)
