@@ -176,9 +176,10 @@ class _PendingFile:
         self._uri = uri
         self._digest = hashlib.sha256()
         folder, name = os.path.split(uri)
-        # The process id tells a later writer whether the file's owner still lives.
-        self._temporary = os.path.join(folder, f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+        self._temporary = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.tmp")
         self._file: BinaryIO = open(self._temporary, "xb")  # noqa: SIM115
+        # Held while the writer lives, in whatever container: later writers see it by that.
+        fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def write(self, data: bytes) -> int:
         written = self._file.write(data)
@@ -200,8 +201,8 @@ class _PendingFile:
     def commit(self) -> None:
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._file.close()
         os.replace(self._temporary, self._uri)
+        self._file.close()
         _flush_folder(self._uri)
 
     def abort(self) -> None:
@@ -228,10 +229,11 @@ def _flush_folder(path: str) -> None:
 
 
 def _remove_abandoned(uri: str) -> None:
-    """Removes what killed writers of ``uri`` on this machine left behind."""
+    """Removes what killed writers of ``uri`` left behind: the files that nobody holds any more."""
     folder, name = os.path.split(uri)
     for file in os.listdir(folder):
-        match = re.fullmatch(re.escape(f".{name}.") + r"(\d+)\.[0-9a-f]{8}\.tmp", file)
-        if match and not os.path.exists(f"/proc/{match[1]}") and os.path.isdir("/proc"):
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(os.path.join(folder, file))
+        if re.fullmatch(re.escape(f".{name}.") + r"[0-9a-f]{16}\.tmp", file):
+            path = os.path.join(folder, file)
+            with contextlib.suppress(FileNotFoundError, BlockingIOError), open(path, "rb+") as left:
+                fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.remove(path)
