@@ -129,9 +129,21 @@ def killed_writer(uri: str) -> int:
 
 def test_what_a_killed_writer_left_is_removed_by_the_next_one(tmp_path: Path):
     assert killed_writer(f"{tmp_path}/a") == -signal.SIGKILL
-    assert re.fullmatch(r"\.a\.\d+\.[0-9a-f]{8}\.tmp", names(tmp_path)[0])
+    assert re.fullmatch(r"\.a\.[0-9a-f]{16}\.tmp", names(tmp_path)[0])
     write(STORAGE, f"{tmp_path}/a", b"whole")
     assert names(tmp_path) == ["a"]
+
+
+def test_what_a_living_process_is_still_writing_is_left_to_it(tmp_path: Path):
+    def write_too() -> None:
+        write(STORAGE, f"{tmp_path}/a", b"theirs")
+
+    with pending(STORAGE, f"{tmp_path}/a") as ours:
+        ours.write(b"ours")
+        assert in_process(write_too) == 0
+        assert STORAGE.read(f"{tmp_path}/a") == b"theirs"
+        ours.commit()
+    assert STORAGE.read(f"{tmp_path}/a") == b"ours"
 
 
 def test_what_others_are_still_writing_is_left_to_them(tmp_path: Path):
