@@ -10,12 +10,14 @@ BIN := .venv/bin
 DATA ?= .run/data
 EXIT ?=
 
-.PHONY: help setup setup-dev data run test lint bench clean lock
+.PHONY: help setup setup-stack setup-dev data run stack env test lint bench clean lock
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.installed ## the virtual environment .venv with the pinned requirements
+
+setup-stack: .venv/.installed-stack ## the same, and the broker and S3 service of `make stack`
 
 setup-dev: .venv/.installed-dev ## the same, and what tests and linters need
 
@@ -24,6 +26,12 @@ data: .venv/.installed ## flights by month and the two models, in .run/data
 
 run: .venv/.installed ## Airflow on this machine; scores 2013 and stays up (EXIT=1: ends after scoring)
 	@$(BIN)/python -m local run $(if $(EXIT),--exit)
+
+stack: .venv/.installed-stack ## all that docker-compose.yaml starts, without containers (EXIT=1: ends when it is up)
+	@$(BIN)/python -m local stack $(if $(EXIT),--exit)
+
+env: .venv/.installed ## .env with fresh secrets, for docker-compose.yaml
+	@$(BIN)/python -m local env
 
 test: .venv/.installed-dev ## all tests, with the coverage of scoring/ (at least 95 %)
 	@mkdir -p .run/coverage
@@ -37,7 +45,7 @@ lint: .venv/.installed-dev ## ruff and mypy
 bench: .venv/.installed ## the figures of benchmarks/
 	$(BIN)/python -m benchmarks
 
-clean: ## remove .run (data, predictions, Airflow, logs) and caches; .venv stays
+clean: ## remove .run (data, predictions, Airflow, S3, logs) and caches; .venv stays
 	@if [ -x $(BIN)/python ] && [ -d .run ]; then $(BIN)/python -m local stop; fi
 	rm -rf .run build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
@@ -60,6 +68,10 @@ lock: .venv/.installed ## renew requirements.txt and requirements-dev.txt from p
 .venv/.installed: requirements.txt pyproject.toml | .venv/bin/uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --requirement requirements.txt
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+.venv/.installed-stack: requirements-dev.txt .venv/.installed
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint requirements-dev.txt --group stack
 	@touch $@
 
 .venv/.installed-dev: requirements-dev.txt .venv/.installed

@@ -1,7 +1,10 @@
 """Airflow on this machine, for development and for a first look.
 
-python -m local run [--exit] [--port PORT] [--dags DIR]   start everything, score 2013, stay up
-python -m local stop                                      end what `run` has started
+python -m local run [--exit] [--port PORT] [--dags DIR]     start Airflow, score 2013, stay up
+python -m local stack [--exit] [--port PORT] [--dags DIR]   start what docker-compose.yaml starts, stay up
+python -m local stop                                        end what `run` and `stack` have started
+python -m local compose-environment                         Airflow's settings, for docker-compose.yaml
+python -m local env                                         write .env, with fresh secrets, for docker-compose.yaml
 """
 
 import argparse
@@ -9,11 +12,13 @@ import os
 import sys
 from pathlib import Path
 
-from local import processes
+from local import compose, processes
 from local.errors import LocalError
 from local.home import REPOSITORY, Home
 from local.lock import taken_over
 from local.run import Options, run
+from local.stack import Options as StackOptions
+from local.stack import stack
 from local.terminal import Terminal
 
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C has ended
@@ -26,6 +31,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "stop":
             return _stop(home, terminal)
+        if options.command == "env":
+            terminal.line(compose.write_env(options.file))
+            return 0
+        if options.command == "compose-environment":
+            print(compose.environment_block(), end="")
+            return 0
+        if options.command == "stack":
+            dags = options.dags.resolve()
+            return stack(StackOptions(home.stack, dags, options.port, options.exit), terminal)
         return run(Options(home, options.dags.resolve(), options.port, options.exit), terminal)
     except LocalError as error:
         terminal.error(str(error))
@@ -35,9 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _stop(home: Home, terminal: Terminal) -> int:
-    with taken_over(home.lock):
-        for name in processes.Record(home.processes).end_leftovers():
-            terminal.line(f"ended the {name}")
+    for each in (home, home.stack):
+        if not each.root.is_dir():
+            continue
+        with taken_over(each.lock):
+            for name in processes.Record(each.processes).end_leftovers():
+                terminal.line(f"ended the {name}")
     return 0
 
 
@@ -52,20 +69,33 @@ def _parser() -> argparse.ArgumentParser:
     start = commands.add_parser(
         "run", help="start Airflow, score the months of 2013, stay up until Ctrl-C"
     )
-    start.add_argument(
-        "--exit",
-        action="store_true",
-        help="end when the months are scored: exit status 0, or 1 with what failed",
+    _add_start_options(
+        start, "end when the months are scored: exit status 0, or 1 with what failed"
     )
-    start.add_argument("--port", type=int, help="port of the web UI (default: 8080, or a free one)")
-    start.add_argument(
+    everything = commands.add_parser(
+        "stack", help="start what docker-compose.yaml starts, without containers, until Ctrl-C"
+    )
+    _add_start_options(everything, "end when everything is up")
+    commands.add_parser("stop", help="end what `run` and `stack` have started")
+    commands.add_parser(
+        "compose-environment", help="print the settings that stand in docker-compose.yaml"
+    )
+    environment = commands.add_parser("env", help="write .env with fresh secrets")
+    environment.add_argument("--file", type=Path, default=REPOSITORY / ".env")
+    return parser
+
+
+def _add_start_options(parser: argparse.ArgumentParser, exit_help: str) -> None:
+    parser.add_argument("--exit", action="store_true", help=exit_help)
+    parser.add_argument(
+        "--port", type=int, help="port of the web UI (default: 8080, or a free one)"
+    )
+    parser.add_argument(
         "--dags",
         type=Path,
         default=Path(os.environ.get("SCORING_DAGS", REPOSITORY / "dags")),
         help="folder of the Dag files (default: dags, or SCORING_DAGS)",
     )
-    commands.add_parser("stop", help="end what an earlier `run` has started")
-    return parser
 
 
 if __name__ == "__main__":

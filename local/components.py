@@ -1,16 +1,22 @@
 """Airflow's own processes and its database's schema: which commands there are, and what each needs before it starts."""
 
+import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from local import processes
-from local.environment import PRELOAD
+import psycopg2
+
+from local import postgres, processes
+from local.environment import PRELOAD, QUEUES
 from local.errors import LocalError
 from local.home import Home
+from local.ports import free_port
 from local.postgres import Database
-from local.supervisor import Supervisor
+from local.secrets import Secrets
+from local.supervisor import NotYet, Supervisor
 
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
 
@@ -19,9 +25,27 @@ SCHEDULER = (AIRFLOW, "scheduler", "--skip-serve-logs")
 API_SERVER = (AIRFLOW, "api-server")
 DAG_PROCESSOR = (AIRFLOW, "dag-processor")
 TRIGGERER = (AIRFLOW, "triggerer", "--skip-serve-logs")
+WORKER = (AIRFLOW, "celery", "worker", "--queues", ",".join(QUEUES), "--skip-serve-logs")
 
 GRACE_SECONDS = 1.0  # to end by itself, after that a process is killed
 GRACE_OF_TASKS_SECONDS = 20.0
+START_TIMEOUT_SECONDS = 120.0  # takes 20 s on two cores
+
+
+def start_database(home: Home, secrets: Secrets, supervisor: Supervisor) -> Database:
+    """Start Postgres, and return when it takes connections."""
+    postgres.create(home.postgres, secrets.database_password)
+    database = Database(free_port(), secrets.database_password)
+    server = supervisor.keep_running(
+        "postgres",
+        postgres.command(home.postgres, database.port),
+        os.environ,
+        home.logs / "postgres.log",
+        lambda: postgres.make_way(home.postgres),
+        postgres.STOP_SIGNAL,
+    )
+    database.wait_until_ready(server, lambda: supervisor.watch(0.05))
+    return database
 
 
 def migrate(
@@ -52,16 +76,19 @@ def start(
     def forget_dead_scheduler() -> None:
         # A killed scheduler stays "running" in the database, and its tasks with it. Only one is ever started here:
         # whatever the database holds for running is dead, and the new scheduler takes its tasks up at once.
-        database.execute(
-            "UPDATE job SET state = 'failed', end_date = now() "
-            "WHERE state = 'running' AND job_type = 'SchedulerJob'"
-        )
+        try:
+            database.execute(
+                "UPDATE job SET state = 'failed', end_date = now() "
+                "WHERE state = 'running' AND job_type = 'SchedulerJob'"
+            )
+        except psycopg2.OperationalError:  # Postgres has died, and the scheduler of it
+            raise NotYet from None
 
     supervisor.keep_running("api-server", API_SERVER, environment, home.logs / "api-server.log")
     supervisor.keep_running(
         "scheduler",
         SCHEDULER,
-        {**environment, **PRELOAD},
+        {**environment, **({} if _has_workers(environment) else PRELOAD)},
         home.logs / "scheduler.log",
         forget_dead_scheduler,
     )
@@ -70,19 +97,52 @@ def start(
     )
 
 
+def _has_workers(environment: Mapping[str, str]) -> bool:
+    """Whether tasks run elsewhere: then the scheduler forks none."""
+    return environment["AIRFLOW__CORE__EXECUTOR"] == "CeleryExecutor"
+
+
 def start_triggerer(home: Home, environment: Mapping[str, str], supervisor: Supervisor) -> None:
     """For deferred tasks and deadlines: scoring needs neither, so that it can wait until the others are up."""
     supervisor.keep_running("triggerer", TRIGGERER, environment, home.logs / "triggerer.log")
 
 
+def start_worker(
+    name: str, home: Home, environment: Mapping[str, str], supervisor: Supervisor
+) -> None:
+    """A Celery worker. Its name tells it from others of this machine."""
+    supervisor.keep_running(
+        name,
+        (*WORKER, "--celery-hostname", name),
+        {**environment, **PRELOAD},
+        home.logs / f"{name}.log",
+    )
+
+
 def end(supervisor: Supervisor) -> None:
-    """The scheduler first, with time for tasks that are about to end: they report to the API server.
+    """What runs tasks first, with time for those that are about to end: they report to the API server.
 
     The others hold nothing that is lost when they are killed; asked politely, some take ten seconds.
     """
-    supervisor.end(["scheduler", "data", "db migrate"], GRACE_OF_TASKS_SECONDS)
+    workers = [s.name for s in supervisor.services if s.name.startswith("worker")]
+    supervisor.end(["scheduler", *workers, "data", "db migrate"], GRACE_OF_TASKS_SECONDS)
     supervisor.end(["api-server", "dag-processor", "triggerer"], GRACE_SECONDS)
+    supervisor.end(["valkey", "object-store"], GRACE_OF_TASKS_SECONDS)
     supervisor.end(["postgres"], GRACE_OF_TASKS_SECONDS)
+
+
+def wait_until(
+    answers: Callable[[], bool], what: str, log: Path, supervisor: Supervisor, pause: float = 0.1
+) -> None:
+    """Return when a service that is kept running answers."""
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while not answers():
+        if time.monotonic() > deadline:
+            raise LocalError(
+                f"the {what} does not answer after {START_TIMEOUT_SECONDS:.0f} s; its log {log} ends with:\n"
+                f"{processes.last_lines(log)}"
+            )
+        supervisor.watch(pause)
 
 
 def wait_for(service: processes.Service, supervisor: Supervisor) -> None:

@@ -1,10 +1,11 @@
 """Airflow's settings, as environment variables: the one description of how this product wants Airflow to run.
 
-`make run` uses it; any other way to run the product (containers, several machines) should start from the same
-function, so that a setting is changed in one place. Every process of an installation needs the same variables;
-the scheduler alone takes PRELOAD on top.
+`make run`, `make stack` and docker-compose.yaml (see `local/compose.py`) start from the same function, so that a
+setting is changed in one place. Every process of an installation needs the same variables; those that fork tasks take
+PRELOAD on top.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,45 @@ AIRFLOW_CONFIG = Path(__file__).resolve().parent / "airflow_config"
 
 # For a process that forks tasks: import pandas, pyarrow and scikit-learn once, so that no task has to.
 PRELOAD = {"SCORING_PRELOAD": "1"}
+
+
+S3_CONNECTION = "scoring_s3"  # the connection that jobs name in run.aws_conn_id
+DEFAULT_QUEUE = "default"
+QUEUES = (
+    DEFAULT_QUEUE,
+    "scoring",
+)  # what every worker takes tasks from; a job names one in run.queue
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """An S3 service, and how to get in."""
+
+    endpoint_url: str
+    access_key: str
+    secret_key: str
+    bucket: str = "scoring"
+    region: str = "us-east-1"  # signatures need a name; SeaweedFS takes any
+
+    @property
+    def connection(self) -> str:
+        """As Airflow's connection, in JSON: it stands in the environment of processes, never in the database."""
+        extra = {
+            "endpoint_url": self.endpoint_url,
+            "region_name": self.region,
+            # The bucket in the path: BUCKET.HOST is a name that nobody resolves.
+            "config_kwargs": {"s3": {"addressing_style": "path"}},
+        }
+        keys = {"login": self.access_key, "password": self.secret_key}
+        return json.dumps({"conn_type": "aws", **keys, "extra": extra})
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Celery workers, which may be on several machines, and the broker that hands them tasks."""
+
+    broker_url: str  # redis://…
+    concurrency: int | str  # tasks at once of each worker
 
 
 @dataclass(frozen=True)
@@ -26,13 +66,15 @@ class Installation:
     database_url: str  # postgresql+psycopg2://…
     api_host: str  # the address the API server listens at
     api_port: int
-    api_url: str  # how browsers and tasks reach the API server
+    api_url: str  # how browsers reach the API server
     passwords_file: str  # users of the web UI (SimpleAuthManager)
     fernet_key: str
     jwt_secret: str
     api_secret_key: str
-    tasks_at_once: int
-    executor: str = "LocalExecutor"
+    tasks_at_once: int | str  # of all workers together
+    workers: Workers | None = None  # None: tasks are processes of the scheduler
+    object_store: ObjectStore | None = None
+    api_url_of_tasks: str = ""  # how tasks reach the API server, if not as browsers do
     airflow_config: str = str(AIRFLOW_CONFIG)
 
 
@@ -47,20 +89,13 @@ def airflow_environment(installation: Installation) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "AIRFLOW__CORE__DAGS_FOLDER": of.dags_folder,
         "AIRFLOW__CORE__PLUGINS_FOLDER": of.plugins_folder,
-        "AIRFLOW__CORE__EXECUTOR": of.executor,
-        # A place in the executor stays taken for up to MIN_HEARTBEAT_INTERVAL after its task has ended: the process
-        # that watches the task misses its end when the task closes its pipes before it is gone (seen in Airflow
-        # 3.3.2, for half of the tasks). So there are more places, and the pool says how many tasks work at once.
-        "AIRFLOW__CORE__PARALLELISM": str(4 * of.tasks_at_once),
-        "AIRFLOW__CORE__DEFAULT_POOL_TASK_SLOT_COUNT": str(of.tasks_at_once),
-        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # seconds
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__FERNET_KEY": of.fernet_key,
         # Forked tasks inherit what the scheduler has imported; spawned ones would import it again (ten times slower).
         "AIRFLOW__CORE__MP_START_METHOD": "fork",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",  # name:role
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": of.passwords_file,
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{of.api_url}/execution/",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{of.api_url_of_tasks or of.api_url}/execution/",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": of.database_url,
         "AIRFLOW__API__HOST": of.api_host,
         "AIRFLOW__API__PORT": str(of.api_port),
@@ -71,4 +106,42 @@ def airflow_environment(installation: Installation) -> dict[str, str]:
         # The scheduler's pause after a round without work; the default of 1 s lies between any two tasks.
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": f"{of.airflow_home}/logs",
+        **_executor(of.tasks_at_once, of.workers),
+        **_connections(of.object_store),
     }
+
+
+def _executor(tasks_at_once: int | str, workers: Workers | None) -> dict[str, str]:
+    """Who runs tasks, and how many at once."""
+    both = {
+        "AIRFLOW__CORE__DEFAULT_POOL_TASK_SLOT_COUNT": str(tasks_at_once),
+        # A place in the executor stays taken for up to this time after its task has ended: the process that watches
+        # the task misses its end when the task closes its pipes before it is gone (seen in Airflow 3.3.2, for half of
+        # the tasks).
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # seconds
+    }
+    if workers is None:
+        return both | {
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            # More places than tasks, for the reason above: the pool says how many tasks work at once.
+            "AIRFLOW__CORE__PARALLELISM": str(4 * int(tasks_at_once)),
+        }
+    return both | {
+        "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+        # No more than the workers have hands for: what waits longer than TASK_QUEUED_TIMEOUT in the broker is taken
+        # for lost. The rest waits in the database, where it can wait for ever.
+        "AIRFLOW__CORE__PARALLELISM": str(tasks_at_once),
+        "AIRFLOW__OPERATORS__DEFAULT_QUEUE": DEFAULT_QUEUE,
+        "AIRFLOW__CELERY__BROKER_URL": workers.broker_url,
+        "AIRFLOW__CELERY__WORKER_CONCURRENCY": str(workers.concurrency),
+        # Longer than any task takes: the broker hands a message out again that was not answered by then. A task of a
+        # dead worker does not wait for that; the scheduler misses its heartbeat.
+        "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "86400",  # seconds
+    }
+
+
+def _connections(object_store: ObjectStore | None) -> dict[str, str]:
+    """Airflow's connections that are part of the installation."""
+    if object_store is None:
+        return {}
+    return {f"AIRFLOW_CONN_{S3_CONNECTION.upper()}": object_store.connection}

@@ -1,4 +1,4 @@
-"""Where everything lies that `make run` makes: one folder, `.run`, that `make clean` removes."""
+"""Where everything lies that `make run` and `make stack` make: one folder, `.run`, that `make clean` removes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,11 @@ class Home:
     """Names of files and folders below `root`; nothing is created by asking for a name."""
 
     root: Path
+
+    @property
+    def stack(self) -> "Home":
+        """The same for `make stack`: an installation of its own beside that of `make run`."""
+        return Home(self.root / "stack")
 
     @property
     def data(self) -> Path:
@@ -31,6 +36,16 @@ class Home:
     def postgres(self) -> Path:
         """Postgres' data directory."""
         return self.root / "postgres"
+
+    @property
+    def valkey(self) -> Path:
+        """Messages of the broker that are not answered yet, and its settings."""
+        return self.root / "valkey"
+
+    @property
+    def object_store(self) -> Path:
+        """What lies in the buckets."""
+        return self.root / "object_store"
 
     @property
     def logs(self) -> Path:

@@ -3,17 +3,15 @@
 import json
 import os
 import shlex
-import socket
 import sys
 from pathlib import Path
 
 from local.environment import Installation, airflow_environment
-from local.errors import LocalError
 from local.home import REPOSITORY, Home
+from local.ports import HOST, port_of_ui
+from local.ports import free_port as free_port
 from local.secrets import Secrets, write_private
 
-HOST = "127.0.0.1"  # this machine only: the web UI speaks no TLS
-PREFERRED_PORT = 8080
 UI_USER = "admin"
 LEAST_TASKS_AT_ONCE = 4  # also on two cores: part of each one's time is waiting for Airflow
 
@@ -22,7 +20,7 @@ def describe(
     home: Home, dags: Path, port: int | None, secrets: Secrets, database_url: str
 ) -> Installation:
     """The settings of this call: the ports can be others each time. `port` None: a free one is found."""
-    api_port = _free_port(port)
+    api_port = port_of_ui(port)
     return Installation(
         airflow_home=str(home.airflow),
         dags_folder=str(dags),
@@ -61,24 +59,3 @@ def write_files(home: Home, installation: Installation, secrets: Secrets) -> Non
         + "\n".join(lines)
         + f'\nexport PATH={programs}:"$PATH"\n',
     )
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens at."""
-    return _bindable(0) or 0
-
-
-def _free_port(wanted: int | None) -> int:
-    if wanted is not None and _bindable(wanted) is None:
-        raise LocalError(f"port {wanted} is in use; name another one, or none to get a free one")
-    return wanted or _bindable(PREFERRED_PORT) or free_port()
-
-
-def _bindable(port: int) -> int | None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return None
-        return int(probe.getsockname()[1])

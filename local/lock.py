@@ -11,7 +11,7 @@ from local.errors import LocalError
 
 
 @contextmanager
-def only_one(path: Path) -> Iterator[None]:
+def only_one(path: Path, what: str = "make run") -> Iterator[None]:
     """Hold the lock, or say who holds it. The kernel gives it back when this process ends, however it ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
@@ -19,7 +19,7 @@ def only_one(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LocalError(
-                f"`make run` is running in this checkout already (process {_holder(path)}). "
+                f"`{what}` is running in this checkout already (process {_holder(path)}). "
                 "End it there with Ctrl-C, or here with: python -m local stop"
             ) from None
         file.truncate(0)

@@ -20,12 +20,19 @@ import psycopg2
 
 from local import processes
 from local.errors import LocalError
+from local.ports import HOST
 from local.secrets import write_private
 
 MAJOR_VERSION = 18
 USER = "airflow"
 DATABASE = "postgres"  # initdb makes it; there is no second one
-HOST = "127.0.0.1"
+
+STOP_SIGNAL = (
+    signal.SIGINT
+)  # Postgres' fast shutdown: it ends its connections and does not wait for them
+LEFTOVERS_GRACE_SECONDS = (
+    5.0  # for the processes of a killed server, which notice its death by themselves
+)
 
 SETTINGS = {
     "listen_addresses": HOST,
@@ -130,12 +137,29 @@ def create(folder: Path, password: str) -> None:
 def start(folder: Path, port: int, log: Path) -> processes.Service:
     """Start the server on a data directory that `create` has made."""
     _remove_stale_lock(folder)
+    return processes.start("postgres", command(folder, port), os.environ, log, STOP_SIGNAL)
+
+
+def command(folder: Path, port: int) -> list[str]:
+    """What starts the server on a data directory that `create` has made."""
     settings = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
-    command = [str(program("postgres")), "-D", str(folder), "-p", str(port), *settings]
-    # SIGINT is Postgres' fast shutdown: it ends its connections and does not wait for them.
-    return processes.start(
-        "postgres", _as_unprivileged(command, "INT"), os.environ, log, signal.SIGINT
-    )
+    words = [str(program("postgres")), "-D", str(folder), "-p", str(port), *settings]
+    return _as_unprivileged(words, "INT")
+
+
+def make_way(folder: Path) -> None:
+    """Before a server starts again: what a killed one has left holds its memory and its lock file for a moment."""
+    left = [process for process in psutil.process_iter(["name", "cwd"]) if _serves(process, folder)]
+    _, alive = psutil.wait_procs(left, timeout=LEFTOVERS_GRACE_SECONDS)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive)
+    _remove_stale_lock(folder)
+
+
+def _serves(process: psutil.Process, folder: Path) -> bool:
+    info = process.info  # set by process_iter
+    return bool(info["name"] == "postgres" and info["cwd"] == str(folder.resolve()))
 
 
 def _as_unprivileged(command: list[str], end_with_parent_signal: str = "keep") -> list[str]:

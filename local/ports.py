@@ -1,0 +1,55 @@
+"""Ports of this machine that nobody listens at."""
+
+import socket
+from contextlib import ExitStack
+
+from local.errors import LocalError
+
+HOST = "127.0.0.1"  # this machine only: nothing that is started here speaks TLS
+PREFERRED_PORT = 8080
+HIGHEST_PORT = 65_535
+TRIES = 1_000
+
+
+def free_port() -> int:
+    """One port, whichever."""
+    return free_ports(1)[0]
+
+
+def free_ports(count: int, twin_offset: int = 0) -> list[int]:
+    """Different ports. With `twin_offset`, each one's twin, so much higher, is free too."""
+    found: list[int] = []
+    with ExitStack() as held:  # until all are found, or one would be found twice
+        for _ in range(TRIES):
+            if len(found) == count:
+                return found
+            probe = held.enter_context(socket.socket())
+            probe.bind((HOST, 0))
+            port = int(probe.getsockname()[1])
+            if not twin_offset:
+                found.append(port)
+            elif port + twin_offset <= HIGHEST_PORT:
+                twin = held.enter_context(socket.socket())
+                try:
+                    twin.bind((HOST, port + twin_offset))
+                except OSError:
+                    continue
+                found.append(port)
+    raise LocalError(f"no {count} free ports were found at {HOST}")
+
+
+def port_of_ui(wanted: int | None) -> int:
+    """The port that was asked for, or the preferred one, or any."""
+    if wanted is not None and not _is_free(wanted):
+        raise LocalError(f"port {wanted} is in use; name another one, or none to get a free one")
+    return wanted or (PREFERRED_PORT if _is_free(PREFERRED_PORT) else free_port())
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True

