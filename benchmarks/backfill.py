@@ -78,7 +78,7 @@ def _create_backfill(environment: dict[str, str], connection: Any) -> tuple[int,
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             break
-        if "already" not in done.stderr + done.stdout or time.monotonic() > deadline:
+        if "AlreadyRunningBackfill" not in done.stderr or time.monotonic() > deadline:
             raise SystemExit(f"error: airflow backfill create failed:\n{done.stderr[-2000:]}")
     query = "SELECT id, extract(epoch FROM created_at) FROM backfill ORDER BY id DESC LIMIT 1"
     number, created = _rows(connection, query)[0]
