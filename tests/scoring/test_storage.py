@@ -73,6 +73,35 @@ def test_what_is_written_is_invisible_until_it_is_committed(tmp_path: Path):
     assert names(target.parent) == ["a.parquet"]
 
 
+def test_the_bytes_are_on_the_disk_before_they_get_their_name_and_then_the_name_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    steps: list[tuple[str, bool, int]] = []
+    target, fsync, replace = tmp_path / "a", os.fsync, os.replace
+
+    def noting_fsync(file: int) -> None:
+        is_folder = os.path.samestat(os.fstat(file), tmp_path.stat())
+        steps.append(("folder" if is_folder else "file", target.exists(), os.fstat(file).st_size))
+        fsync(file)
+
+    def noting_replace(source: str, target: str) -> None:
+        steps.append(("rename", False, Path(source).stat().st_size))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(os, "replace", noting_replace)
+    write(STORAGE, str(target), b"abc")
+    STORAGE.move(str(target), f"{tmp_path}/b")
+    folder = tmp_path.stat().st_size
+    assert steps == [
+        ("file", False, 3),
+        ("rename", False, 3),
+        ("folder", True, folder),
+        ("rename", False, 3),
+        ("folder", False, folder),
+    ]
+
+
 def test_without_a_commit_the_old_object_stays_and_nothing_is_left(tmp_path: Path):
     target = tmp_path / "a"
     target.write_bytes(b"old")
