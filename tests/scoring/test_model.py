@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -359,6 +360,16 @@ def test_a_model_of_another_scikit_learn_is_refused_with_what_to_do(
         f"{name} was saved with scikit-learn {release}, and this is {sklearn.__version__}" in told
     )
     assert "nothing was scored. Train or save it again" in told
+
+
+def test_an_old_model_is_refused_even_where_warnings_are_ignored(
+    empty: Place, monkeypatch: pytest.MonkeyPatch
+):
+    save_as(empty, monkeypatch, "1.2.2", "v1.skops")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ModelError, match=r"saved with scikit-learn 1\.2\.2"):
+            loaded(empty)
 
 
 @pytest.mark.parametrize("name", ["v1.skops", "v1.joblib"])
