@@ -190,7 +190,8 @@ class Accounts:
             raise ContractError(
                 f"{name}: {self.rows_quarantined:,} of {self.rows_in:,} rows ({fraction:.2%}) break "
                 f"the contract, more than checks.max_quarantined_fraction, "
-                f"{checks.max_quarantined_fraction:.2%}; nothing was published\n{self.told()}"
+                f"{checks.max_quarantined_fraction:.2%}; nothing was published. Mend the source, let "
+                f"inputs be nullable, or raise checks.max_quarantined_fraction\n{self.told()}"
             )
 
     def told(self) -> str:

@@ -130,8 +130,9 @@ def _load_joblib(data: bytes, file: ModelFile, trusted_types: list[str]) -> Any:
         return joblib.load(io.BytesIO(data))
     except (ImportError, AttributeError) as e:
         raise ModelError(
-            f"{file.uri} needs something that is not installed here: {e}. Install what the model "
-            "was trained with, or train it again in this environment"
+            f"{file.uri} needs something that is not here: {e}. Install what the model was trained "
+            "with; what a script or notebook itself defined (__main__) has to move to a module that "
+            "can be imported, and the model to be saved again"
         ) from e
     except Exception as e:
         raise _cannot_load("joblib", file, e) from e

@@ -81,7 +81,10 @@ def _score_all(
     run: PartitionRun, shard: Staged, scorer: Scorer, model: ModelFile
 ) -> tuple[Staged | None, Staged | None]:
     schema: pa.Schema | None = None
-    uri, aside_uri = run.staged("predictions", shard.number), run.staged("unscored", shard.number)
+    # Named by the shard's digest: an attempt at a shard that was replaced meanwhile may end last.
+    of_shard = shard.sha256[:8]
+    uri = run.staged(f"predictions-{of_shard}", shard.number)
+    aside_uri = run.staged(f"unscored-{of_shard}", shard.number)
     with (
         staged_writer(shard.number, uri) as writer,
         staged_writer(shard.number, aside_uri) as set_aside,

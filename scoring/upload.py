@@ -167,8 +167,7 @@ class _Joined:
         self.rows += table.num_rows
         self.key_sum += self._keys_of(table)
         for name, statistics in self.statistics.items():
-            if name in table.column_names:
-                statistics.add(columns.single(table, name))
+            statistics.add(columns.single(table, name))
 
     def _keys_of(self, table: pa.Table) -> int:
         ids = [columns.single(table, name) for name in self.run.job.row_id]

@@ -272,7 +272,8 @@ def test_the_refusal_says_how_many_rows_broke_which_rule_with_examples():
         accounts.check(of_job, of_job.first_partition)
     assert str(error.value).startswith(
         "sample 2013-02: 99 of 1,200 rows (8.25%) break the contract, more than "
-        "checks.max_quarantined_fraction, 5.00%; nothing was published\n"
+        "checks.max_quarantined_fraction, 5.00%; nothing was published. Mend the source, let inputs be "
+        "nullable, or raise checks.max_quarantined_fraction\n"
         "  below_min: x: 99 rows, for example row 1 (id=id1, x=-1); "
     )
 

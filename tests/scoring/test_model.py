@@ -225,7 +225,7 @@ def test_a_joblib_file_that_needs_another_package_says_so(empty: Place, missing:
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     job = joblib_job(empty, hashlib.sha256(content).hexdigest())
-    with pytest.raises(ModelError, match=r"needs something that is not installed here: .*Install"):
+    with pytest.raises(ModelError, match=r"needs something that is not here: .*Install"):
         loaded(empty, job)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,8 +12,9 @@ from threadpoolctl import threadpool_info
 
 from scoring import extract as extract_module
 from scoring.errors import ModelError, ScorerError
+from scoring.extract import extract
 from scoring.model import choose_model
-from scoring.score import prepare
+from scoring.score import prepare, score
 from scoring.staging import Staged, read_staged
 from tests.scoring.factories import (
     Place,
@@ -282,3 +284,20 @@ def test_a_model_is_loaded_once_for_all_shards_and_anew_when_it_is_another(
     second = empty.model(linear(3.0))
     assert predictions(publish(empty.run(job))).column("y")[0].as_py() == pytest.approx(3.0)
     assert loads == [first, second]
+
+
+def test_a_late_attempt_at_a_replaced_shard_leaves_the_predictions_of_the_new_one(tmp_path: Path):
+    place = Place(tmp_path)
+    place.source(rows(10, id=[1, 2, 3, 4, 5, 6, 7, 8, 9, 9]))
+    place.model()
+    run, first = place.run(), []
+    model = choose_model(run)
+    extraction = extract(run, model, lambda s: first.append((s, Path(s.uri).read_bytes())))
+    ((replaced, content),) = first
+    assert replaced not in extraction.shards
+    wanted = score(run, extraction.shards[0], model)
+    Path(replaced.uri).write_bytes(content)  # as the late attempt had opened it
+    score(run, replaced, model)
+    assert wanted.predictions is not None
+    tables = list(read_staged(wanted.predictions))
+    assert pa.concat_tables(tables).column("id").to_pylist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]

@@ -372,6 +372,16 @@ def test_a_shard_of_as_many_other_rows_is_known_by_its_keys(
     assert "1,000 were scored" in refused(run, [*shards[:2], swapped])
 
 
+def test_accounts_that_do_not_come_out_even_are_refused(
+    published: tuple[PartitionRun, list[Scored]],
+):
+    run, shards = published
+    path = Path(f"{run.staging}/extraction.json")
+    path.write_text(path.read_text().replace('"rows_in":2500', '"rows_in":2501'))
+    told = "2,501 rows came in, 2,499 were scored and 1 quarantined; nothing was published"
+    assert told in refused(run, shards)
+
+
 def changed(staged_uri: str) -> None:
     path = Path(staged_uri)
     content = bytearray(path.read_bytes())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from scoring.errors import ModelError, SourceMissing, VerifyError
 from scoring.job_file import load_job
-from scoring.manifest import Manifest
+from scoring.manifest import Manifest, code_version
 from scoring.run import PartitionRun
 from scoring.verify import verify_partition
 from tests.scoring.factories import MONTH, Place, linear, publish, rows
@@ -136,6 +138,24 @@ def test_what_changed_since_is_named_and_nothing_else(empty: Place, changed: str
     named = message.partition("Changed since: ")[2]
     assert [what for what in CHANGES if what in named] == [changed]
     assert ";" not in named
+
+
+def test_another_release_of_the_code_or_of_a_package_is_named(
+    empty: Place, published: PartitionRun
+):
+    path = Path(published.destination.manifest(published.partition.path))
+    told = json.loads(path.read_bytes())
+    told["code_version"] = "0.0.9+0123456789ab"
+    told["packages"] |= {"numpy": "1.26.4"}
+    path.write_text(json.dumps(told))
+    assert verify(published).code_version == "0.0.9+0123456789ab"  # the bytes are what counts
+    change_source(empty)
+    named = difference(empty, published).partition("Changed since: ")[2].split("; ")
+    assert named == [
+        f"the source {empty.data}/source/{MONTH}.parquet",
+        f"this package (0.0.9+0123456789ab to {code_version()})",
+        f"numpy (1.26.4 to {np.__version__})",
+    ]
 
 
 def test_the_version_of_the_manifest_is_used_whatever_the_policy_says_now(
