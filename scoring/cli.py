@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,7 +52,11 @@ def run(options: argparse.Namespace) -> int:
 
     job_file = _job_file(options)
     partition = job_file.job.partition_to_score(options.partition)
-    attempt = PartitionRun(job_file, partition, job_file.roots(options.data), "shell")
+    # On disk a lock keeps two runs of a month apart; elsewhere each has a staging of its own.
+    roots = job_file.roots(options.data)
+    afar = "://" in Destination.of(job_file.job, roots).uri
+    own = f"shell-{secrets.token_hex(4)}" if afar else "shell"
+    attempt = PartitionRun(job_file, partition, roots, own)
     with display.progress(f"{job_file.job.name} {partition.key}", options.json) as on_progress:
         manifest = score_partition(
             attempt, {"by": "shell"}, options.model_version, options.workers, on_progress

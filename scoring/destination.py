@@ -50,10 +50,6 @@ class Destination:
     def manifest(self, path: str) -> str:
         return f"{self.uri}/_manifests/{path}.json"
 
-    def new_manifest(self, path: str) -> str:
-        """Where a manifest is written to be moved: one name, so the next one replaces what is left."""
-        return f"{self.uri}/_manifests/{path}.new"
-
     def next_manifest(self, path: str, sha256: str) -> str:
         """Where a manifest waits for the swap of its predictions, which have the digest ``sha256``."""
         return f"{self.uri}/_manifests/{path}{_NEXT}{sha256[:16]}.json"

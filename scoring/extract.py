@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,7 @@ from scoring.run import PartitionRun
 from scoring.scorer import digest_of
 from scoring.source import FileSource
 from scoring.staging import Staged, StagedWriter, read_staged, staged_writer
-from scoring.storage import storage_for, write
+from scoring.storage import write
 
 BATCH_ROWS = 131_072
 ROW = "__row__"
@@ -83,7 +83,7 @@ def extract(
     job, partition = run.job, run.partition
     scorer = run.job_file.scorer_path
     source = FileSource(job, partition, run.roots)
-    storage_for(run.staging).remove_tree(run.staging)
+    run.storage.remove_tree(run.staging)
     found = _stage(run, source, on_shard, on_rows)
     found.accounts.check(job, partition)
     extraction = Extraction(
@@ -100,13 +100,13 @@ def extract(
         key_sum=found.key_sum,
         seconds=time.monotonic() - started,
     )
-    write(storage_for(run.staging), extraction_uri(run), extraction.model_dump_json().encode())
+    write(run.storage, extraction_uri(run), extraction.model_dump_json().encode())
     return extraction
 
 
 def load_extraction(run: PartitionRun) -> Extraction:
     """What the extract step of ``run`` wrote; PublicationError if that is not for this job file."""
-    data = storage_for(run.staging).read(extraction_uri(run))
+    data = run.storage.read(extraction_uri(run))
     again = "run the whole partition again (in Airflow: clear the run from its first task)"
     if data is None:
         raise PublicationError(f"{extraction_uri(run)} is not there; {again}")
@@ -133,9 +133,12 @@ def _stage(run: PartitionRun, source: FileSource, on_shard: OnShard, on_rows: On
     schema: pa.Schema | None = None
     batches = source.batches(_batch_sizes(run.job.run.shard_rows))
     numbered = ((accounts.rows_in // run.job.run.shard_rows, batch) for batch in batches)
-    with RowIdIndex() as index, staged_writer(0, run.staged("quarantine", 0)) as set_aside:
+    with (
+        RowIdIndex() as index,
+        staged_writer(0, run.staged("quarantine", 0), run.storage) as set_aside,
+    ):
         for number, in_shard in itertools.groupby(numbered, key=lambda pair: pair[0]):
-            with staged_writer(number, run.staged("rows", number)) as shard:
+            with staged_writer(number, run.staged("rows", number), run.storage) as shard:
                 for _, batch in in_shard:
                     typed, verdicts = contract.check(batch, source.uri)
                     schema = schema or typed.schema
@@ -238,7 +241,7 @@ def _without(
         if not any(d.any() for d in drop):
             result.append(shard)
             continue
-        with staged_writer(shard.number, shard.uri) as writer:
+        with staged_writer(shard.number, shard.uri, run.storage) as writer:
             for table, dropped in zip(tables, drop, strict=True):
                 gone = table.filter(pa.array(dropped))
                 key_sum += int(_id_hashes(gone, run.job.row_id).sum())
@@ -256,8 +259,10 @@ def _without(
 
 
 def _source_record(source: FileSource, rows: int) -> SourceRecord:
-    digest = hashlib.sha256("".join(f.sha256 for f in source.files).encode()).hexdigest()
-    files = [SourceFileRecord(uri=f.uri, bytes=f.bytes, sha256=f.sha256) for f in source.files]
+    digest = hashlib.sha256(
+        "".join(f.sha256 or f.etag or "" for f in source.files).encode()
+    ).hexdigest()
+    files = [SourceFileRecord(**asdict(file)) for file in source.files]
     return SourceRecord(
         uri=source.uri, rows=rows, bytes=sum(f.bytes for f in files), sha256=digest, files=files
     )

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from scoring import schedule
 from scoring.errors import ModelError, PartitionError
 from scoring.partition import Kind, Partition, parse_key
+from scoring.storage import Encryption
 from scoring.uri import check_root_template, check_template
 
 Problem = tuple[tuple[str | int, ...], str]
@@ -128,9 +129,15 @@ class Output(_Section):
 
 
 class Destination(_Section):
-    """Under which URI the partitions are published."""
+    """Under which URI the partitions are published, and how S3 encrypts them there."""
 
     uri: Annotated[str, AfterValidator(check_root_template)]
+    sse: Literal["AES256", "aws:kms"] | None = None
+    kms_key_id: str | None = None
+
+    @property
+    def encryption(self) -> Encryption | None:
+        return Encryption(self.sse, self.kms_key_id) if self.sse else None
 
 
 class Checks(_Section):
@@ -145,6 +152,7 @@ class Run(_Section):
 
     queue: str | None = None
     pool: str | None = None
+    aws_conn_id: str | None = None
     shard_rows: Annotated[int, Field(ge=1_000)] = 1_000_000
     max_active_runs: Annotated[int, Field(ge=1)] = 4
     retries: Annotated[int, Field(ge=0)] = 3
@@ -245,6 +253,8 @@ class Job(_Section):
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong in a job whose single fields are all right: fields that do not fit."""
+        if self.destination.kms_key_id and self.destination.sse != "aws:kms":
+            yield ("destination", "kms_key_id"), "is for sse: aws:kms"
         yield from self._key_problems()
         yield from self._column_problems()
         yield from self._model_problems()

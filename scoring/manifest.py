@@ -36,9 +36,12 @@ class ModelRecord(_Record):
 
 
 class SourceFileRecord(_Record):
+    """``sha256`` is of the file's bytes; an object in S3 has its ``etag`` instead."""
+
     uri: str
     bytes: int
-    sha256: str
+    sha256: str | None
+    etag: str | None = None
 
 
 class SourceRecord(_Record):

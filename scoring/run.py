@@ -9,6 +9,7 @@ from scoring.destination import Destination
 from scoring.job import Job
 from scoring.job_file import JobFile
 from scoring.partition import Partition
+from scoring.storage import Storage, storage_for
 from scoring.uri import Roots
 
 
@@ -28,6 +29,11 @@ class PartitionRun:
     @cached_property
     def destination(self) -> Destination:
         return Destination.of(self.job, self.roots)
+
+    @property  # not cached: a run is handed to other processes, a connection cannot be
+    def storage(self) -> Storage:
+        """Where this run stages and publishes."""
+        return storage_for(self.destination.uri, self.job.destination.encryption)
 
     @property
     def staging(self) -> str:

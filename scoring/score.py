@@ -86,8 +86,8 @@ def _score_all(
     uri = run.staged(f"predictions-{of_shard}", shard.number)
     aside_uri = run.staged(f"unscored-{of_shard}", shard.number)
     with (
-        staged_writer(shard.number, uri) as writer,
-        staged_writer(shard.number, aside_uri) as set_aside,
+        staged_writer(shard.number, uri, run.storage) as writer,
+        staged_writer(shard.number, aside_uri, run.storage) as set_aside,
     ):
         for batch in read_staged(shard):
             outputs = _outputs(scorer(_inputs(batch, run.job)), run)

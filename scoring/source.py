@@ -20,7 +20,7 @@ from scoring.columns import encoded, single
 from scoring.errors import SourceError, SourceMissing
 from scoring.job import Job
 from scoring.partition import Partition
-from scoring.storage import Storage, storage_for
+from scoring.storage import ObjectInfo, Storage, storage_for
 from scoring.uri import Roots
 
 CSV_BLOCK_BYTES = 4 << 20
@@ -29,11 +29,12 @@ PARQUET_BUFFER_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class SourceFile:
-    """What was read, so that a re-run can be known to read the same."""
+    """What was read, so that a re-run can be known to read the same: by digest, or S3's ETag."""
 
     uri: str
     bytes: int
-    sha256: str
+    sha256: str | None
+    etag: str | None
 
 
 class FileSource:
@@ -55,14 +56,15 @@ class FileSource:
                 f"the source of {job.name} {partition.key} is not there: {self.uri}; "
                 "nothing was published. Check source.uri in the job file, or wait for the data"
             )
-        self.files = [SourceFile(f.uri, f.bytes, self._digest_of(f.uri)) for f in found]
+        self.files = [SourceFile(f.uri, f.bytes, self._digest_of(f), f.etag) for f in found]
 
-    def _digest_of(self, uri: str) -> str:
+    def _digest_of(self, found: ObjectInfo) -> str | None:
+        if found.etag is not None:
+            return None  # the server's own mark of the bytes, without reading them all
         try:
-            digest = self.storage.sha256(uri)
+            return self.storage.sha256(found.uri)
         except OSError as error:
-            raise SourceError(f"{uri} cannot be read: {error.strerror}") from None
-        return digest or ""
+            raise SourceError(f"{found.uri} cannot be read: {error.strerror}") from None
 
     @cached_property
     def rows(self) -> int | None:
@@ -102,6 +104,7 @@ class FileSource:
 
 
 def _read_parquet(storage: Storage, uri: str, columns: list[str]) -> Iterator[pa.Table]:
+    remote = "://" in uri
     with storage.open(uri) as file:
         metadata = pq.read_metadata(file)
         schema = metadata.schema.to_arrow_schema()
@@ -111,8 +114,9 @@ def _read_parquet(storage: Storage, uri: str, columns: list[str]) -> Iterator[pa
             file,
             metadata=metadata,
             read_dictionary=_repetitive_text(metadata, schema, columns),
-            buffer_size=PARQUET_BUFFER_BYTES,
-            pre_buffer=False,
+            # From afar a row group's columns come in a few large requests; a disk streams them.
+            pre_buffer=remote,
+            buffer_size=0 if remote else PARQUET_BUFFER_BYTES,
         )
         yield schema.empty_table().select(columns)
         for batch in opened.iter_batches(1 << 17, columns=columns, use_threads=False):

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from scoring.errors import PublicationError
-from scoring.storage import Pending, pending, storage_for
+from scoring.storage import Pending, Storage, pending, storage_for
 
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
@@ -58,9 +58,9 @@ class StagedWriter:
 
 
 @contextlib.contextmanager
-def staged_writer(number: int, uri: str) -> Iterator[StagedWriter]:
+def staged_writer(number: int, uri: str, storage: Storage | None = None) -> Iterator[StagedWriter]:
     """A writer of the staged table ``uri``; ``close`` it, or nothing is left of it."""
-    with pending(storage_for(uri), uri) as new:
+    with pending(storage or storage_for(uri), uri) as new:
         yield StagedWriter(number, uri, new)
 
 
@@ -84,7 +84,7 @@ def staged_schema(staged: Staged) -> pa.Schema:
 @contextlib.contextmanager
 def _opened(staged: Staged) -> Iterator[pa.RecordBatchReader]:
     try:
-        with storage_for(staged.uri).open(staged.uri) as file:
+        with _file(staged) as file:
             _check_digest(file, staged)
             file.seek(0)
             yield pa.ipc.open_stream(file)
@@ -93,6 +93,17 @@ def _opened(staged: Staged) -> Iterator[pa.RecordBatchReader]:
             f"the staged table {staged.uri} is not there or not whole; nothing was published. "
             "Run the whole partition again (in Airflow: clear the run from its first task)"
         ) from error
+
+
+def _file(staged: Staged) -> pa.NativeFile:
+    """The staged object: a file where it lies, an object from afar in memory, fetched once."""
+    storage = storage_for(staged.uri)
+    if "://" not in staged.uri:
+        return storage.open(staged.uri)
+    data = storage.read(staged.uri)
+    if data is None:
+        raise FileNotFoundError(staged.uri)
+    return pa.BufferReader(data)
 
 
 def _check_digest(file: pa.NativeFile, staged: Staged) -> None:

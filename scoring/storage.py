@@ -14,11 +14,12 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from scoring.errors import PublicationError
 
@@ -28,10 +29,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """An object that exists: its URI and its size in bytes."""
+    """An object that exists: its URI, its size in bytes, and its ETag where the storage has one."""
 
     uri: str
     bytes: int
+    etag: str | None = None
+
+
+@dataclass(frozen=True)
+class Encryption:
+    """Server-side encryption in S3: ``AES256`` or ``aws:kms``, and for that the key's id."""
+
+    sse: str
+    kms_key_id: str | None = None
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        key = {"SSEKMSKeyId": self.kms_key_id} if self.kms_key_id else {}
+        return {"ServerSideEncryption": self.sse, **key}
 
 
 class Pending(Protocol):
@@ -63,8 +78,12 @@ class Storage(Protocol):
     def sha256(self, uri: str) -> str | None:
         """The digest of the object's bytes, or None where there is none."""
 
-    def create(self, uri: str) -> Pending:
-        """Begins an object; ``pending(storage, uri)`` is the safe way to use this."""
+    def create(self, uri: str, replaces_current: bool = False) -> Pending:
+        """Begins an object; ``pending(storage, uri)`` is the safe way to use this.
+
+        ``replaces_current``: the commit raises PublicationError, and changes nothing, if another
+        writer has replaced the object since this call (or holds the claim, where that decides).
+        """
 
     def move(self, source: str, target: str) -> None:
         """Makes ``target`` what ``source`` was, in one step."""
@@ -76,19 +95,51 @@ class Storage(Protocol):
         """Removes everything under ``uri``, if it is there."""
 
     def claim(self, uri: str, what: str) -> AbstractContextManager[None]:
-        """Holds ``uri`` against all other writers; PublicationError if another holds it now."""
+        """Holds ``uri`` against all other writers; PublicationError if another holds it now.
+
+        Storage whose writes are conditional needs no claim: there, the first commit wins.
+        """
+
+    def write_beside(self, uri: str, data: bytes, committed: Pending) -> None:
+        """Makes ``data`` the object at ``uri`` while ``committed`` is still what it was committed as.
+
+        Raises PublicationError if another writer has replaced it since.
+        """
 
 
-def storage_for(uri: str) -> Storage:
-    """The storage that ``uri`` lies in."""
+_s3_client: Callable[[], Any] | None = None
+
+
+def use_s3_client(make: Callable[[], Any] | None) -> None:
+    """From now on this process reaches ``s3://`` with the boto3 client that ``make`` returns.
+
+    For Airflow's tasks, whose credentials come from a connection; None for boto3's own chain.
+    """
+    global _s3_client
+    _s3_client = make
+    _s3_storage.cache_clear()
+
+
+def storage_for(uri: str, encryption: Encryption | None = None) -> Storage:
+    """The storage that ``uri`` lies in; ``encryption`` is what S3 does with objects written there."""
+    if uri.startswith("s3://"):
+        return _s3_storage(os.getpid(), encryption)
     return LocalStorage()
 
 
+@lru_cache(maxsize=4)
+def _s3_storage(process: int, encryption: Encryption | None) -> Storage:
+    # A client for each process: connections must not be shared with a fork.
+    from scoring.s3 import S3Storage, default_client
+
+    return S3Storage((_s3_client or default_client)(), encryption.parameters if encryption else {})
+
+
 @contextlib.contextmanager
-def pending(storage: Storage, uri: str) -> Iterator[Pending]:
+def pending(storage: Storage, uri: str, replaces_current: bool = False) -> Iterator[Pending]:
     """An object to write and to ``commit``; left without a commit, it never existed."""
     try:
-        new = storage.create(uri)
+        new = storage.create(uri, replaces_current)
     except OSError as error:
         raise _cannot_write(uri, error) from None
     try:
@@ -131,12 +182,13 @@ class LocalStorage:
         except FileNotFoundError:
             return None
 
-    def create(self, uri: str) -> Pending:
+    def create(self, uri: str, replaces_current: bool = False) -> Pending:
         os.makedirs(os.path.dirname(uri), exist_ok=True)
         _remove_abandoned(uri)
         return _PendingFile(uri)
 
     def move(self, source: str, target: str) -> None:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
         os.replace(source, target)
         _flush_folder(target)
 
@@ -146,6 +198,9 @@ class LocalStorage:
 
     def remove_tree(self, uri: str) -> None:
         shutil.rmtree(uri, ignore_errors=True)
+
+    def write_beside(self, uri: str, data: bytes, committed: Pending) -> None:
+        write(self, uri, data)  # the claim keeps other writers away
 
     @contextlib.contextmanager
     def claim(self, uri: str, what: str) -> Iterator[None]:

@@ -32,7 +32,7 @@ from scoring.run import PartitionRun
 from scoring.score import Scored, other_types
 from scoring.staging import read_staged, staged_schema
 from scoring.statistics import PredictionStatistics
-from scoring.storage import Pending, Storage, pending, storage_for, write
+from scoring.storage import Pending, Storage, pending, write
 
 OnRows = Callable[[int], None]
 
@@ -54,22 +54,28 @@ def upload(
     key, or if another process publishes this partition; ContractError as extract does.
     """
     started = time.monotonic()
-    destination, storage = run.destination, storage_for(run.destination.uri)
+    storage, destination = run.storage, run.destination
     done = _published_before(run, evidence, storage)
     if done is not None:
         storage.remove_tree(run.staging)
         return done
     extraction = load_extraction(run)
     lock, what = destination.lock(run.partition), f"{run.job.name} {run.partition.key}"
-    with storage.claim(lock, what), pending(storage, destination.output(run.partition)) as output:
+    with (
+        storage.claim(lock, what),
+        pending(storage, destination.output(run.partition), replaces_current=True) as output,
+    ):
+        left_by_others = _left_by_others(run)
         with _Joined(run, extraction, output) as joined:
             for shard in scored:
                 on_rows(joined.add(shard))
             joined.close()
         aside = _publish_quarantine(run, joined, storage)
         manifest = _manifest(run, joined, aside, evidence, time.monotonic() - started)
-        _swap(run, manifest, output, storage)
-        _remove_other_quarantines(run, manifest, storage)
+        waiting = _swap(run, manifest, output, storage)
+        kept = manifest.quarantine.uri if manifest.quarantine else None
+        for uri in {*left_by_others, waiting} - {kept}:
+            storage.remove(uri)
     storage.remove(extraction_uri(run))  # first, so that it is never there without its shards
     storage.remove_tree(run.staging)
     return manifest
@@ -210,7 +216,7 @@ def _publish_quarantine(
     first = next(tables, None)
     if first is None:
         return None
-    uri = run.destination.quarantine(run.partition, "new")
+    uri = f"{run.staging}/quarantine.parquet"
     with pending(storage, uri) as new:
         with pq.ParquetWriter(new, first.schema, compression="zstd", store_schema=False) as writer:
             writer.write_table(first)
@@ -222,27 +228,31 @@ def _publish_quarantine(
     return ObjectRecord(uri=named, bytes=new.size, sha256=new.sha256)
 
 
-def _swap(run: PartitionRun, manifest: Manifest, output: Pending, storage: Storage) -> None:
+def _left_by_others(run: PartitionRun) -> list[str]:
+    """What is no more needed once this run's predictions stand: older quarantines and manifests.
+
+    Listed before the swap.  Another publisher's that are among them lose with it, as the swap of
+    predictions that it saw replaced fails; those it makes after this swap are not among them.
+    """
+    folder = escape(run.destination.quarantines(run.partition))
+    quarantines = run.storage.find(f"{folder}/*.parquet")
+    return [f.uri for f in quarantines] + run.destination.next_manifests(run.partition.path)
+
+
+def _swap(run: PartitionRun, manifest: Manifest, output: Pending, storage: Storage) -> str:
+    """Publishes the predictions and their manifest; returns where the manifest waited meanwhile."""
     path, data = run.partition.path, manifest.to_json().encode()
-    left_by_others = run.destination.next_manifests(path)
     waiting = run.destination.next_manifest(path, manifest.output.sha256)
-    new = run.destination.new_manifest(path)
+    new = f"{run.staging}/manifest.json"
     write(storage, new, data)
     storage.move(new, waiting)
-    output.commit()
-    write(storage, run.destination.manifest(path), data)
-    for uri in {*left_by_others, waiting}:
-        storage.remove(uri)
-
-
-def _remove_other_quarantines(run: PartitionRun, manifest: Manifest, storage: Storage) -> None:
-    folder = run.destination.quarantines(run.partition)
-    if manifest.quarantine is None:
-        storage.remove_tree(folder)  # with what a publisher that died was still writing
-        return
-    for other in storage.find(f"{escape(folder)}/*.parquet"):
-        if other.uri != manifest.quarantine.uri:
-            storage.remove(other.uri)
+    try:
+        output.commit()
+    except PublicationError:
+        storage.remove(waiting)
+        raise
+    storage.write_beside(run.destination.manifest(path), data, output)
+    return waiting
 
 
 def _manifest(

@@ -38,8 +38,8 @@ def _checked(template: str, known: list[str], where: str) -> str:
             field = name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
             raise ValueError(f"{{{field}}} is not known {where}; these are: {', '.join(known)}")
     scheme, found, _ = template.partition("://")
-    if found and scheme not in ("file",):
-        raise ValueError(f"{scheme}:// is not supported; file:// and plain paths are")
+    if found and scheme not in ("file", "s3"):
+        raise ValueError(f"{scheme}:// is not supported; s3://, file:// and plain paths are")
     return template
 
 

@@ -22,7 +22,6 @@ from scoring.model import ModelFile, choose_model
 from scoring.run import PartitionRun
 from scoring.score import Scored, prepare, score
 from scoring.staging import Staged
-from scoring.storage import storage_for
 from scoring.upload import upload
 
 OnProgress = Callable[[str, int, int | None], None]
@@ -42,7 +41,7 @@ def score_partition(
     use; each runs with ``run.threads`` threads.  Raises what the steps raise, and leaves no staging
     behind, however it ends short of a kill; what a kill leaves, the next run removes.
     """
-    storage, lock = storage_for(run.staging), f"{run.staging}.lock"
+    storage, lock = run.storage, f"{run.staging}.lock"
     model = choose_model(run, pinned_version)
     # Before the workers are forked: they inherit the loaded model, and a wrong one fails early.
     prepare(run, model)

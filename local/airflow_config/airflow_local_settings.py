@@ -44,6 +44,9 @@ def _preload() -> None:
         warnings.simplefilter("ignore")
         for module in _MODULES:
             importlib.import_module(module)
+        # scikit-learn asks narwhals what a frame is, which imports the answer for pandas at the first question.
+        frame = importlib.import_module("pandas").DataFrame()
+        importlib.import_module("narwhals.stable.v2").from_native(frame)
 
 
 if os.environ.get("SCORING_PRELOAD") == "1":

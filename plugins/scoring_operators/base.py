@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -54,6 +55,9 @@ class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not re
         job_file = load_job(self.job_file)
         partition = partition_at(self._moment(), job_file.job.partition, job_file.job.zone)
         job_file.job.partition_to_score(partition.key)
+        aws_conn_id = job_file.job.run.aws_conn_id or os.environ.get("SCORING_AWS_CONN_ID")
+        if aws_conn_id:
+            _use_connection(aws_conn_id)
         dag_run = context["dag_run"]
         return PartitionRun(
             job_file, partition, job_file.roots(), _attempt(dag_run.dag_id, dag_run.run_id)
@@ -72,6 +76,15 @@ class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not re
                 f"data_interval_start is {self.data_interval_start!r}, which is not a moment such as "
                 "2013-05-02T03:00:00+00:00"
             ) from None
+
+
+def _use_connection(aws_conn_id: str) -> None:
+    """Lets the library reach S3 as the Airflow connection says; no key passes through the job."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    from scoring.storage import use_s3_client
+
+    use_s3_client(lambda: S3Hook(aws_conn_id=aws_conn_id).get_conn())
 
 
 def _attempt(dag_id: str, run_id: str) -> str:

@@ -45,7 +45,12 @@ def test_a_manifest_says_what_was_scored_by_what_from_what(place: Place, told: d
     }
     assert told["scorer_sha256"] is None
     assert told["source"]["files"] == [
-        {"uri": str(source), "bytes": source.stat().st_size, "sha256": digest(source)}
+        {
+            "uri": str(source),
+            "bytes": source.stat().st_size,
+            "sha256": digest(source),
+            "etag": None,
+        }
     ]
     assert (told["source"]["uri"], told["source"]["rows"]) == (str(source), 10)
     assert told["rows"] == {

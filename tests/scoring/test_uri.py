@@ -38,7 +38,7 @@ def test_templates_of_known_fields_are_taken_as_they_are(template: str):
         ("{data}/{month!r}.parquet", "{month!r} is not known in a URI"),
         ("{data", "'{data' is not a URI template"),
         ("data}", "'data}' is not a URI template"),
-        ("ftp://host/x.parquet", "ftp:// is not supported; file:// and plain paths are"),
+        ("ftp://host/x.parquet", "ftp:// is not supported; s3://, file:// and plain paths are"),
     ],
 )
 def test_a_wrong_template_is_told_what_may_stand_there(template: str, told: str):
