@@ -147,9 +147,19 @@ class AirflowApi:
     def _get(self, path: str, missing_is_none: bool = False) -> Any:
         return self._call("GET", path, missing_is_none=missing_is_none)
 
+    def _log_in(self) -> str:
+        try:
+            answer = _send("POST", f"{self.url}/auth/token", self._login, {})
+        except urllib.error.HTTPError as error:
+            raise LocalError(
+                f"the server at {self.url} refuses to log this installation in ({error.code}): another "
+                "program, perhaps another `make run`, took that port at the same moment; run it again"
+            ) from None
+        return str(answer["access_token"])
+
     def _call(self, method: str, path: str, body: Any = None, missing_is_none: bool = False) -> Any:
         if self._token is None:
-            self._token = _send("POST", f"{self.url}/auth/token", self._login, {})["access_token"]
+            self._token = self._log_in()
         try:
             return _send(
                 method,
