@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,8 +11,11 @@ import pytest
 
 from tests.scoring.factories import Place, rows
 
-# A shared machine can be slow for a moment; that is no failure.
-hypothesis.settings.register_profile("scoring", deadline=None, max_examples=30)
+# A shared machine can be slow for a moment; that is no failure.  CI tries the same examples each
+# time, so that a change is judged by itself; everyone else tries new ones.
+hypothesis.settings.register_profile(
+    "scoring", deadline=None, max_examples=30, derandomize="CI" in os.environ
+)
 hypothesis.settings.load_profile("scoring")
 
 
