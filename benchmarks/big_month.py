@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.measure import Measured, measure
+from benchmarks.measure import Timed, memory, timed
 
 MONTH = "2013-05"
 ROW_GROUP_ROWS = 500_000
@@ -92,20 +92,20 @@ def run(data: Path, job_file: Path, folder: Path, rows: int, pairs: int) -> dict
     assert loaded.model is not None
     model = data / "models/flight_delay/v1.skops"
     bare_output = folder / "bare.parquet"
-    bare = [sys.executable, "-c", _BARE_LOOP, str(source), str(model), str(bare_output)]
+    trusted = ",".join(loaded.model.trusted_types)
+    bare = [
+        sys.executable, "-c", _BARE_LOOP, str(source), str(model), str(bare_output), trusted,
+    ]  # fmt: skip
     ours = [sys.executable, "-m", "scoring", "run", str(job), MONTH, "--data", str(data), "--json"]
-    measured: list[tuple[Measured, Measured]] = []
+    measured: list[tuple[Timed, Timed]] = []
     for _ in range(pairs):
-        first = measure([*bare, ",".join(loaded.model.trusted_types)])
-        second = measure(ours)
-        measured.append((first, second))
-        manifest = json.loads(second.stdout)
-        _check(manifest, bare_output, rows)
+        measured.append((timed(bare), timed(ours)))
+        _check(json.loads(measured[-1][1].stdout), bare_output, rows)
     ratios = sorted(second.wall_seconds / first.wall_seconds for first, second in measured)
     return {
         "rows": rows,
-        "bare_loop": [m[0].figures() for m in measured],
-        "scoring_run": [m[1].figures() for m in measured],
+        "bare_loop": [first.figures() for first, _ in measured] + [memory(bare).figures()],
+        "scoring_run": [second.figures() for _, second in measured] + [memory(ours).figures()],
         "ratio_of_time": {"median": ratios[len(ratios) // 2], "all": ratios},
     }
 

@@ -1,8 +1,14 @@
-"""Runs a command and measures it as a whole: wall time, and the memory of all its processes."""
+"""Runs a command as a whole: its time, or the memory of all its processes.
+
+In two runs, because looking at memory takes time from what is looked at, the more the more processes
+it has: the kernel walks the pages of each for every sample.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 
@@ -12,47 +18,72 @@ SAMPLE_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
-class Measured:
-    """``largest_mb`` is the peak resident memory of any one process (pages shared with others
-    counted in full); ``together_mb`` the peak sum over all processes, shared pages counted once."""
+class Timed:
+    """``cpu_seconds`` is of the command and of all processes that it has started."""
 
     wall_seconds: float
     cpu_seconds: float
-    largest_mb: float
-    together_mb: float
     stdout: str
 
     def figures(self) -> dict[str, float]:
         return {
             "wall_seconds": round(self.wall_seconds, 2),
             "cpu_seconds": round(self.cpu_seconds, 2),
+        }
+
+
+@dataclass(frozen=True)
+class Memory:
+    """``largest_mb`` is the peak resident memory of any one process (pages shared with others
+    counted in full); ``together_mb`` the peak sum over all processes, shared pages counted once."""
+
+    largest_mb: float
+    together_mb: float
+
+    def figures(self) -> dict[str, float]:
+        return {
             "largest_process_mb": round(self.largest_mb),
             "all_processes_mb": round(self.together_mb),
         }
 
 
-def measure(command: list[str]) -> Measured:
+def timed(command: list[str]) -> Timed:
     """Runs ``command`` to its end; a failure ends the benchmark with the command's own message."""
-    started = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    root = psutil.Process(process.pid)
-    largest, together, cpu = 0.0, 0.0, {}
-    while True:
-        try:
-            output, errors = process.communicate(timeout=SAMPLE_SECONDS)
-            break
-        except subprocess.TimeoutExpired:
-            sizes = _memory_of(root, cpu)
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        started = time.monotonic()
+        process = subprocess.Popen(command, stdout=output, stderr=errors)
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.monotonic() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        errors.seek(0)
+        _check(process.returncode, command, errors.read())
+        return Timed(wall, used.ru_utime + used.ru_stime, output.read())
+
+
+def memory(command: list[str]) -> Memory:
+    """Like ``timed``, for the memory; what the command prints is thrown away."""
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        root = psutil.Process(process.pid)
+        largest = together = 0
+        while process.poll() is None:
+            sizes = _memory_of(root)
             largest = max([largest, *(rss for rss, _ in sizes)])
             together = max(together, sum(pss for _, pss in sizes))
-    wall = time.monotonic() - started
-    if process.returncode:
+            time.sleep(SAMPLE_SECONDS)
+        errors.seek(0)
+        _check(process.returncode, command, errors.read())
+    return Memory(largest / 1e6, together / 1e6)
+
+
+def _check(status: int, command: list[str], errors: str) -> None:
+    if status:
         raise SystemExit(f"error: {' '.join(command)[:200]} failed:\n{errors}")
-    return Measured(wall, sum(cpu.values()), largest / 1e6, together / 1e6, output)
 
 
-def _memory_of(root: psutil.Process, cpu: dict[int, float]) -> list[tuple[int, int]]:
-    """(resident, proportional) bytes of ``root`` and all below it; notes their CPU seconds."""
+def _memory_of(root: psutil.Process) -> list[tuple[int, int]]:
+    """(resident, proportional) bytes of ``root`` and all below it."""
     sizes = []
     try:
         processes = [root, *root.children(recursive=True)]
@@ -60,10 +91,8 @@ def _memory_of(root: psutil.Process, cpu: dict[int, float]) -> list[tuple[int, i
         return []
     for process in processes:
         try:
-            memory = process.memory_full_info()
-            times = process.cpu_times()
+            used = process.memory_full_info()
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-        cpu[process.pid] = times.user + times.system
-        sizes.append((memory.rss, memory.pss))
+        sizes.append((used.rss, used.pss))
     return sizes

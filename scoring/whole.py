@@ -1,24 +1,26 @@
 """All three steps for one partition on this machine, with a process for each core.
 
-This is what the shell command runs: the same steps as Airflow's tasks.  Shards are scored by worker
-processes while the source is still being read, and joined in order while later ones are still being
-scored.
+This is what the shell command runs: the same steps as Airflow's tasks.  The source is read while the
+model is still being loaded, shards are scored while the source is still being read, and joined in
+order while later ones are still being scored.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from scoring.errors import ScorerError
-from scoring.extract import extract
 from scoring.manifest import Manifest
-from scoring.model import ModelFile, choose_model
+from scoring.model import choose_model
+from scoring.processes import (
+    ExtractionProcess,
+    available_cores,
+    extraction_aside,
+    keep_freed_memory,
+    scoring_pool,
+)
 from scoring.run import PartitionRun
 from scoring.score import Scored, prepare, score
 from scoring.staging import Staged
@@ -43,12 +45,17 @@ def score_partition(
     """
     storage, lock = run.storage, f"{run.staging}.lock"
     model = choose_model(run, pinned_version)
-    # Before the workers are forked: they inherit the loaded model, and a wrong one fails early.
-    prepare(run, model)
+    keep_freed_memory()
     with storage.claim(lock, f"{run.job.name} {run.partition.key}"):
-        pool = _pool(workers or available_cores())
         try:
-            return _score_in(pool, run, model, evidence, on_progress)
+            with extraction_aside(run, model) as extraction:
+                # Before the workers are forked: they inherit the loaded model.
+                prepare(run, model)
+                pool = scoring_pool(workers or available_cores())
+                try:
+                    return _score_in(pool, run, extraction, evidence, on_progress)
+                finally:
+                    pool.shutdown(cancel_futures=True)
         except BrokenProcessPool:
             raise ScorerError(
                 f"{run.job.name} {run.partition.key}: a scoring process was killed, perhaps for want "
@@ -56,61 +63,31 @@ def score_partition(
                 "fewer --workers do"
             ) from None
         finally:
-            pool.shutdown(cancel_futures=True)
             storage.remove_tree(run.staging)
             storage.remove(lock)
-
-
-def available_cores() -> int:
-    """The cores that this process may use, which in a container can be fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _score_in(
     pool: ProcessPoolExecutor,
     run: PartitionRun,
-    model: ModelFile,
+    extraction: ExtractionProcess,
     evidence: dict[str, str],
     on_progress: OnProgress,
 ) -> Manifest:
     futures: dict[Staged, Future[Scored]] = {}
 
     def start_scoring(shard: Staged) -> None:
-        futures[shard] = pool.submit(score, run, shard, model)
+        futures[shard] = pool.submit(score, run, shard, extraction.model)
 
     def scored() -> Iterator[Scored]:
-        for shard in extraction.shards:
+        for shard in extracted.shards:
             yield futures.pop(shard).result()
 
-    extraction = extract(
-        run, model, start_scoring, lambda rows, total: on_progress("extract", rows, total)
+    extracted = extraction.result(
+        start_scoring, lambda rows, total: on_progress("extract", rows, total)
     )
-    for shard in extraction.shards:
+    for shard in extracted.shards:
         if shard not in futures:  # rewritten without rows that repeat an id
             start_scoring(shard)
-    staged = sum(shard.rows for shard in extraction.shards)
+    staged = sum(shard.rows for shard in extracted.shards)
     return upload(run, scored(), evidence, lambda rows: on_progress("upload", rows, staged))
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    """Forked where that is safe: a fork shares the imported packages and the model in memory."""
-    method = "fork" if sys.platform == "linux" else "spawn"
-    context = multiprocessing.get_context(method)
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
-
-
-def _end_with_parent() -> None:
-    """Lets this scoring process live no longer than the one that started it, even if that is killed.
-
-    Left alone, it would wait for work for ever and keep the claim on the staging, which it shares.
-    """
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()

@@ -388,4 +388,4 @@ def test_a_run_that_is_interrupted_has_status_130_and_says_so(
         "",
         "interrupted; a partition is published as a whole or not at all\n",
     )
-    assert not jobs.out.exists()
+    assert jobs.files() == []

@@ -21,8 +21,9 @@ from scoring.errors import (
     SourceMissing,
 )
 from scoring.manifest import Manifest
+from scoring.processes import available_cores
 from scoring.run import PartitionRun
-from scoring.whole import available_cores, score_partition
+from scoring.whole import score_partition
 from tests.scoring.factories import Place, in_process, predictions, reasons, rows
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="scoring processes are forked")

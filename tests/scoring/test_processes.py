@@ -1,0 +1,84 @@
+"""The process that extracts: what it tells, and how it ends.  Those that score: see test_whole."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+import psutil
+import pytest
+
+from scoring import processes
+from scoring.errors import ScorerError, SourceMissing
+from scoring.extract import Extraction
+from scoring.model import choose_model
+from scoring.processes import extraction_aside, keep_freed_memory
+from scoring.run import PartitionRun
+from scoring.staging import Staged, read_staged
+from tests.scoring.factories import Place, in_process, rows
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the process is forked")
+
+
+@pytest.fixture
+def run(empty: Place) -> PartitionRun:
+    """A month of two shards."""
+    empty.source(rows(1500))
+    empty.model()
+    return empty.run()
+
+
+def _result(run: PartitionRun, shards: list[Staged]) -> Extraction:
+    with extraction_aside(run, choose_model(run, None)) as extraction:
+        return extraction.result(shards.append, lambda rows, total: None)
+
+
+def test_each_shard_is_told_and_lies_where_it_says(run: PartitionRun):
+    shards: list[Staged] = []
+    extraction = _result(run, shards)
+    assert shards == extraction.shards
+    assert [shard.rows for shard in shards] == [1000, 500]
+    assert sum(t.num_rows for s in shards for t in read_staged(s)) == extraction.rows_in == 1500
+
+
+def test_the_library_s_errors_come_as_they_are(empty: Place):
+    empty.model()
+    with pytest.raises(SourceMissing, match=r"2013-02\.parquet"):
+        _result(empty.run(), [])
+
+
+def test_any_other_error_says_where_it_arose(run: PartitionRun, monkeypatch: pytest.MonkeyPatch):
+    def wrong(*_: Any) -> None:
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr(processes, "extract", wrong)
+    with pytest.raises(ZeroDivisionError, match="of all things") as error:
+        _result(run, [])
+    assert "in wrong" in error.value.__notes__[0]
+
+
+def test_a_killed_process_is_a_readable_error(run: PartitionRun, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(processes, "extract", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(
+        ScorerError, match="reads the source was killed, perhaps for want of memory"
+    ):
+        _result(run, [])
+
+
+def test_it_ends_with_the_block_whatever_it_does(
+    run: PartitionRun, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(processes, "extract", lambda *_: signal.pause())
+    before = set(psutil.Process().children())
+    with extraction_aside(run, choose_model(run, None)):
+        (process,) = set(psutil.Process().children()) - before
+        assert process.is_running()
+    assert not process.is_running()
+
+
+def test_memory_is_kept_where_the_c_library_can(monkeypatch: pytest.MonkeyPatch):
+    assert in_process(keep_freed_memory) == 0
+    monkeypatch.setattr(processes.ctypes, "CDLL", lambda name: object())  # as musl's: no mallopt
+    keep_freed_memory()
