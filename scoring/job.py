@@ -157,7 +157,7 @@ class Run(_Section):
     max_active_runs: Annotated[int, Field(ge=1)] = 4
     retries: Annotated[int, Field(ge=0)] = 3
     retry_delay_seconds: Annotated[float, Field(gt=0)] = 60.0
-    threads: Annotated[int, Field(ge=1)] = 1
+    threads: Annotated[int, Field(ge=1)] | None = None
 
 
 class Job(_Section):

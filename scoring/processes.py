@@ -31,13 +31,6 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_MMAP_THRESHOLD_BYTES = 32 << 20
 
 
-def available_cores() -> int:
-    """The cores that this process may use, which in a container can be fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def scoring_pool(workers: int) -> ProcessPoolExecutor:
     """Processes that score shards; they share what this process has imported and loaded."""
     return ProcessPoolExecutor(workers, mp_context=_CONTEXT, initializer=_begin)

@@ -38,8 +38,11 @@ class Scored(BaseModel):
     seconds: float
 
 
-def score(run: PartitionRun, shard: Staged, model: ModelFile) -> Scored:
+def score(run: PartitionRun, shard: Staged, model: ModelFile, threads: int = 1) -> Scored:
     """Stages the predictions of ``shard``, row for row in its order.
+
+    ``threads`` is the number of OpenMP threads, such as gradient boosting's, if ``run.threads`` in the job
+    does not say it.  BLAS has one: how many share a sum of floats changes its last bits.
 
     The staged columns are the row ids, the outputs, the kept columns, ``model_version`` and
     ``partition``.  A row with an output that is null or infinite is quarantined
@@ -48,7 +51,7 @@ def score(run: PartitionRun, shard: Staged, model: ModelFile) -> Scored:
     Raises ModelError and ScorerError; the shard can be scored again at any time.
     """
     started = time.monotonic()
-    with threadpool_limits(limits=run.job.run.threads):
+    with threadpool_limits(limits={"openmp": run.job.run.threads or threads, "blas": 1}):
         loaded, scorer = prepare(run, model)
         predictions, aside = _score_all(run, shard, scorer, model)
     return Scored(

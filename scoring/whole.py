@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 
+from scoring.cores import available_cores, threads_of_each
 from scoring.errors import ScorerError
 from scoring.manifest import Manifest
 from scoring.model import choose_model
 from scoring.processes import (
     ExtractionProcess,
-    available_cores,
     extraction_aside,
     keep_freed_memory,
     scoring_pool,
@@ -40,8 +41,9 @@ def score_partition(
     """Extracts, scores and publishes ``run``'s partition; returns the manifest of what is published.
 
     ``workers`` is the number of scoring processes, by default one for each core this process may
-    use; each runs with ``run.threads`` threads.  Raises what the steps raise, and leaves no staging
-    behind, however it ends short of a kill; what a kill leaves, the next run removes.
+    use; they share these cores as threads, if ``run.threads`` does not say how many.  Raises what
+    the steps raise, and leaves no staging behind, however it ends short of a kill; what a kill
+    leaves, the next run removes.
     """
     storage, lock = run.storage, f"{run.staging}.lock"
     model = choose_model(run, pinned_version)
@@ -51,9 +53,11 @@ def score_partition(
             with extraction_aside(run, model) as extraction:
                 # Before the workers are forked: they inherit the loaded model.
                 prepare(run, model)
-                pool = scoring_pool(workers or available_cores())
+                workers = workers or available_cores()
+                pool = scoring_pool(workers)
+                scoring = partial(score, threads=threads_of_each(workers))
                 try:
-                    return _score_in(pool, run, extraction, evidence, on_progress)
+                    return _score_in(pool, scoring, run, extraction, evidence, on_progress)
                 finally:
                     pool.shutdown(cancel_futures=True)
         except BrokenProcessPool:
@@ -69,6 +73,7 @@ def score_partition(
 
 def _score_in(
     pool: ProcessPoolExecutor,
+    scoring: Callable[..., Scored],
     run: PartitionRun,
     extraction: ExtractionProcess,
     evidence: dict[str, str],
@@ -77,7 +82,7 @@ def _score_in(
     futures: dict[Staged, Future[Scored]] = {}
 
     def start_scoring(shard: Staged) -> None:
-        futures[shard] = pool.submit(score, run, shard, extraction.model)
+        futures[shard] = pool.submit(scoring, run, shard, extraction.model)
 
     def scored() -> Iterator[Scored]:
         for shard in extracted.shards:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from scoring_operators.base import PartitionOperator, told_to_airflow
+from scoring_operators.tasks_at_once import tasks_at_once
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -24,6 +25,7 @@ class ScoreOperator(PartitionOperator):
         self.shard = shard
 
     def execute(self, context: Context) -> dict[str, Any]:
+        from scoring.cores import threads_of_each
         from scoring.extract import load_extraction
         from scoring.score import score
         from scoring.staging import Staged
@@ -31,7 +33,8 @@ class ScoreOperator(PartitionOperator):
         with told_to_airflow():
             run = self.partition_run(context)
             model = load_extraction(run).model
-            scored = score(run, Staged.model_validate(self.shard), model)
+            threads = threads_of_each(tasks_at_once(self.executor))
+            scored = score(run, Staged.model_validate(self.shard), model, threads)
         rows = scored.predictions.rows if scored.predictions else 0
         self.log.info(f"shard {scored.number}: {rows:,} rows scored in {scored.seconds:.2f} s")
         return scored.model_dump()

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info
 
@@ -27,6 +29,8 @@ from tests.scoring.factories import (
     rows,
     scored,
 )
+
+TREES = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
 
 
 @pytest.fixture(autouse=True)
@@ -236,16 +240,42 @@ def test_a_month_with_no_good_row_is_an_empty_table_with_all_columns(empty: Plac
     }
 
 
-def test_scoring_uses_as_many_threads_as_the_job_says(empty: Place):
-    empty.source(rows(2))
+@pytest.mark.parametrize(("of_job", "given", "expected"), [(None, 1, 1), (None, 3, 3), (2, 3, 2)])
+def test_threads_are_those_of_the_job_or_those_given(
+    empty: Place, of_job: int | None, given: int, expected: int
+):
     code = (
         "from threadpoolctl import threadpool_info\n"
         "def run(df):\n"
-        "    return df.assign(y=max(pool['num_threads'] for pool in threadpool_info()))[['y']]\n"
+        "    pools = {pool['user_api']: pool['num_threads'] for pool in threadpool_info()}\n"
+        "    return df.assign(y=pools['openmp'], blas=pools['blas'])[['y', 'blas']]\n"
     )
-    before = [pool["num_threads"] for pool in threadpool_info()]
-    assert published(empty, code)["y"] == [1, 1]
-    assert [pool["num_threads"] for pool in threadpool_info()] == before
+    empty.source(rows(2))
+    job = empty.job(scorer=empty.scorer(code), model=None, run={"threads": of_job})
+    run = empty.run(job)
+    before = threadpool_info()
+    extraction = extracted(run)
+    predictions = score(run, extraction.shards[0], extraction.model, given).predictions
+    assert predictions is not None
+    table = table_of(predictions).select(["y", "blas"])
+    assert table.to_pylist() == [{"y": expected, "blas": 1}] * 2
+    assert threadpool_info() == before
+
+
+def test_the_number_of_threads_does_not_change_a_byte(empty: Place):
+    table = rows(1000)
+    empty.source(table)
+    frame = table.to_pandas()
+    boosted = HistGradientBoostingRegressor(max_iter=20, random_state=0)
+    empty.model(boosted.fit(frame[["x"]], np.sin(frame["x"])))
+    run = empty.run(empty.job(model={"trusted_types": [TREES]}))
+    extraction = extracted(run)
+    one, three = (
+        score(run, extraction.shards[0], extraction.model, threads).predictions
+        for threads in (1, 3)
+    )
+    assert one is not None
+    assert one == three
 
 
 def test_what_is_wrong_with_the_model_is_found_before_any_row(empty: Place):

@@ -21,10 +21,9 @@ from scoring.errors import (
     SourceMissing,
 )
 from scoring.manifest import Manifest
-from scoring.processes import available_cores
 from scoring.run import PartitionRun
 from scoring.whole import score_partition
-from tests.scoring.factories import Place, in_process, predictions, reasons, rows
+from tests.scoring.factories import Place, predictions, reasons, rows
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="scoring processes are forked")
 
@@ -149,17 +148,6 @@ def test_progress_is_told_for_both_steps_up_to_all_rows(large: Place):
     assert {total for _, total in told["extract"]} == {ROWS}
     assert sum(n for n, _ in told["upload"]) == ROWS - 1
     assert {total for _, total in told["upload"]} == {ROWS - 1}
-
-
-def test_the_run_uses_the_cores_that_it_may_use():
-    all_of_them = os.sched_getaffinity(0)
-
-    def on_one_core() -> None:
-        os.sched_setaffinity(0, {min(all_of_them)})
-        assert available_cores() == 1
-
-    assert in_process(on_one_core) == 0
-    assert available_cores() == len(all_of_them)
 
 
 def test_a_scoring_process_that_is_killed_is_a_readable_error_and_leaves_nothing(large: Place):

@@ -1,0 +1,20 @@
+"""How many cores this process may use, and how many threads a task gets of them.
+
+Two tasks with two threads each take twice as long on two cores as two tasks with one thread each:
+tasks and threads together must not be more than the cores.
+"""
+
+from __future__ import annotations
+
+
+def available_cores() -> int:
+    """The cores that this process may use: fewer than the machine has where an affinity mask or a
+    container's CPU quota says so; at least 1."""
+    import joblib  # here: it is there once scikit-learn is, and takes a while before
+
+    return int(joblib.cpu_count())
+
+
+def threads_of_each(tasks_at_once: int) -> int:
+    """How many threads each of so many tasks, which share this process's cores, should have."""
+    return max(1, available_cores() // tasks_at_once)
