@@ -13,15 +13,23 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import backfill, big_month, parsing
+from benchmarks import backfill, big_month, parsing, shards
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("only", nargs="*", choices=["parsing", "big_month", "backfill", []])
+    parser.add_argument(
+        "only", nargs="*", choices=["parsing", "backfill", "big_month", "shards", []]
+    )
     parser.add_argument("--rows", type=int, default=10_000_000, help="rows of the big month")
+    parser.add_argument(
+        "--huge-rows",
+        type=int,
+        default=50_000_000,
+        help="rows of the huge month of `shards`; 0: none",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="how often each thing is measured")
     options = parser.parse_args()
     folder = ROOT / ".run/bench"
@@ -35,6 +43,9 @@ def main() -> None:
             folder,
             options.rows,
             options.rounds,
+        ),
+        "shards": lambda: shards.run(
+            folder / "airflow-home/data", ROOT / "dags", folder, options.rows, options.huge_rows
         ),
     }
     figures: dict[str, object] = {

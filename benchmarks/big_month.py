@@ -62,17 +62,17 @@ def make_month(flights: Path, folder: Path, rows: int) -> Path:
     return file
 
 
-def make_job(job_file: Path, source: Path, folder: Path) -> Path:
-    """The flight_delay job over the big month, as a job file of its own."""
+def make_job(job_file: Path, source: str, folder: Path, destination: str) -> Path:
+    """The flight_delay job over the big month, as a job file of its own in ``folder``."""
     text = job_file.read_text(encoding="utf-8")
     old_source = "{data}/flights/year={year}/month={month}/flights.parquet"
     for old, new in {
         "name: flight_delay": "name: big_month",
-        old_source: str(source),
+        old_source: source,
         "row_id: [time_hour, carrier, flight, origin]": (
             "row_id: [time_hour, carrier, flight, origin, copy]"
         ),
-        "{data}/predictions/flight_delay": str(folder / "predictions"),
+        "{data}/predictions/flight_delay": f"{destination}/predictions",
     }.items():
         if old not in text:
             raise SystemExit(f"error: {job_file} has no {old!r} any more; mend {__file__}")
@@ -87,7 +87,7 @@ def run(data: Path, job_file: Path, folder: Path, rows: int, pairs: int) -> dict
     from scoring.job_file import load_job
 
     source = make_month(data / "flights/year=2013/month=05/flights.parquet", folder, rows)
-    job = make_job(job_file, source, folder)
+    job = make_job(job_file, str(source), folder, str(folder))
     loaded = load_job(job).job
     assert loaded.model is not None
     model = data / "models/flight_delay/v1.skops"

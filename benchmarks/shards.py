@@ -1,0 +1,139 @@
+"""A month of many shards on Celery workers: on one and on two of them, and the memory of its tasks.
+
+Starts what ``make stack`` starts, with the month in its S3 service.  Each worker has one task at a
+time.  The figure to compare is the time from the first ``score`` task's start to the last one's end.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from benchmarks.big_month import MONTH, make_job, make_month
+from local import object_store
+from local.api import NotReachable
+from local.environment import S3_CONNECTION
+from local.home import Home
+from local.stack import Options, Stack, running
+
+JOB = "big_month"
+SAMPLE_SECONDS = 0.2
+DEADLINE_SECONDS = 3000
+
+
+def run(data: Path, dags: Path, folder: Path, rows: int, huge_rows: int) -> dict[str, object]:
+    """The same month with one worker and with two, and a huge one with two; all their figures."""
+    source = make_month(data / "flights/year=2013/month=05/flights.parquet", folder, rows)
+    model = data / "models/flight_delay/v1.skops"
+    one, two = (_scored(dags, source, model, folder, workers) for workers in (1, 2))
+    figures: dict[str, object] = {
+        "rows": rows,
+        "one_worker": one,
+        "two_workers": two,
+        "ratio_of_score_time": round(two["score_seconds"] / one["score_seconds"], 3),
+    }
+    if huge_rows:
+        huge = make_month(data / "flights/year=2013/month=05/flights.parquet", folder, huge_rows)
+        figures["huge_month"] = {
+            "rows": huge_rows,
+            **_scored(dags, huge, model, folder, workers=2),
+        }
+    return figures
+
+
+def _scored(dags: Path, source: Path, model: Path, folder: Path, workers: int) -> dict[str, float]:
+    """Scores the month of ``source`` on a stack of its own; seconds and memory of its tasks."""
+    home = Home(folder / "stack")
+    shutil.rmtree(home.root, ignore_errors=True)
+    jobs = _dags(dags, folder / "stack-dags")
+    options = Options(home, jobs, workers=workers, tasks_per_worker=1)
+    with running(options, lambda text: print("   ", text, file=sys.stderr)) as stack:
+        s3 = object_store.client(stack.object_store)
+        s3.upload_file(str(source), stack.object_store.bucket, "flights.parquet")
+        s3.upload_file(str(model), stack.object_store.bucket, "models/flight_delay/v1.skops")
+        with _largest_task(stack) as largest:
+            _wait_until_scored(stack)
+        return {**_seconds(stack), "largest_task_mb": round(largest[0] / 1e6)}
+
+
+def _dags(dags: Path, folder: Path) -> Path:
+    """The loader and the one job, whose URIs all lie in the bucket."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "jobs").mkdir(parents=True)
+    shutil.copy(dags / "scoring_jobs.py", folder)
+    job = make_job(
+        dags / "jobs/flight_delay.yaml", "{data}/flights.parquet", folder / "jobs", "{data}"
+    )
+    settings = f"end: {MONTH}\nrun: {{aws_conn_id: {S3_CONNECTION}, retries: 0}}\n"
+    kept = [
+        line
+        for line in job.read_text(encoding="utf-8").splitlines()
+        if not line.startswith(("end:", "run:", "start:"))
+    ]
+    job.write_text("\n".join(kept) + f"\nstart: {MONTH}\n{settings}", encoding="utf-8")
+    return folder
+
+
+def _wait_until_scored(stack: Stack) -> None:
+    """Lets Airflow score the month, and returns when its run has ended."""
+    deadline, unpaused = time.monotonic() + DEADLINE_SECONDS, False
+    while time.monotonic() < deadline:
+        stack.supervisor.watch(0.5)
+        try:
+            if not unpaused and stack.api.dag(JOB) is not None:
+                stack.api.unpause(JOB)
+                unpaused = True
+            states = [run.state for run in stack.api.runs(JOB)] if unpaused else []
+        except NotReachable:
+            continue
+        if states == ["success"]:
+            return
+        if "failed" in states:
+            raise SystemExit(f"error: the month was not scored; see {stack.home.task_logs}")
+    raise SystemExit(f"error: the month was not scored within {DEADLINE_SECONDS} s")
+
+
+def _seconds(stack: Stack) -> dict[str, float]:
+    """Of each step from its first task's start to its last one's end, and how many shards."""
+    query = (
+        "SELECT task_id, count(*), extract(epoch FROM max(end_date) - min(start_date)) "
+        "FROM task_instance WHERE state = 'success' GROUP BY task_id"
+    )
+    steps = {
+        task: (count, float(seconds)) for task, count, seconds in stack.database.execute(query)
+    }
+    return {
+        "shards": steps["score"][0],
+        **{f"{task}_seconds": round(seconds, 2) for task, (_, seconds) in steps.items()},
+    }
+
+
+@contextmanager
+def _largest_task(stack: Stack) -> Iterator[list[float]]:
+    """The resident bytes, in the end, of the largest process that a worker has started meanwhile."""
+    largest, ended = [0.0], threading.Event()
+    workers = [s.process.pid for s in stack.supervisor.services if s.name in stack.workers]
+
+    def look() -> None:
+        while not ended.wait(SAMPLE_SECONDS):
+            for worker in workers:
+                try:
+                    for process in psutil.Process(worker).children(recursive=True):
+                        largest[0] = max(largest[0], process.memory_info().rss)
+                except psutil.NoSuchProcess:
+                    continue
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield largest
+    finally:
+        ended.set()
+        thread.join()
