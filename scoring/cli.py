@@ -79,25 +79,35 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> int:
-    wrong = 0
-    for path in [_path_of(job, options.jobs) for job in options.job] or _job_paths(options.jobs):
-        try:
-            job_file = load_job(path)
-        except JobError as error:
-            print(f"error: {error}", file=sys.stderr)
-            wrong += 1
-        else:
-            print(f"ok: {path} is the job {job_file.job.name}")
-    return JobError.exit_status if wrong else 0
+    paths = [_path_of(job, options.jobs) for job in options.job] or _job_paths(options.jobs)
+    files, status = _load_each(paths)
+    for path, job_file in files.items():
+        print(f"ok: {path} is the job {job_file.job.name}")
+    return status
 
 
 def list_jobs(options: argparse.Namespace) -> int:
-    files = [load_job(path) for path in _job_paths(options.jobs)]
+    files, status = _load_each(_job_paths(options.jobs))
     display.jobs(
-        [(f, list(Destination.of(f.job, f.roots(options.data)).all_published())) for f in files],
+        [
+            (f, list(Destination.of(f.job, f.roots(options.data)).all_published()))
+            for f in files.values()
+        ],
         options.json,
     )
-    return 0
+    return status
+
+
+def _load_each(paths: list[Path]) -> tuple[dict[Path, JobFile], int]:
+    """The jobs of the files that are right, and the exit status; tells what is wrong with the others."""
+    files, status = {}, 0
+    for path in paths:
+        try:
+            files[path] = load_job(path)
+        except JobError as error:
+            print(f"error: {error}", file=sys.stderr)
+            status = error.exit_status
+    return files, status
 
 
 def show(options: argparse.Namespace) -> int:

@@ -336,6 +336,16 @@ def test_list_counts_what_is_published(jobs: Place, capsys: pytest.CaptureFixtur
     assert before["published"] == 0
 
 
+def test_a_wrong_job_file_does_not_keep_the_others_from_being_listed(
+    jobs: Place, capsys: pytest.CaptureFixture[str]
+):
+    (jobs.folder / "broken.yaml").write_text("name: broken\n")
+    assert main(["list", *in_folder(jobs), "--json"]) == 2
+    printed = capsys.readouterr()
+    assert "broken.yaml is not a valid job file" in printed.err
+    assert [job["job"] for job in json.loads(printed.out)] == ["sample"]
+
+
 def test_show_lists_all_partitions_or_tells_of_one(jobs: Place, capsys: pytest.CaptureFixture[str]):
     jobs.source(rows(20, x=[None, *map(float, range(2, 21))]), "2013-03.parquet")
     job = jobs.job(model={"versions": VERSIONS}, end="2013-04")
