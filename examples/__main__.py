@@ -1,22 +1,13 @@
 """Make the flights and the models that are missing; done at once when none is (pandas takes seconds to import)."""
 
-import argparse
 import sys
 from pathlib import Path
 
-from examples.paths import missing_files
+from examples.paths import data_parser, missing_files
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples", description=(__doc__ or "").split(";")[0]
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=Path(".run/data"),
-        help="folder to write to (default: %(default)s)",
-    )
+    parser = data_parser("examples", (__doc__ or "").split(";")[0])
     data: Path = parser.parse_args(arguments).data
     if not missing_files(data):
         print(f"flights and models are there: {data}")

@@ -8,7 +8,6 @@ New York, which is June in UTC, stays in May. `year` and `month` stand in the pa
 the path would otherwise find them twice.
 """
 
-import argparse
 import importlib.util
 import io
 import sys
@@ -21,7 +20,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from examples.files import replaced_atomically
-from examples.paths import MONTHS, month_path
+from examples.paths import MONTHS, data_parser, month_path
 
 ROW_GROUP_ROWS = 65_536  # more than a month has: one row group per file
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -88,15 +87,7 @@ def _package_folder() -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.flights", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=Path(".run/data"),
-        help="folder to write to (default: %(default)s)",
-    )
+    parser = data_parser("examples.flights", (__doc__ or "").split("\n")[0])
     data: Path = parser.parse_args(arguments).data
     written = write_months(data)
     print(

@@ -1,5 +1,6 @@
-"""Where the flights and the models lie below the data folder. Imports nothing: it is asked before anything is made."""
+"""Where the flights and the models lie below the data folder. Imports nothing heavy: it is asked before all else."""
 
+import argparse
 from pathlib import Path
 
 MONTHS = range(1, 13)
@@ -22,3 +23,15 @@ def missing_files(data: Path) -> list[Path]:
         model_path(data, version) for version in MODEL_VERSIONS
     ]
     return [path for path in wanted if not path.exists()]
+
+
+def data_parser(command: str, description: str) -> argparse.ArgumentParser:
+    """The command line that all commands here have: `--data`, the folder."""
+    parser = argparse.ArgumentParser(prog=f"python -m {command}", description=description)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(".run/data"),
+        help="folder of flights and models (default: %(default)s)",
+    )
+    return parser

@@ -10,7 +10,6 @@ a flight leaves the gate; rows without a departure or an arrival (cancelled, div
 model of the mean would be led by them.
 """
 
-import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,7 +23,7 @@ import threadpoolctl
 
 from examples import reproducible_skops
 from examples.files import replaced_atomically
-from examples.paths import model_path, month_path
+from examples.paths import data_parser, model_path, month_path
 
 TEXTS = ["carrier", "origin", "dest"]
 NUMBERS = ["dep_delay", "distance", "hour"]  # minutes, miles, scheduled hour of departure (local)
@@ -86,15 +85,7 @@ def train_version(data: Path, version: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.train_flight_delay", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=Path(".run/data"),
-        help="folder of the flights (default: %(default)s)",
-    )
+    parser = data_parser("examples.train_flight_delay", (__doc__ or "").split("\n")[0])
     parser.add_argument("--force", action="store_true", help="train versions again that exist")
     options = parser.parse_args(arguments)
     data: Path = options.data
