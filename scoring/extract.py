@@ -7,25 +7,25 @@ to the quarantine, its good ones to the shard at hand.  A shard holds the good r
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from scoring import columns, quarantine
+from scoring.batches import of_different_types
 from scoring.contract import Accounts, Contract, Rule
-from scoring.errors import PublicationError, SourceError
-from scoring.manifest import SourceFileRecord, SourceRecord
+from scoring.errors import PublicationError
+from scoring.manifest import SourceRecord
 from scoring.model import ModelFile
 from scoring.row_ids import RowIdIndex, Rows
 from scoring.run import PartitionRun
 from scoring.scorer import digest_of
-from scoring.source import FileSource
+from scoring.source import Source, open_source
 from scoring.staging import Staged, StagedWriter, read_staged, staged_writer
 from scoring.storage import write
 
@@ -82,7 +82,7 @@ def extract(
     started = time.monotonic()
     job, partition = run.job, run.partition
     scorer = run.job_file.scorer_path
-    source = FileSource(job, partition, run.roots)
+    source = open_source(job, partition, run.roots)
     run.storage.remove_tree(run.staging)
     found = _stage(run, source, on_shard, on_rows)
     found.accounts.check(job, partition)
@@ -91,7 +91,7 @@ def extract(
         partition=partition.key,
         model=model,
         scorer_sha256=digest_of(scorer) if scorer else None,
-        source=_source_record(source, found.accounts.rows_in),
+        source=source.record(found.accounts.rows_in),
         rows_in=found.accounts.rows_in,
         quarantined=found.accounts.quarantined,
         examples=found.accounts.examples,
@@ -127,7 +127,7 @@ class _Found:
     key_sum: int
 
 
-def _stage(run: PartitionRun, source: FileSource, on_shard: OnShard, on_rows: OnRows) -> _Found:
+def _stage(run: PartitionRun, source: Source, on_shard: OnShard, on_rows: OnRows) -> _Found:
     accounts, shards, key_sum = Accounts(), list[Staged](), 0
     contract = Contract(run.job, run.partition, source.text_only)
     schema: pa.Schema | None = None
@@ -180,7 +180,7 @@ def _batch_sizes(shard_rows: int) -> Iterator[int]:
 
 
 def _in_schema(table: pa.Table, schema: pa.Schema, uri: str) -> pa.Table:
-    """``table`` in the column types of the first batch; SourceError where the files disagree."""
+    """``table`` in the column types of the first batch; SourceError where later ones disagree."""
     try:
         for name, first in zip(schema.names, schema.types, strict=True):
             found = table.column(name)
@@ -189,10 +189,7 @@ def _in_schema(table: pa.Table, schema: pa.Schema, uri: str) -> pa.Table:
                 raise pa.ArrowInvalid(f"{name} is {first} and {found.type}")
         return table.cast(schema)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise SourceError(
-            f"{uri}: its files store the same column in different types: {error}; nothing was "
-            "published"
-        ) from error
+        raise of_different_types(uri, error) from error
 
 
 def _has_zone(kind: pa.DataType) -> bool:
@@ -256,16 +253,6 @@ def _without(
             assert replaced is not None
         result.append(replaced)
     return result, key_sum
-
-
-def _source_record(source: FileSource, rows: int) -> SourceRecord:
-    digest = hashlib.sha256(
-        "".join(f.sha256 or f.etag or "" for f in source.files).encode()
-    ).hexdigest()
-    files = [SourceFileRecord(**asdict(file)) for file in source.files]
-    return SourceRecord(
-        uri=source.uri, rows=rows, bytes=sum(f.bytes for f in files), sha256=digest, files=files
-    )
 
 
 def extraction_uri(run: PartitionRun) -> str:

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scoring import source as source_module
+from scoring import files
 from scoring.errors import SourceError, SourceMissing
-from scoring.source import FileSource
+from scoring.files import FileSource
 from tests.scoring.factories import MONTH, Place, as_nobody, rows
 
 CSV = {"source": {"uri": "{data}/source/{partition}.csv"}}
@@ -130,7 +130,7 @@ def test_files_that_store_a_column_in_different_types_are_one_source(
 def test_files_whose_columns_cannot_be_one_are_named(empty: Place):
     empty.source(rows(100, place=["a"] * 100), "1.parquet")
     empty.source(rows(100, place=[1] * 100), "2.parquet")
-    with pytest.raises(SourceError, match=r"its files store the same column in .*: .*place"):
+    with pytest.raises(SourceError, match=r"the same column comes in .*: .*place"):
         read(source_of(empty, **ALL_FILES, output={"keep": ["place"]}), 150)
 
 
@@ -185,7 +185,7 @@ def test_a_zipped_csv_is_read(empty: Place):
 def test_text_of_several_lines_is_read_wherever_a_block_ends(
     empty: Place, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(source_module, "CSV_BLOCK_BYTES", 64)
+    monkeypatch.setattr(files, "CSV_BLOCK_BYTES", 64)
     texts = [f"first {i}\nsecond\n{i},third" for i in range(50)]
     empty.csv("id,x,place\n" + "".join(f'{i},1,"{text}"\n' for i, text in enumerate(texts)))
     tables = read(source_of(empty, **CSV, output={"keep": ["place"]}), 7)
@@ -247,3 +247,25 @@ def test_a_file_that_may_not_be_read_is_named(empty: Place, open_to_all: Path):
             read(FileSource(run.job, run.partition, run.roots))
 
     assert as_nobody(try_to_read) == 0
+
+
+def test_the_footer_of_each_parquet_file_is_read_once(
+    empty: Place, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("a", "b", "c"):
+        empty.source(rows(3), f"{name}.parquet")
+    footers: list[int] = []
+    read_metadata = pq.read_metadata
+
+    def counted(file: pa.NativeFile) -> pq.FileMetaData:
+        found = read_metadata(file)
+        footers.append(found.num_rows)
+        return found
+
+    monkeypatch.setattr(pq, "read_metadata", counted)
+    source = source_of(empty, **ALL_FILES)
+    batches = source.batches(itertools.repeat(4))
+    next(batches)
+    assert source.rows == 9
+    assert sum(table.num_rows for table in batches) == 5
+    assert footers == [3, 3, 3]
