@@ -107,6 +107,8 @@ class Contract:
 
     def _outside(self, name: str, values: pa.Array, origin: str) -> columns.Mask:
         """Where a moment is null or not in the partition; one without a zone is in the job's."""
+        if pa.types.is_null(values.type):  # nothing but nulls, so nobody knows what they are
+            return np.ones(len(values), dtype=bool)
         if pa.types.is_date(values.type):
             values = values.cast(pa.timestamp("us"))
         if not pa.types.is_timestamp(values.type):

@@ -32,6 +32,7 @@ class FileSource:
     """The files of one partition; a ``Source``.  Raises SourceMissing if there are none."""
 
     def __init__(self, job: Job, partition: Partition, roots: Roots) -> None:
+        assert job.source.uri is not None
         self.uri = roots.expand(job.source.uri, partition)
         self.storage = storage_for(self.uri)
         self.text_only = job.source.file_format == "csv"

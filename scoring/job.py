@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from scoring import schedule
 from scoring.errors import ModelError, PartitionError
 from scoring.partition import Kind, Partition, parse_key
+from scoring.sql_query import check_query
 from scoring.storage import Encryption
 from scoring.uri import check_root_template, check_template
 
@@ -30,17 +31,9 @@ QUARANTINE_COLUMNS = ("row", "reason", "column", "value")
 """Columns that every quarantine table has, beside the row ids and ``partition``."""
 
 ColumnType = Literal[
-    "string",
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "float32",
-    "float64",
-    "boolean",
-    "timestamp",
-    "date",
-]
+    "string", "int8", "int16", "int32", "int64", "float32", "float64",
+    "boolean", "timestamp", "date",
+]  # fmt: skip
 
 
 def _check_zone(name: str) -> str:
@@ -63,16 +56,23 @@ class _Section(BaseModel):
 
 
 class Source(_Section):
-    """Where the rows of a partition come from."""
+    """Where the rows of a partition come from: files at ``uri``, or ``sql`` asked of ``conn_id``."""
 
-    uri: Annotated[str, AfterValidator(check_template)]
+    uri: Annotated[str, AfterValidator(check_template)] | None = None
     format: Literal["parquet", "csv"] | None = None
+    sql: Annotated[str, AfterValidator(check_query)] | None = None
+    conn_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$")] | None = None
     date_column: str | None = None
+
+    @property
+    def place(self) -> str:
+        """The URI's template, or ``sql:CONN_ID``: where from, in a word and without secrets."""
+        return self.uri if self.uri is not None else f"sql:{self.conn_id}"
 
     @property
     def file_format(self) -> str:
         """``format`` as given, else as the URI ends: ``.csv`` and ``.csv.gz`` are CSV."""
-        return self.format or ("csv" if ".csv" in Path(self.uri).name else "parquet")
+        return self.format or ("csv" if ".csv" in Path(self.uri or "").name else "parquet")
 
 
 class Column(_Section):
@@ -255,9 +255,22 @@ class Job(_Section):
         """What is wrong in a job whose single fields are all right: fields that do not fit."""
         if self.destination.kms_key_id and self.destination.sse != "aws:kms":
             yield ("destination", "kms_key_id"), "is for sse: aws:kms"
+        yield from self._source_problems()
         yield from self._key_problems()
         yield from self._column_problems()
         yield from self._model_problems()
+
+    def _source_problems(self) -> Iterator[Problem]:
+        uri, sql = self.source.uri, self.source.sql
+        if (uri is None) == (sql is None):
+            given = "neither is given" if uri is None else "both are given"
+            yield ("source",), f"needs either uri (files) or sql (a database); {given}"
+        elif sql is not None and self.source.conn_id is None:
+            yield ("source", "conn_id"), "missing; it names the Airflow connection that sql asks"
+        elif sql is None and self.source.conn_id is not None:
+            yield ("source", "conn_id"), "is for sql; files in S3 have run.aws_conn_id"
+        elif sql is not None and self.source.format is not None:
+            yield ("source", "format"), "is for files; a database knows its types"
 
     def _key_problems(self) -> Iterator[Problem]:
         keys: list[tuple[tuple[str | int, ...], str]] = [(("start",), self.start)]

@@ -45,13 +45,17 @@ class SourceFileRecord(_Record):
 
 
 class SourceRecord(_Record):
-    """``sha256`` is the digest of the files' digests, in order."""
+    """``sha256`` is the digest of the files' digests, in order; of a query, that of its rows.
+
+    A query has no ``files``; ``query_sha256`` is the digest of its text and its bound values.
+    """
 
     uri: str
     rows: int
     bytes: int
     sha256: str
     files: list[SourceFileRecord]
+    query_sha256: str | None = None
 
 
 class RowsRecord(_Record):

@@ -15,6 +15,7 @@ from scoring.files import FileSource
 from scoring.job import Job
 from scoring.manifest import SourceRecord
 from scoring.partition import Partition
+from scoring.sql import SqlSource
 from scoring.uri import Roots
 
 
@@ -46,4 +47,6 @@ class Source(Protocol):
 
 def open_source(job: Job, partition: Partition, roots: Roots) -> Source:
     """The source of ``partition``; SourceMissing if it is not there (yet)."""
+    if job.source.sql is not None:
+        return SqlSource(job, partition)
     return FileSource(job, partition, roots)

@@ -13,8 +13,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.warehouse import Warehouse
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -56,6 +60,15 @@ def dags_folder(airflow_database: None) -> Iterator[Path]:
     (folder / "jobs").mkdir(parents=True)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    """A Postgres with nothing in it; a test makes the tables that it asks, and drops them first."""
+    from tests.warehouse import started
+
+    with started(tmp_path_factory.mktemp("warehouse")) as warehouse:
+        yield warehouse
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from scoring.errors import PartitionError, PublicationError, ScoringError, SourceError
+from scoring_operators import connections
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -57,7 +58,9 @@ class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not re
         job_file.job.partition_to_score(partition.key)
         aws_conn_id = job_file.job.run.aws_conn_id or os.environ.get("SCORING_AWS_CONN_ID")
         if aws_conn_id:
-            _use_connection(aws_conn_id)
+            connections.use_s3(aws_conn_id)
+        if job_file.job.source.conn_id:
+            connections.use_databases()
         dag_run = context["dag_run"]
         return PartitionRun(
             job_file, partition, job_file.roots(), _attempt(dag_run.dag_id, dag_run.run_id)
@@ -76,15 +79,6 @@ class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not re
                 f"data_interval_start is {self.data_interval_start!r}, which is not a moment such as "
                 "2013-05-02T03:00:00+00:00"
             ) from None
-
-
-def _use_connection(aws_conn_id: str) -> None:
-    """Lets the library reach S3 as the Airflow connection says; no key passes through the job."""
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
-    from scoring.storage import use_s3_client
-
-    use_s3_client(lambda: S3Hook(aws_conn_id=aws_conn_id).get_conn())
 
 
 def _attempt(dag_id: str, run_id: str) -> str:

@@ -84,7 +84,7 @@ def _doc(job_file: JobFile) -> str:
     return (
         f"{job.description}\n\n"
         f"One run scores one {job.partition}, from {job.start}{until}, in {job.timezone} time.\n\n"
-        f"- from `{job.source.uri}`\n- to `{job.destination.uri}`\n"
+        f"- from `{job.source.place}`\n- to `{job.destination.uri}`\n"
         f"- column `{job.output.prediction}`\n- job file `{job_file.path.name}`\n\n"
         f"{_model_doc(job)}\n\n{_again_doc(job)}\n"
     )

@@ -289,3 +289,10 @@ def test_too_few_rows_are_told():
 def test_a_rule_is_shown_with_its_column():
     assert str(Rule("below_min", "x")) == "below_min: x"
     assert str(Rule("duplicate_row_id")) == "duplicate_row_id"
+
+
+def test_moments_that_are_all_null_have_no_type_and_lie_in_no_partition():
+    of_job = contract(source={"uri": "a", "date_column": "day"})
+    table = pa.table({"id": [1, 2], "x": [1.0, 2.0], "day": pa.nulls(2)})
+    assert broken(of_job, table) == ["outside_partition: day"] * 2
+    assert broken(of_job, table.slice(0, 0)) == []

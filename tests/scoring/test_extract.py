@@ -239,7 +239,9 @@ def test_files_may_differ_in_how_they_store_an_id_but_not_in_what_it_is(
     empty.source(pa.table({"id": other, "x": [3.0, 4.0]}), "2.parquet")
     run = empty.run(empty.job(**ALL_FILES))
     if disagree:
-        with pytest.raises(SourceError, match=r"source/\*\.parquet: the same column comes in different"):
+        with pytest.raises(
+            SourceError, match=r"source/\*\.parquet: the same column comes in different"
+        ):
             extracted(run)
     else:
         assert staged_ids(extracted(run)) == [[*one.to_pylist(), *other.to_pylist()]]

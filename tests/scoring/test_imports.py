@@ -15,7 +15,7 @@ from tests.scoring.factories import Place
 
 PACKAGE = Path(scoring.__file__).parent
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
-HEAVY = {"numpy", "pandas", "pyarrow", "scipy", "sklearn", "joblib", "skops"}
+HEAVY = {"numpy", "pandas", "pyarrow", "scipy", "sklearn", "joblib", "skops", "adbc_driver_manager"}
 
 WITHOUT_AIRFLOW = """
 import sys

@@ -148,6 +148,12 @@ def test_the_format_of_a_source_is_given_or_seen_in_its_uri(
     assert job(source=source).source.file_format == file_format
 
 
+def test_a_query_is_taken_as_it_stands():
+    sql = "SELECT '{data}' AS id, x FROM t WHERE at >= :start ORDER BY {fn now()}"
+    source = job(source={"uri": None, "sql": sql, "conn_id": "warehouse"}).source
+    assert (source.sql, source.place) == (sql, "sql:warehouse")
+
+
 NUMBER = {"type": "int64"}
 TEXT = {"type": "string"}
 

@@ -1,0 +1,56 @@
+"""What the library reaches by way of Airflow's connections: S3, and databases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scoring.database import Database
+
+
+def use_s3(aws_conn_id: str) -> None:
+    """Lets the library reach S3 as the Airflow connection says; no key passes through the job."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    from scoring.storage import use_s3_client
+
+    use_s3_client(lambda: S3Hook(aws_conn_id=aws_conn_id).get_conn())
+
+
+def use_databases() -> None:
+    """Lets the library ask the databases that Airflow's connections lead to."""
+    from scoring import sql
+
+    sql.use_databases(_database)
+
+
+def _database(conn_id: str) -> Database:
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowException
+
+    from scoring import database
+    from scoring.dbapi import DbApi
+    from scoring.errors import SourceError
+    from scoring.postgres import CONN_TYPES, Postgres
+
+    try:
+        found = Connection.get(conn_id)
+        if found.conn_type not in CONN_TYPES:
+            hook = found.get_hook()
+            return DbApi(hook.get_conn, [found.password])
+    except (AirflowException, ImportError) as error:
+        raise SourceError(
+            f"the connection {conn_id!r} cannot be used: {error}; nothing was published"
+        ) from None
+    return Postgres(
+        database.Connection(
+            conn_id,
+            found.conn_type,
+            found.host,
+            found.port,
+            found.login,
+            found.password,
+            found.schema,
+            found.extra_dejson,
+        )
+    )

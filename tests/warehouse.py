@@ -1,0 +1,56 @@
+"""A real Postgres with rows to score, which sources of SQL ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import quote
+
+from local import installation, postgres, processes
+from local.home import Home
+from local.supervisor import Supervisor
+
+PASSWORD = "it's a pass/word\\with@marks"
+"""It needs quoting wherever it goes, and is easily found where it should not be."""
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    database: postgres.Database
+
+    def execute(self, *statements: str) -> None:
+        for statement in statements:
+            self.database.execute(statement)
+
+    def connection(self, **extra: str) -> str:
+        """The connection as Airflow writes them in a URI."""
+        of = self.database
+        query = "&".join(f"{key}={quote(value, safe='')}" for key, value in extra.items())
+        return (
+            f"postgres://{postgres.USER}:{quote(of.password, safe='')}@127.0.0.1:{of.port}/"
+            f"{postgres.DATABASE}?{query}"
+        )
+
+    def with_password(self, password: str) -> Warehouse:
+        return Warehouse(replace(self.database, password=password))
+
+    def with_port(self, port: int) -> Warehouse:
+        return Warehouse(replace(self.database, port=port))
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[Warehouse]:
+    home = Home(folder / "run")
+    home.logs.mkdir(parents=True)
+    postgres.create(home.postgres, PASSWORD)
+    database = postgres.Database(installation.free_port(), PASSWORD)
+    supervisor = Supervisor(processes.Record(home.processes), print)
+    try:
+        server = postgres.start(home.postgres, database.port, home.logs / "postgres.log")
+        supervisor.add(server)
+        database.wait_until_ready(server, lambda: supervisor.watch(0.05))
+        yield Warehouse(database)
+    finally:
+        supervisor.end(["postgres"], grace_seconds=30)
