@@ -97,7 +97,7 @@ def _array(name: str, values: list[Any], column: Column | None) -> pa.Array:
     try:
         array = pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-        raise must_be_cast(name, f"of several kinds ({error})", "text") from None
+        raise must_be_cast(name, f"not of one kind that Arrow knows ({error})", "text") from None
     zoned = pa.types.is_timestamp(array.type) and array.type.tz is not None
     return array.cast(pa.timestamp("us", "UTC")) if zoned else array
 

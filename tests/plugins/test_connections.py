@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from airflow.sdk.exceptions import ParamValidationError
 from airflow.utils.session import create_session
 
 from local.installation import free_port
+from scoring import sql
 from tests import shell, small_job
 from tests.plugins.conftest import Start
 from tests.warehouse import PASSWORD, Warehouse
@@ -30,6 +31,13 @@ FEBRUARY_IS_OVER = datetime(2013, 3, 2, 3, tzinfo=UTC)
 PUBLISHED = Path("predictions/small_flights/month=2013-02/predictions.parquet")
 QUERY = "SELECT flight, delay FROM flights WHERE day >= :start AND day < :end ORDER BY flight"
 INJECTION = "'; DROP TABLE flights; --"
+
+
+@pytest.fixture(autouse=True)
+def databases_as_before() -> Iterator[None]:
+    """Tasks run in this process, which then asks Airflow for databases, and goes on to."""
+    yield
+    sql.use_databases(None)
 
 
 def source(conn_id: str = "warehouse", sql: str = QUERY) -> dict[str, Any]:

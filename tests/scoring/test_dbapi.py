@@ -123,7 +123,7 @@ def test_0_and_1_are_booleans_where_the_contract_wants_them(sqlite: DbApi):
 
 
 def test_a_column_of_several_kinds_is_named(sqlite: DbApi):
-    with pytest.raises(SourceError, match="'x' is of several kinds"):
+    with pytest.raises(SourceError, match="'x' is not of one kind that Arrow knows"):
         read(sqlite, "SELECT x FROM t ORDER BY id", x=FLOAT)
 
 
