@@ -28,7 +28,9 @@ OPTIONS = (
 )
 
 
-def start(home: Home, secrets: Secrets, supervisor: Supervisor) -> ObjectStore:
+def start(
+    home: Home, secrets: Secrets, supervisor: Supervisor, options: tuple[str, ...] = ()
+) -> ObjectStore:
     """Start the service with one bucket, kept running, and return when an object can be written."""
     ports = dict(zip(PORTS, free_ports(len(PORTS), GRPC_OFFSET), strict=True))
     store = ObjectStore(
@@ -44,6 +46,7 @@ def start(home: Home, secrets: Secrets, supervisor: Supervisor) -> ObjectStore:
         f"-bucket={store.bucket}",
         *(f"-{name}.port={port}" for name, port in ports.items()),
         *OPTIONS,
+        *options,
     ]
     keys = {"AWS_ACCESS_KEY_ID": store.access_key, "AWS_SECRET_ACCESS_KEY": store.secret_key}
     log = home.logs / "object-store.log"

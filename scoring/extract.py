@@ -27,7 +27,7 @@ from scoring.run import PartitionRun
 from scoring.scorer import digest_of
 from scoring.source import Source, open_source
 from scoring.staging import Staged, StagedWriter, read_staged, staged_writer
-from scoring.storage import write
+from scoring.storage import pending, write
 
 BATCH_ROWS = 131_072
 ROW = "__row__"
@@ -83,6 +83,8 @@ def extract(
     job, partition = run.job, run.partition
     scorer = run.job_file.scorer_path
     source = open_source(job, partition, run.roots)
+    with pending(run.storage, run.destination.output(partition), replaces_current=True):
+        pass  # whoever may not publish is told so before anything is scored
     run.storage.remove_tree(run.staging)
     found = _stage(run, source, on_shard, on_rows)
     found.accounts.check(job, partition)

@@ -20,8 +20,9 @@ from scoring.batches import check_columns, resized
 from scoring.errors import SourceError, SourceMissing
 from scoring.job import Job
 from scoring.manifest import SourceFileRecord, SourceRecord
+from scoring.objects import ObjectInfo, Storage
 from scoring.partition import Partition
-from scoring.storage import ObjectInfo, Storage, storage_for
+from scoring.storage import storage_for
 from scoring.uri import Roots
 
 CSV_BLOCK_BYTES = 4 << 20

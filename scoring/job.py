@@ -16,9 +16,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from scoring import schedule
 from scoring.errors import ModelError, PartitionError
+from scoring.objects import Encryption
 from scoring.partition import Kind, Partition, parse_key
 from scoring.sql_query import check_query
-from scoring.storage import Encryption
 from scoring.uri import check_root_template, check_template
 
 Problem = tuple[tuple[str | int, ...], str]

@@ -8,8 +8,9 @@ from functools import cached_property
 from scoring.destination import Destination
 from scoring.job import Job
 from scoring.job_file import JobFile
+from scoring.objects import Storage
 from scoring.partition import Partition
-from scoring.storage import Storage, storage_for
+from scoring.storage import storage_for
 from scoring.uri import Roots
 
 

@@ -1,69 +1,30 @@
-"""Objects in S3, with the guarantees that publication needs asked of the server itself.
+"""The storage of ``s3://`` URIs, with the guarantees that publication needs asked of the server.
 
-Every part that is written carries its SHA256, which the server verifies.  Where two writers may
-meet, the write is conditional (``If-Match``, ``If-None-Match``): the server lets exactly one of them
-win.  An upload that is not completed is invisible to readers, and aborted by its writer.
-
-Protocol: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html and
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
+Where two writers may meet, the write is conditional (``If-Match``, ``If-None-Match``): the server
+lets exactly one of them win.  See docs/decisions/0010-s3.md.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fnmatch
 import hashlib
-import io
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-    IncompleteReadError,
-    ResponseStreamingError,
-)
-
 from scoring.errors import PublicationError, ScoringError, SourceError
-from scoring.storage import ObjectInfo, Pending
+from scoring.objects import ObjectInfo, Pending
+from scoring.s3_client import ReplacedMeanwhile, split, told
+from scoring.s3_reader import ObjectReader
+from scoring.s3_upload import PendingUpload, abort_uploads, uploads_under
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PART_BYTES = 16 << 20
-"""Parts of an upload; S3 allows 10,000 parts, so an object may have 160 GB."""
-
-READ_TRIES = 5
-
-_CONFLICT = ("PreconditionFailed", "ConditionalRequestConflict")
-_ABSENT = ("NoSuchKey", "404", "NotFound")
-_MEANING = {
-    "NoSuchBucket": "there is no such bucket",
-    "InvalidAccessKeyId": "the access key is not known to the server",
-    "SignatureDoesNotMatch": "the secret key is wrong",
-    "AccessDenied": "these credentials may not do this",
-    "403": "these credentials may not do this, or are not known",
-    "BadDigest": "the bytes were damaged on their way, and refused by the server",
-}
-
-
-def default_client() -> Any:
-    """A client with boto3's own chain of credentials and settings, and bounded retries."""
-    config = Config(
-        retries={"mode": "standard", "total_max_attempts": 5},
-        connect_timeout=10,
-        read_timeout=60,
-    )
-    return boto3.client("s3", config=config)
-
-
-class ReplacedMeanwhile(PublicationError):
-    """A conditional write lost: another writer was first."""
+CHUNK_BYTES = 16 << 20
+COPY_PART_BYTES = 1 << 30  # larger objects are copied in parts: S3 copies 5 GB at once at most
+DELETED_AT_ONCE = 1000  # as many as DeleteObjects takes
 
 
 class S3Storage:
@@ -74,25 +35,16 @@ class S3Storage:
         self._encryption = encryption or {}
 
     def find(self, pattern: str) -> list[ObjectInfo]:
-        bucket, key = _split(pattern)
-        fixed = re.split(r"[*?\[]", key)[0]
+        _, key = split(pattern)
+        fixed = re.split(r"[*?\[]", pattern.removeprefix("s3://"))[0]
         matches = re.compile(_glob_expression(key)).fullmatch
-        found = []
-        with _told(pattern, SourceError):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=bucket, Prefix=fixed
-            )
-            for page in pages:
-                for item in page.get("Contents", []):
-                    if item["Key"] == key or matches(item["Key"]):
-                        uri = f"s3://{bucket}/{item['Key']}"
-                        found.append(ObjectInfo(uri, item["Size"], item["ETag"].strip('"')))
-        return sorted(found, key=lambda info: info.uri)
+        found = self._list(f"s3://{fixed}", SourceError)
+        return [info for info in found if info.uri == pattern or matches(split(info.uri)[1])]
 
     def open(self, uri: str) -> pa.NativeFile:
         from pyarrow import PythonFile
 
-        return PythonFile(_ObjectReader(self._client, uri), mode="r")
+        return PythonFile(ObjectReader(self._client, uri), mode="r")
 
     def read(self, uri: str) -> bytes | None:
         try:
@@ -110,32 +62,51 @@ class S3Storage:
         return digest.hexdigest()
 
     def create(self, uri: str, replaces_current: bool = False) -> Pending:
-        condition = {}
-        if replaces_current:
-            current = self._version(uri)
-            condition = {"IfMatch": current} if current else {"IfNoneMatch": "*"}
-        return _PendingUpload(self._client, uri, condition, self._encryption)
+        if not replaces_current:
+            return PendingUpload(self._client, uri, self._encryption)
+        new = PendingUpload(self._client, uri, self._encryption, self._unchanged(uri))
+        new.begin()  # after its condition was read, so that who lists it and then wins may abort it
+        return new
 
     def move(self, source: str, target: str) -> None:
-        from_bucket, from_key = _split(source)
-        bucket, key = _split(target)
-        with _told(target, PublicationError):
-            self._client.copy_object(
-                Bucket=bucket,
-                Key=key,
-                CopySource={"Bucket": from_bucket, "Key": from_key},
-                **self._encryption,
+        from boto3.s3.transfer import TransferConfig
+
+        from_bucket, from_key = split(source)
+        bucket, key = split(target)
+        with told(target, PublicationError):
+            self._client.copy(
+                {"Bucket": from_bucket, "Key": from_key},
+                bucket,
+                key,
+                ExtraArgs=self._encryption,
+                Config=TransferConfig(
+                    multipart_threshold=COPY_PART_BYTES,
+                    multipart_chunksize=COPY_PART_BYTES,
+                    use_threads=False,
+                ),
             )
         self.remove(source)
 
     def remove(self, uri: str) -> None:
-        bucket, key = _split(uri)
-        with _told(uri, PublicationError):
+        bucket, key = split(uri)
+        with told(uri, PublicationError):
             self._client.delete_object(Bucket=bucket, Key=key)
 
     def remove_tree(self, uri: str) -> None:
-        for found in self.find(f"{uri}/**"):
-            self.remove(found.uri)
+        bucket, _ = split(uri)
+        abort_uploads(self._client, bucket, uploads_under(self._client, f"{uri}/"))
+        keys = [split(found.uri)[1] for found in self._list(f"{uri}/", PublicationError)]
+        for start in range(0, len(keys), DELETED_AT_ONCE):
+            batch = [{"Key": key} for key in keys[start : start + DELETED_AT_ONCE]]
+            with told(uri, PublicationError):
+                answer = self._client.delete_objects(
+                    Bucket=bucket, Delete={"Objects": batch, "Quiet": True}
+                )
+            for refused in answer.get("Errors", [])[:1]:
+                raise PublicationError(
+                    f"{len(answer['Errors'])} objects under {uri} cannot be removed, the first of them "
+                    f"s3://{bucket}/{refused['Key']} ({refused['Code']}: {refused.get('Message', '')})"
+                )
 
     @contextlib.contextmanager
     def claim(self, uri: str, what: str) -> Iterator[None]:
@@ -145,190 +116,49 @@ class S3Storage:
     def write_beside(self, uri: str, data: bytes, committed: Pending) -> None:
         # The manifest's version is noted before the predictions' is looked at: whoever swaps them
         # after that look writes the manifest later than this, or makes this write fail.
-        assert isinstance(committed, _PendingUpload)
+        assert isinstance(committed, PendingUpload)
         while True:
-            before = self._version(uri)
+            unchanged = self._unchanged(uri)
             if self._version(committed.uri) != committed.version:
                 raise PublicationError(
                     f"{committed.uri} was replaced by another process right after this one had "
                     "written it; that one's stays"
                 )
-            condition = {"IfMatch": before} if before else {"IfNoneMatch": "*"}
-            new = _PendingUpload(self._client, uri, condition, self._encryption)
+            new = PendingUpload(self._client, uri, self._encryption, unchanged)
             new.write(data)
             with contextlib.suppress(ReplacedMeanwhile):
                 new.commit()
                 return
 
+    def _list(self, prefix: str, kind: type[ScoringError]) -> list[ObjectInfo]:
+        """All objects whose URI begins with ``prefix``, sorted by URI."""
+        bucket, key = split(prefix)
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
+        with told(prefix, kind):
+            found = [item for page in pages for item in page.get("Contents", [])]
+        infos = [
+            ObjectInfo(f"s3://{bucket}/{item['Key']}", item["Size"], item["ETag"].strip('"'))
+            for item in found
+        ]
+        return sorted(infos, key=lambda info: info.uri)
+
+    def _unchanged(self, uri: str) -> dict[str, str]:
+        """The condition that the object at ``uri`` is still what it is now."""
+        current = self._version(uri)
+        return {"IfMatch": current} if current else {"IfNoneMatch": "*"}
+
     def _version(self, uri: str) -> str | None:
-        bucket, key = _split(uri)
+        bucket, key = split(uri)
         try:
-            with _told(uri, PublicationError):
+            with told(uri, PublicationError):
                 return str(self._client.head_object(Bucket=bucket, Key=key)["ETag"])
         except FileNotFoundError:
             return None
 
     def _chunks(self, uri: str) -> Iterator[bytes]:
-        reader = _ObjectReader(self._client, uri)
-        while chunk := reader.read(PART_BYTES):
+        reader = ObjectReader(self._client, uri)
+        while chunk := reader.read(CHUNK_BYTES):
             yield chunk
-
-
-class _ObjectReader(io.RawIOBase):
-    """An object as a file: each read is a request for that range, tried again when it is cut."""
-
-    def __init__(self, client: Any, uri: str) -> None:
-        self._client, self._uri = client, uri
-        self._bucket, self._key = _split(uri)
-        with _told(uri, SourceError):
-            head = client.head_object(Bucket=self._bucket, Key=self._key)
-        self._size, self._version = int(head["ContentLength"]), str(head["ETag"])
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def size(self) -> int:
-        return self._size
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = start + offset
-        return self._position
-
-    def read(self, size: int | None = -1) -> bytes:
-        end = self._size if size is None or size < 0 else min(self._size, self._position + size)
-        if end <= self._position:
-            return b""
-        data = self._range(self._position, end)
-        self._position = end
-        return data
-
-    def readinto(self, buffer: Any) -> int:
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def _range(self, start: int, end: int) -> bytes:
-        """Bytes ``start`` to ``end`` of the version that was opened, whatever is cut on the way."""
-        received = b""
-        for attempt in range(READ_TRIES):
-            try:
-                with _told(self._uri, SourceError):
-                    answer = self._client.get_object(
-                        Bucket=self._bucket,
-                        Key=self._key,
-                        Range=f"bytes={start + len(received)}-{end - 1}",
-                        IfMatch=self._version,
-                    )
-                for chunk in answer["Body"].iter_chunks(1 << 20):
-                    received += chunk
-            except (HTTPClientError, ResponseStreamingError, IncompleteReadError):
-                if attempt == READ_TRIES - 1:
-                    break
-            if len(received) == end - start:
-                return received
-        raise SourceError(
-            f"{self._uri} was cut off at byte {start + len(received):,} of {self._size:,} in each of "
-            f"{READ_TRIES} tries; nothing was published"
-        )
-
-
-class _PendingUpload:
-    """An object that is being uploaded in parts, each with its SHA256; small ones in one piece."""
-
-    def __init__(
-        self, client: Any, uri: str, condition: dict[str, str], encryption: dict[str, str]
-    ) -> None:
-        self.size = 0
-        self.closed = False
-        self.uri = uri
-        self.version: str | None = None
-        self._client = client
-        self._at = dict(zip(("Bucket", "Key"), _split(uri), strict=True))
-        self._condition, self._encryption = condition, encryption
-        self._digest = hashlib.sha256()
-        self._waiting = bytearray()
-        self._upload: str | None = None
-        self._parts: list[dict[str, Any]] = []
-
-    def write(self, data: bytes) -> int:
-        self._digest.update(data)
-        self._waiting += data
-        self.size += len(data)
-        while len(self._waiting) >= PART_BYTES:
-            self._send(bytes(self._waiting[:PART_BYTES]))
-            del self._waiting[:PART_BYTES]
-        return len(data)
-
-    def flush(self) -> None:
-        """Nothing: a part is sent when it is full."""
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
-
-    def commit(self) -> None:
-        with _told(self.uri, PublicationError):
-            if self._upload is None:
-                body = bytes(self._waiting)
-                answer = self._client.put_object(
-                    **self._at,
-                    Body=body,
-                    ChecksumSHA256=_checksum(body),
-                    **self._condition,
-                    **self._encryption,
-                )
-            else:
-                self._send(bytes(self._waiting))
-                answer = self._client.complete_multipart_upload(
-                    **self._at,
-                    UploadId=self._upload,
-                    MultipartUpload={"Parts": self._parts},
-                    **self._condition,
-                )
-        self.version = str(answer["ETag"])
-        self._upload, self.closed = None, True
-
-    def abort(self) -> None:
-        self.closed = True
-        if self._upload is not None:
-            upload, self._upload = self._upload, None
-            with contextlib.suppress(BotoCoreError, ClientError):
-                self._client.abort_multipart_upload(**self._at, UploadId=upload)
-
-    def _send(self, part: bytes) -> None:
-        with _told(self.uri, PublicationError):
-            if self._upload is None:
-                self._upload = self._client.create_multipart_upload(
-                    **self._at, ChecksumAlgorithm="SHA256", **self._encryption
-                )["UploadId"]
-            checksum, number = _checksum(part), len(self._parts) + 1
-            answer = self._client.upload_part(
-                **self._at,
-                UploadId=self._upload,
-                PartNumber=number,
-                Body=part,
-                ChecksumSHA256=checksum,
-            )
-        self._parts.append(
-            {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
-        )
-
-
-def _split(uri: str) -> tuple[str, str]:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
-
-
-def _checksum(data: bytes) -> str:
-    return base64.b64encode(hashlib.sha256(data).digest()).decode()
 
 
 def _glob_expression(pattern: str) -> str:
@@ -339,23 +169,3 @@ def _glob_expression(pattern: str) -> str:
         known.get(part) or (fnmatch.translate(part)[4:-3] if part[:1] == "[" else re.escape(part))
         for part in parts
     )
-
-
-@contextlib.contextmanager
-def _told(uri: str, kind: type[ScoringError]) -> Iterator[None]:
-    """botocore's errors in words: FileNotFoundError for an absent object, else ``kind``."""
-    try:
-        yield
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code in _ABSENT:
-            raise FileNotFoundError(uri) from error
-        if code in _CONFLICT:
-            raise ReplacedMeanwhile(
-                f"{uri} was written by another process in the meantime; that one's stays, and nothing "
-                "was changed by this one: run it again"
-            ) from error
-        message = error.response["Error"].get("Message", "")
-        raise kind(f"{uri}: {_MEANING.get(code, 'S3 answered')} ({code}: {message})") from error
-    except BotoCoreError as error:
-        raise kind(f"{uri}: S3 cannot be reached or used: {error}") from error

@@ -9,12 +9,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
+from tempfile import NamedTemporaryFile
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from scoring.errors import PublicationError
-from scoring.storage import Pending, Storage, pending, storage_for
+from scoring.objects import Pending, Storage
+from scoring.storage import pending, storage_for
+
+FETCHED_AT_ONCE_BYTES = 16 << 20
 
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
@@ -58,9 +62,9 @@ class StagedWriter:
 
 
 @contextlib.contextmanager
-def staged_writer(number: int, uri: str, storage: Storage | None = None) -> Iterator[StagedWriter]:
+def staged_writer(number: int, uri: str, storage: Storage) -> Iterator[StagedWriter]:
     """A writer of the staged table ``uri``; ``close`` it, or nothing is left of it."""
-    with pending(storage or storage_for(uri), uri) as new:
+    with pending(storage, uri) as new:
         yield StagedWriter(number, uri, new)
 
 
@@ -95,15 +99,18 @@ def _opened(staged: Staged) -> Iterator[pa.RecordBatchReader]:
         ) from error
 
 
-def _file(staged: Staged) -> pa.NativeFile:
-    """The staged object: a file where it lies, an object from afar in memory, fetched once."""
-    storage = storage_for(staged.uri)
-    if "://" not in staged.uri:
-        return storage.open(staged.uri)
-    data = storage.read(staged.uri)
-    if data is None:
-        raise FileNotFoundError(staged.uri)
-    return pa.BufferReader(data)
+@contextlib.contextmanager
+def _file(staged: Staged) -> Iterator[pa.NativeFile]:
+    """The staged object: a file where it lies, an object from afar as a temporary file, fetched once."""
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(storage_for(staged.uri).open(staged.uri))
+        if "://" in staged.uri:
+            copy = stack.enter_context(NamedTemporaryFile(prefix="scoring-"))
+            while chunk := file.read(FETCHED_AT_ONCE_BYTES):
+                copy.write(chunk)
+            copy.flush()
+            file = stack.enter_context(pa.OSFile(copy.name))
+        yield file
 
 
 def _check_digest(file: pa.NativeFile, staged: Staged) -> None:

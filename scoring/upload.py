@@ -28,11 +28,12 @@ from scoring.manifest import (
     code_version,
     package_versions,
 )
+from scoring.objects import Pending, Storage
 from scoring.run import PartitionRun
 from scoring.score import Scored, other_types
 from scoring.staging import read_staged, staged_schema
 from scoring.statistics import PredictionStatistics
-from scoring.storage import Pending, Storage, pending, write
+from scoring.storage import pending, write
 
 OnRows = Callable[[int], None]
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from functools import partial
 
 from scoring.cores import available_cores, threads_of_each
-from scoring.errors import ScorerError
+from scoring.errors import PublicationError, ScorerError
 from scoring.manifest import Manifest
 from scoring.model import choose_model
 from scoring.processes import (
@@ -67,8 +68,9 @@ def score_partition(
                 "fewer --workers do"
             ) from None
         finally:
-            storage.remove_tree(run.staging)
-            storage.remove(lock)
+            with suppress(PublicationError):  # or it would hide why it ended
+                storage.remove_tree(run.staging)
+                storage.remove(lock)
 
 
 def _score_in(

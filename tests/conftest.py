@@ -13,11 +13,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from local.environment import ObjectStore
     from tests.warehouse import Warehouse
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -93,3 +94,25 @@ def data(copy_of_data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -
     folder = copy_of_data("data")
     monkeypatch.setenv("SCORING_DATA", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """A real S3 server with one bucket, ``scoring``."""
+    from tests import s3_server
+
+    with s3_server.running(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: ObjectStore) -> Iterator[Any]:
+    """A boto3 client of the bucket, which is empty, and which this process reaches as its own S3."""
+    from scoring.storage import use_s3_client
+    from tests.s3_server import client, empty
+
+    ours = client(s3_server)
+    empty(ours)
+    use_s3_client(lambda: client(s3_server))
+    yield ours
+    use_s3_client(None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scoring.database import Database
@@ -12,9 +12,14 @@ def use_s3(aws_conn_id: str) -> None:
     """Lets the library reach S3 as the Airflow connection says; no key passes through the job."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
+    from scoring.s3_client import client_config
     from scoring.storage import use_s3_client
 
-    use_s3_client(lambda: S3Hook(aws_conn_id=aws_conn_id).get_conn())
+    def client() -> Any:
+        hook = S3Hook(aws_conn_id=aws_conn_id)
+        return hook.get_client_type(config=client_config().merge(hook.config))  # its own come first
+
+    use_s3_client(client)
 
 
 def use_databases() -> None:

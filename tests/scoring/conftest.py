@@ -5,11 +5,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
-from tests.scoring.factories import Place, rows
+from tests.s3_server import BUCKET
+from tests.scoring.factories import Place, linear, rows
 
 # A shared machine can be slow for a moment; that is no failure.  CI tries the same examples each
 # time, so that a change is judged by itself; everyone else tries new ones.
@@ -40,3 +42,15 @@ def open_to_all() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def lake(s3: Any, empty: Place) -> Place:
+    """2,500 rows of the month and two models, in the bucket under ``lake`` and the same on disk."""
+    empty.source(rows(2500, note=["a", "b", "c", "d", "e"] * 500), row_group_size=700)
+    empty.model()
+    empty.model(linear(slope=3.0), "v2.skops")
+    empty.model(linear(slope=4.0), "v3.skops")
+    for path in empty.data.rglob("*.*"):
+        s3.upload_file(str(path), BUCKET, f"lake/{path.relative_to(empty.data)}")
+    return empty

@@ -126,6 +126,12 @@ class Place:
         return sorted(path.relative_to(self.out).as_posix() for path in found)
 
 
+def in_s3(place: Place, attempt: str = "a", **changes: Any) -> PartitionRun:
+    """A run of the sample job on the copy of ``place`` in the bucket."""
+    job = place.job(**changes)
+    return PartitionRun(job, job.job.parse(MONTH), job.roots("s3://scoring/lake"), attempt)
+
+
 def in_shards_of(job_file: JobFile, shard_rows: int) -> JobFile:
     """The job with smaller shards than a job file may say, so that a test needs few rows."""
     smaller = job_file.job.run.model_copy(update={"shard_rows": shard_rows})

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
+import random
+import re
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,85 +17,43 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from local import object_store, processes
 from local.environment import ObjectStore
-from local.home import Home
-from local.secrets import load_or_create
-from local.supervisor import Supervisor
-from scoring import s3
-from scoring.errors import PublicationError, SourceError, SourceMissing
+from scoring import s3 as s3_module
+from scoring.errors import PublicationError, ScoringError, SourceMissing
+from scoring.objects import Encryption
 from scoring.run import PartitionRun
 from scoring.s3 import S3Storage
+from scoring.score import Scored
 from scoring.storage import pending, storage_for, use_s3_client, write
 from scoring.verify import verify_partition
 from scoring.whole import score_partition
-from tests.scoring.factories import MONTH, Place, extracted, linear, rows, scored, upload
+from tests.s3_server import BUCKET, client, keys, uploads, with_rights
+from tests.scoring.factories import MONTH, Place, extracted, in_s3, scored, upload
 
-BUCKET = "scoring"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
-    home = Home(tmp_path_factory.mktemp("s3") / "run")
-    home.logs.mkdir(parents=True)
-    supervisor = Supervisor(processes.Record(home.processes), print)
-    try:
-        yield object_store.start(home, load_or_create(home.secrets), supervisor)
-    finally:
-        supervisor.end(["object-store"], grace_seconds=5)
+OUTPUT = f"lake/out/month={MONTH}/predictions.parquet"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+THREE_VERSIONS = {
+    "versions": [
+        {"version": v, "uri": f"{{models}}/{v}.skops", "in_force_from": f}
+        for v, f in (("v1", "2013-02"), ("v2", "2013-03"), ("v3", "2013-04"))
+    ]
+}
 
 
-@pytest.fixture
-def client(server: ObjectStore) -> Iterator[Any]:
-    """A client of an empty bucket, which is this process's own from now on."""
-    made = object_store.client(server)
-    for found in made.list_objects_v2(Bucket=BUCKET).get("Contents", []):
-        made.delete_object(Bucket=BUCKET, Key=found["Key"])
-    use_s3_client(lambda: object_store.client(server))
-    yield made
-    use_s3_client(None)
-
-
-def keys(client: Any) -> list[str]:
-    listed = client.list_objects_v2(Bucket=BUCKET).get("Contents", [])
-    return [found["Key"] for found in listed]
-
-
-@pytest.fixture
-def month(client: Any, tmp_path: Path) -> Place:
-    """The sample job of the factories with everything in the bucket, and the same on disk."""
-    place = Place(tmp_path)
-    place.source(rows(2500, note=["a", "b", "c", "d", "e"] * 500), row_group_size=700)
-    place.model()
-    place.model(linear(slope=3.0), "v2.skops")
-    for path in place.data.rglob("*.*"):
-        client.upload_file(str(path), BUCKET, f"lake/{path.relative_to(place.data)}")
-    return place
-
-
-def in_s3(place: Place, attempt: str = "a", **changes: Any) -> PartitionRun:
-    job = place.job(**changes)
-    return PartitionRun(job, job.job.parse(MONTH), job.roots(f"s3://{BUCKET}/lake"), attempt)
-
-
-def test_a_month_in_s3_has_the_bytes_of_a_month_on_disk(month: Place, client: Any):
-    on_disk = score_partition(month.run(), {"by": "test"}, workers=1)
-    manifest = score_partition(in_s3(month), {"by": "test"}, workers=2)
-    body = client.get_object(Bucket=BUCKET, Key=f"lake/out/month={MONTH}/predictions.parquet")
-    published = body["Body"].read()
+def test_a_month_in_s3_has_the_bytes_of_a_month_on_disk(lake: Place, s3: Any):
+    on_disk = score_partition(lake.run(), {"by": "test"}, workers=1)
+    manifest = score_partition(in_s3(lake), {"by": "test"}, workers=2)
+    published = s3.get_object(Bucket=BUCKET, Key=OUTPUT)["Body"].read()
     assert hashlib.sha256(published).hexdigest() == on_disk.output.sha256 == manifest.output.sha256
     assert pq.read_table(pa.BufferReader(published))["y"].to_pylist()[:2] == pytest.approx([2, 4])
-    assert [key for key in keys(client) if "out/" in key] == [
-        f"lake/out/_manifests/month={MONTH}.json",
-        f"lake/out/month={MONTH}/predictions.parquet",
-    ]
-    etag = client.head_object(Bucket=BUCKET, Key=f"lake/source/{MONTH}.parquet")["ETag"]
+    assert keys(s3, "lake/out/") == [f"lake/out/_manifests/month={MONTH}.json", OUTPUT]
+    etag = s3.head_object(Bucket=BUCKET, Key=f"lake/source/{MONTH}.parquet")["ETag"]
     assert manifest.source.files[0].etag == etag.strip('"')
-    assert verify_partition(in_s3(month)).output.sha256 == on_disk.output.sha256
+    assert verify_partition(in_s3(lake)).output.sha256 == on_disk.output.sha256
 
 
-def test_quarantined_rows_lie_where_the_manifest_says(month: Place, client: Any):
-    run = in_s3(month, inputs={"x": {"type": "float64", "max": 2000}})
+def test_quarantined_rows_lie_where_the_manifest_says(lake: Place):
+    run = in_s3(lake, inputs={"x": {"type": "float64", "max": 2000}})
     manifest = score_partition(run, {}, workers=1)
     assert manifest.quarantine is not None
     assert (manifest.rows.scored, manifest.rows.quarantined) == (2000, 500)
@@ -98,16 +62,8 @@ def test_quarantined_rows_lie_where_the_manifest_says(month: Place, client: Any)
     assert pq.read_table(pa.BufferReader(data))["reason"].unique().to_pylist() == ["above_max"]
 
 
-def test_of_two_publishers_of_one_month_the_first_wins_and_the_other_says_so(
-    month: Place, client: Any
-):
-    two_versions = {
-        "versions": [
-            {"version": v, "uri": f"{{models}}/{v}.skops", "in_force_from": f}
-            for v, f in (("v1", "2013-02"), ("v2", "2013-03"))
-        ]
-    }
-    one, other = (in_s3(month, name, model=two_versions) for name in ("one", "other"))
+def test_of_two_publishers_of_one_month_the_first_wins_and_the_other_says_so(lake: Place, s3: Any):
+    one, other = (in_s3(lake, name, model=THREE_VERSIONS) for name in ("one", "other"))
     of_one, of_other = extracted(one, "v1"), extracted(other, "v2")
     shards = scored(other, of_other)
 
@@ -117,40 +73,90 @@ def test_of_two_publishers_of_one_month_the_first_wins_and_the_other_says_so(
 
     with pytest.raises(PublicationError, match="was written by another process in the meantime"):
         upload(other, first_publishes_meanwhile(), {})
-    now = one.destination.published(one.partition)
-    assert now is not None
-    assert now.model.version == "v1"
-    assert storage_for(now.output.uri).sha256(now.output.uri) == now.output.sha256
-    assert not [key for key in keys(client) if ".next-" in key]
+    assert version_published(one) == "v1"
+    assert not [key for key in keys(s3) if ".next-" in key]
     assert upload(other, shards, {}).model.version == "v2"  # its retry converges
-    now = one.destination.published(one.partition)
-    assert now is not None
-    assert now.model.version == "v2"
+    assert version_published(one) == "v2"
 
 
-def test_large_objects_go_up_in_checked_parts_and_an_abandoned_upload_leaves_nothing(
-    client: Any, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(s3, "PART_BYTES", 5 << 20)
-    uri, data = f"s3://{BUCKET}/large", bytes(range(256)) * 60_000
-    storage = storage_for(uri)
-    with pending(storage, uri) as new:
-        new.write(data)
-    assert storage.read(uri) is None
-    assert not client.list_multipart_uploads(Bucket=BUCKET, Prefix="large").get("Uploads")
-    with pending(storage, uri) as new:
-        for start in range(0, len(data), 1_000_000):
-            new.write(data[start : start + 1_000_000])
-        new.commit()
-    head = client.head_object(Bucket=BUCKET, Key="large", ChecksumMode="ENABLED")
-    assert head["ChecksumSHA256"].endswith("-3")
-    assert storage.sha256(uri) == hashlib.sha256(data).hexdigest()
-    with storage.open(uri) as file:
-        file.seek(1000)
-        assert file.read(300) == data[1000:1300]
+def version_published(run: PartitionRun) -> str:
+    """The model version in the manifest, which the predictions must agree with in all they say."""
+    manifest = run.destination.published(run.partition)
+    assert manifest is not None
+    data = storage_for(manifest.output.uri).read(manifest.output.uri)
+    assert data is not None
+    assert hashlib.sha256(data).hexdigest() == manifest.output.sha256
+    table = pq.read_table(pa.BufferReader(data))
+    assert table["model_version"].unique().to_pylist() == [manifest.model.version]
+    assert table.num_rows == manifest.rows.scored
+    if manifest.quarantine is not None:
+        aside = manifest.quarantine
+        assert storage_for(aside.uri).sha256(aside.uri) == aside.sha256
+    return manifest.model.version
 
 
-def test_a_replaced_object_is_not_replaced_again_by_whom_had_not_seen_it(client: Any):
+def test_of_publishers_at_the_same_instant_exactly_one_wins_in_every_round(lake: Place, s3: Any):
+    chance, rounds, winners = random.Random(20_130_201), 20, []
+    for number in range(rounds):
+        versions = chance.sample(["v1", "v2", "v3"], chance.choice([2, 3]))
+        race = Race(lake, versions, chance, number)
+        (winner,) = race.winners
+        assert version_published(race.runs[winner]) == winner
+        for loser in race.lost:
+            message = str(race.lost[loser])
+            assert re.search("by another process (in the meantime|right after)", message), message
+        for loser in race.lost:
+            upload(race.runs[loser], race.shards[loser], {})
+            assert version_published(race.runs[loser]) == loser
+        assert uploads(s3) == []
+        left = keys(s3, "lake/out/")
+        quarantine = [key for key in left if "/_quarantine/" in key]
+        assert len(quarantine) == 1
+        assert left == [f"lake/out/_manifests/month={MONTH}.json", *quarantine, OUTPUT]
+        winners.append(winner)
+    print(f"{rounds} rounds, won by {winners}")
+    assert len(set(winners)) > 1
+
+
+class Race:
+    """Writers of one month, one a model version, who have all seen the same month before them."""
+
+    def __init__(
+        self, place: Place, versions: list[str], chance: random.Random, number: int
+    ) -> None:
+        changes = {
+            "inputs": {"x": {"type": "float64", "max": 2400}},
+            "model": THREE_VERSIONS,
+            "run": {"shard_rows": 10_000},
+        }
+        self.runs = {v: in_s3(place, f"{number}-{v}", **changes) for v in versions}
+        self.shards = {v: scored(run, extracted(run, v)) for v, run in self.runs.items()}
+        self.winners: list[str] = []
+        self.lost: dict[str, ScoringError] = {}
+        self._all_have_begun = threading.Barrier(len(versions))
+        threads = [
+            threading.Thread(target=self._publish, args=(v, chance.uniform(0, 0.03)))
+            for v in versions
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _publish(self, version: str, delay_seconds: float) -> None:
+        def shards() -> Iterator[Scored]:
+            self._all_have_begun.wait(timeout=120)
+            time.sleep(delay_seconds)  # not to wait for anything: writers are never quite together
+            yield from self.shards[version]
+
+        try:
+            upload(self.runs[version], shards(), {"by": version})
+            self.winners.append(version)
+        except PublicationError as error:
+            self.lost[version] = error
+
+
+def test_a_replaced_object_is_not_replaced_again_by_whom_had_not_seen_it(s3: Any):
     uri = f"s3://{BUCKET}/object"
     storage = storage_for(uri)
     with pending(storage, uri, replaces_current=True) as late:
@@ -161,7 +167,19 @@ def test_a_replaced_object_is_not_replaced_again_by_whom_had_not_seen_it(client:
     assert storage.read(uri) == b"first"
 
 
-def test_patterns_match_within_folders(client: Any):
+def test_an_object_that_was_removed_meanwhile_is_not_there_again(s3: Any):
+    uri = f"s3://{BUCKET}/object"
+    storage = storage_for(uri)
+    write(storage, uri, b"first")
+    with pending(storage, uri, replaces_current=True) as late:
+        late.write(b"late")
+        storage.remove(uri)
+        with pytest.raises(PublicationError, match="another process in the meantime"):
+            late.commit()
+    assert storage.read(uri) is None
+
+
+def test_patterns_match_within_folders(s3: Any):
     storage = storage_for(f"s3://{BUCKET}/")
     for name in ("a/1.parquet", "a/2.parquet", "a/b/3.parquet", "a/1.csv"):
         write(storage, f"s3://{BUCKET}/{name}", b"x")
@@ -180,30 +198,196 @@ def test_patterns_match_within_folders(client: Any):
         ["a/2.parquet"],
         ["a/1.csv"],
     ]
-    storage.remove_tree(f"s3://{BUCKET}/a")
-    assert keys(client) == []
 
 
-def test_a_month_that_is_not_there_names_its_uri(month: Place, client: Any):
-    client.delete_object(Bucket=BUCKET, Key=f"lake/source/{MONTH}.parquet")
-    with pytest.raises(SourceMissing, match=f"s3://{BUCKET}/lake/source/{MONTH}.parquet"):
-        score_partition(in_s3(month), {}, workers=1)
-
-
-def test_wrong_keys_and_a_wrong_bucket_are_told_plainly(server: ObjectStore, client: Any):
-    import boto3
-
-    stranger = S3Storage(
-        boto3.client(
-            "s3",
-            endpoint_url=server.endpoint_url,
-            region_name=server.region,
-            aws_access_key_id="stranger",
-            aws_secret_access_key="guessed",
-        )
+def test_a_tree_is_removed_in_batches_and_nothing_beside_it(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(s3_module, "DELETED_AT_ONCE", 2)
+    for name in ("tree/1", "tree/2", "tree/deep/er/3", "tree-2/4", "tre"):
+        s3.put_object(Bucket=BUCKET, Key=name, Body=b"")
+    for key in ("tree/5", "tree-2/6"):
+        s3.create_multipart_upload(Bucket=BUCKET, Key=key)
+    batches: list[int] = []
+    s3.meta.events.register(
+        "provide-client-params.s3.DeleteObjects",
+        lambda params, **_: batches.append(len(params["Delete"]["Objects"])),
     )
-    with pytest.raises(SourceError, match="access key is not known") as error:
-        stranger.find(f"s3://{BUCKET}/x*")
-    assert "guessed" not in str(error.value)
-    with pytest.raises(PublicationError, match="there is no such bucket"):
-        write(storage_for("s3://nowhere/x"), "s3://nowhere/x", b"")
+    S3Storage(s3).remove_tree(f"s3://{BUCKET}/tree")
+    assert keys(s3) == ["tre", "tree-2/4"]
+    assert uploads(s3) == ["tree-2/6"]
+    assert batches == [2, 1]
+    S3Storage(s3).remove_tree(f"s3://{BUCKET}/tree")
+    assert batches == [2, 1]
+
+
+def policy(*statements: tuple[list[str], str]) -> dict[str, Any]:
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Action": actions, "Resource": f"arn:aws:s3:::{resource}"}
+            for actions, resource in statements
+        ],
+    }
+
+
+def test_objects_that_may_not_be_removed_are_told(s3_server: ObjectStore, s3: Any):
+    reader = with_rights(
+        s3_server, policy((["s3:ListBucket"], BUCKET), (["s3:GetObject"], f"{BUCKET}/*"))
+    )
+    for name in ("tree/1", "tree/2"):
+        s3.put_object(Bucket=BUCKET, Key=name, Body=b"")
+    with pytest.raises(PublicationError) as error:
+        S3Storage(client(reader)).remove_tree(f"s3://{BUCKET}/tree")
+    assert f"2 objects under s3://{BUCKET}/tree cannot be removed" in str(error.value)
+    assert f"s3://{BUCKET}/tree/1 (AccessDenied" in str(error.value)
+    assert keys(s3) == ["tree/1", "tree/2"]
+
+
+def documented_policy() -> dict[str, Any]:
+    """The policy of docs/s3.md, for this bucket, in the words of the server of the tests."""
+    text = re.findall(r"```json\n(.*?)```", (DOCS / "s3.md").read_text(), re.DOTALL)[0]
+    for documented, here in (
+        ("my-bucket/flights/", f"{BUCKET}/lake/source/"),
+        ("my-bucket/models/", f"{BUCKET}/lake/models/"),
+        ("my-bucket/predictions/", f"{BUCKET}/lake/out/"),
+        ("my-bucket", BUCKET),
+        ("s3:ListBucketMultipartUploads", "s3:List*"),  # SeaweedFS has no narrower name for it
+    ):
+        assert documented in text
+        text = text.replace(documented, here)
+    return dict(json.loads(text))
+
+
+def test_the_rules_that_the_docs_recommend_are_taken_by_a_server(s3: Any):
+    text = re.findall(r"```json\n(.*?)```", (DOCS / "s3.md").read_text(), re.DOTALL)[1]
+    s3.put_bucket_lifecycle_configuration(Bucket=BUCKET, LifecycleConfiguration=json.loads(text))
+    rules = s3.get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]
+    s3.delete_bucket_lifecycle(Bucket=BUCKET)
+    assert rules[0]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 2}
+
+
+def test_the_rights_that_the_docs_name_are_enough_and_no_more_is_given(
+    lake: Place, s3_server: ObjectStore, s3: Any
+):
+    user = with_rights(s3_server, documented_policy())
+    use_s3_client(lambda: client(user))
+    run = in_s3(lake, inputs={"x": {"type": "float64", "max": 2000}})
+    for _ in range(2):
+        assert score_partition(run, {}, workers=1).rows.scored == 2000
+    assert not [key for key in keys(s3) if "/_staging/" in key or ".next-" in key]
+    for key in (f"lake/source/{MONTH}.parquet", "lake/models/v1.skops", "elsewhere"):
+        with pytest.raises(PublicationError, match="these credentials may not do this"):
+            write(storage_for(f"s3://{BUCKET}/"), f"s3://{BUCKET}/{key}", b"")
+
+
+def test_without_the_right_to_list_uploads_a_month_is_published_all_the_same(
+    lake: Place, s3_server: ObjectStore, s3: Any
+):
+    rights = documented_policy()
+    rights["Statement"][0]["Action"].remove("s3:List*")
+    user = with_rights(s3_server, rights)
+    s3.create_multipart_upload(Bucket=BUCKET, Key=OUTPUT)
+    use_s3_client(lambda: client(user))
+    assert score_partition(in_s3(lake), {}, workers=1).rows.scored == 2500
+    assert uploads(s3) == [OUTPUT]  # a rule of the bucket has to remove it
+
+
+@pytest.mark.parametrize("writable", ["", "lake/out/_staging/"])
+def test_whoever_may_not_publish_is_told_before_anything_is_read_or_scored(
+    lake: Place, s3_server: ObjectStore, s3: Any, writable: str
+):
+    rights = policy((["s3:ListBucket"], BUCKET), (["s3:GetObject"], f"{BUCKET}/*"))
+    if writable:
+        extra = policy((["s3:PutObject", "s3:DeleteObject"], f"{BUCKET}/{writable}*"))
+        rights["Statement"] += extra["Statement"]
+    user = with_rights(s3_server, rights)
+    use_s3_client(lambda: client(user))
+    told: list[int] = []
+    with pytest.raises(PublicationError) as error:
+        score_partition(
+            in_s3(lake), {}, workers=1, on_progress=lambda step, rows, total: told.append(rows)
+        )
+    assert f"s3://{BUCKET}/{OUTPUT}: these credentials may not do this" in str(error.value)
+    assert "docs/s3.md" in str(error.value)
+    assert told == []
+    assert keys(s3, "lake/out") == []
+
+
+def sent_by(client: Any) -> list[tuple[str, dict[str, Any]]]:
+    """What this client asks for from now on: operations and parameters, as botocore sends them."""
+    sent: list[tuple[str, dict[str, Any]]] = []
+
+    def note(params: dict[str, Any], model: Any, **_: Any) -> None:
+        sent.append((model.name, dict(params["headers"])))
+
+    client.meta.events.register("before-call.s3", note)
+    return sent
+
+
+def test_objects_are_encrypted_as_the_job_says(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, lake: Place
+):
+    use_s3_client(lambda: s3)
+    sent = sent_by(s3)
+    run = in_s3(
+        lake,
+        destination={"uri": "{data}/out", "sse": "AES256"},
+        inputs={"x": {"type": "float64", "max": 2000}},
+    )
+    manifest = score_partition(run, {}, workers=1)
+    encrypted = {op for op, headers in sent if headers.get("x-amz-server-side-encryption")}
+    written = {op for op, _ in sent if op in ("PutObject", "CopyObject", "CreateMultipartUpload")}
+    assert written == encrypted == {"PutObject", "CopyObject", "CreateMultipartUpload"}
+    assert manifest.quarantine is not None
+    for key in keys(s3, "lake/out/"):
+        head = s3.head_object(Bucket=BUCKET, Key=key)
+        assert head["ServerSideEncryption"] == "AES256", key
+    assert storage_for(manifest.output.uri).sha256(manifest.output.uri) == manifest.output.sha256
+
+
+def test_the_key_for_encryption_is_named_with_every_write(s3: Any, s3_server: ObjectStore):
+    """The server of the tests has no key service: it refuses, and what was asked for is looked at."""
+    impatient = client(s3_server, retries={"total_max_attempts": 1})
+    sent = sent_by(impatient)
+    storage = S3Storage(impatient, Encryption("aws:kms", "key-1").parameters)
+    source, target = f"s3://{BUCKET}/a", f"s3://{BUCKET}/b"
+    s3.put_object(Bucket=BUCKET, Key="a", Body=b"x")
+    sent.clear()
+    for ask in (
+        lambda: write(storage, source, b"x"),
+        lambda: storage.create(target, replaces_current=True).abort(),
+        lambda: storage.move(source, target),
+    ):
+        with contextlib.suppress(PublicationError):
+            ask()
+    asked = {
+        op: (
+            headers.get("x-amz-server-side-encryption"),
+            headers.get("x-amz-server-side-encryption-aws-kms-key-id"),
+        )
+        for op, headers in sent
+        if op in ("PutObject", "CopyObject", "CreateMultipartUpload")
+    }
+    assert asked == dict.fromkeys(
+        ("PutObject", "CopyObject", "CreateMultipartUpload"), ("aws:kms", "key-1")
+    )
+
+
+def test_what_is_too_large_for_one_copy_is_moved_in_parts(s3: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(s3_module, "COPY_PART_BYTES", 5 << 20)
+    storage, data = S3Storage(s3, {"ServerSideEncryption": "AES256"}), random.Random(1).randbytes
+    source, target = f"s3://{BUCKET}/staged", f"s3://{BUCKET}/moved"
+    write(storage, source, whole := data(11 << 20))
+    sent = sent_by(s3)
+    storage.move(source, target)
+    assert [op for op, _ in sent].count("UploadPartCopy") == 3
+    assert storage.read(target) == whole
+    assert s3.head_object(Bucket=BUCKET, Key="moved")["ServerSideEncryption"] == "AES256"
+    assert (keys(s3), uploads(s3)) == (["moved"], [])
+
+
+def test_a_month_that_is_not_there_names_its_uri(lake: Place, s3: Any):
+    s3.delete_object(Bucket=BUCKET, Key=f"lake/source/{MONTH}.parquet")
+    with pytest.raises(SourceMissing, match=f"s3://{BUCKET}/lake/source/{MONTH}.parquet"):
+        score_partition(in_s3(lake), {}, workers=1)

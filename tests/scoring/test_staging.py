@@ -1,18 +1,26 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from local.environment import ObjectStore
 from scoring.errors import PublicationError
 from scoring.staging import Staged, read_staged, staged_schema, staged_writer
+from scoring.storage import LocalStorage, storage_for
+from tests.s3_server import environment
 
 
 def stage(folder: Path, *tables: pa.Table, name: str = "rows-00000.arrow") -> Staged:
-    with staged_writer(3, f"{folder}/{name}") as writer:
+    with staged_writer(3, f"{folder}/{name}", LocalStorage()) as writer:
         for table in tables:
             writer.write(table)
         staged = writer.close()
@@ -59,13 +67,13 @@ def test_without_rows_the_columns_are_still_known(tmp_path: Path):
 
 
 def test_if_nothing_is_written_nothing_is_there(tmp_path: Path):
-    with staged_writer(0, f"{tmp_path}/x.arrow") as writer:
+    with staged_writer(0, f"{tmp_path}/x.arrow", LocalStorage()) as writer:
         assert writer.close() is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_if_writing_is_broken_off_nothing_is_there(tmp_path: Path):
-    with staged_writer(0, f"{tmp_path}/x.arrow") as writer:
+    with staged_writer(0, f"{tmp_path}/x.arrow", LocalStorage()) as writer:
         writer.write(ONE)
         with pytest.raises(pa.ArrowInvalid):
             writer.write(ONE.select(["id"]))
@@ -106,3 +114,42 @@ def test_a_file_that_is_no_table_is_never_read(tmp_path: Path):
     staged = Staged(number=0, uri=str(path), rows=1, sha256=hashlib.sha256(b"no table").hexdigest())
     with pytest.raises(PublicationError, match="is not there or not whole"):
         list(read_staged(staged))
+
+
+def test_a_staged_table_from_afar_is_read_without_holding_it_in_memory(
+    s3_server: ObjectStore, s3: Any
+):
+    uri, rows = "s3://scoring/out/_staging/a/rows-00000.arrow", 16_384
+    noise = np.random.default_rng(1)
+    with staged_writer(0, uri, storage_for(uri)) as writer:
+        for _ in range(64):
+            writer.write(pa.table({f"c{n}": noise.random(rows) for n in range(20)}))
+        staged = writer.close()
+    assert staged is not None
+    size = s3.head_object(Bucket="scoring", Key=uri.removeprefix("s3://scoring/"))["ContentLength"]
+    assert size > 150_000_000
+
+    done = subprocess.run(
+        [sys.executable, "-c", READ_AND_MEASURE, staged.model_dump_json()],
+        env=os.environ | environment(s3_server),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    count, grown = map(int, done.stdout.split())
+    print(f"{grown / 1e6:.0f} MB to read a staged table of {size / 1e6:.0f} MB")
+    assert count == 64 * rows
+    assert grown < size, "most of it was in memory at once"
+
+
+READ_AND_MEASURE = """
+import re, sys
+from pathlib import Path
+from scoring.staging import Staged, read_staged
+def peak():  # of this program alone: getrusage knows that of its parent, too
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\\s+([0-9]+) kB", status)[1]) * 1024
+before = peak()
+rows = sum(table.num_rows for table in read_staged(Staged.model_validate_json(sys.argv[1])))
+print(rows, peak() - before)
+"""
