@@ -114,13 +114,16 @@ def _read_parquet(source: FileSource, uri: str) -> Iterator[pa.Table]:
             file,
             metadata=metadata,
             read_dictionary=_repetitive_text(metadata, schema, columns),
-            # From afar a row group's columns come in a few large requests; a disk streams them.
+            # From afar a row group's columns come in a few large requests and are held meanwhile,
+            # so that only one may be asked for at a time; a disk streams them.
             pre_buffer=remote,
             buffer_size=0 if remote else PARQUET_BUFFER_BYTES,
         )
         yield schema.empty_table().select(columns)
-        for batch in opened.iter_batches(1 << 17, columns=columns, use_threads=False):
-            yield pa.Table.from_batches([batch]).select(columns)
+        groups = list(range(metadata.num_row_groups))
+        for part in [[group] for group in groups] if remote else [groups]:
+            for batch in opened.iter_batches(1 << 17, part, columns, use_threads=False):
+                yield pa.Table.from_batches([batch]).select(columns)
 
 
 def _repetitive_text(metadata: pq.FileMetaData, schema: pa.Schema, columns: list[str]) -> list[str]:

@@ -81,6 +81,23 @@ def test_only_the_columns_that_are_needed_are_fetched(
     assert len(proxy.counts.requests) <= 2 * groups + 5
 
 
+def test_a_row_group_is_fetched_when_its_rows_are_wanted(
+    lake: Place, s3: Any, proxy: FaultyProxy, through: Any
+):
+    rows, groups = 500_000, 5
+    table = pa.table({"id": range(rows), "x": np.random.default_rng(1).random(rows)})
+    path = lake.source(table, row_group_size=rows // groups)
+    s3.upload_file(str(path), BUCKET, f"lake/source/{MONTH}.parquet")
+    use_s3_client(lambda: through)
+    run = in_s3(lake)
+    source = FileSource(run.job, run.partition, run.roots)
+    batches = source.batches(iter([rows // groups] * (groups + 1)))
+    proxy.counts = Counts()
+    assert next(batches)["x"].to_pylist() == table["x"][: rows // groups].to_pylist()
+    assert proxy.counts.answered_bytes < 1.5 * path.stat().st_size / groups
+    assert sum(batch.num_rows for batch in batches) == rows - rows // groups
+
+
 def test_a_read_that_is_cut_again_and_again_is_taken_up_where_it_was(
     reader: ObjectReader, proxy: FaultyProxy
 ):
