@@ -18,9 +18,30 @@ A message says what is wrong and where, what would be right, and what was left u
 
 
 class ScoringError(Exception):
-    """Base of all errors of this package; its text is meant for the user, without a traceback."""
+    """Base of all errors of this package; its text is meant for the user, without a traceback.
+
+    No name or value that is quoted in it can move a terminal's cursor, as control characters are
+    escaped.
+    """
 
     exit_status = 1
+
+    def __str__(self) -> str:
+        return _escaped(super().__str__(), but="\n")
+
+
+def quoted(text: str, characters: int) -> str:
+    """``text`` on one line, for a message: control characters escaped, cut where it is too long."""
+    cut = _escaped(text[:characters])
+    return cut if len(text) <= characters else f"{cut}… ({len(text):,} characters)"
+
+
+def _escaped(text: str, but: str = "") -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in but else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 class JobError(ScoringError):

@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from scoring import schedule
-from scoring.errors import ModelError, PartitionError
+from scoring.alert import Alert
+from scoring.errors import ModelError, PartitionError, quoted
 from scoring.objects import Encryption
 from scoring.partition import Kind, Partition, parse_key
 from scoring.sql_query import check_query
@@ -153,10 +154,13 @@ class Run(_Section):
     queue: str | None = None
     pool: str | None = None
     aws_conn_id: str | None = None
+    executor: str | None = None
     shard_rows: Annotated[int, Field(ge=1_000)] = 1_000_000
     max_active_runs: Annotated[int, Field(ge=1)] = 4
     retries: Annotated[int, Field(ge=0)] = 3
     retry_delay_seconds: Annotated[float, Field(gt=0)] = 60.0
+    execution_timeout_minutes: Annotated[float, Field(gt=0)] | None = None
+    deadline_hours: Annotated[float, Field(gt=0)] | None = None
     threads: Annotated[int, Field(ge=1)] | None = None
 
 
@@ -182,6 +186,7 @@ class Job(_Section):
     checks: Checks = Checks()
     run: Run = Run()
 
+    alerts: list[Alert] = []
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.timezone)
@@ -258,6 +263,8 @@ class Job(_Section):
         yield from self._source_problems()
         yield from self._key_problems()
         yield from self._column_problems()
+        for i, alert in enumerate(self.alerts):
+            yield from ((("alerts", i, *loc), told) for loc, told in alert.problems())
         yield from self._model_problems()
 
     def _source_problems(self) -> Iterator[Problem]:

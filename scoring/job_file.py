@@ -6,8 +6,8 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,20 +15,35 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from scoring.errors import JobError
+from scoring.errors import JobError, quoted
 from scoring.job import Job, Problem
 from scoring.uri import Roots
 
 Loc = tuple[str | int, ...]
 
+# Far more than a job needs, and so little that any file is read, or refused, in a moment.
+FILE_BYTES = 256 << 10
+TEXT_CHARACTERS = 10_000  # of one value
+DEPTH = 30
+VALUES = 20_000  # with what stands behind each alias
+SHOWN_CHARACTERS = 200  # of a value in a message
+
 
 @dataclass(frozen=True)
 class JobFile:
-    """A job and the file it was read from; ``sha256`` is of the file's bytes."""
+    """A job and the file it was read from; ``sha256`` is of the file's bytes.
+
+    ``lines`` says on which line (from 1) each value stands.
+    """
 
     job: Job
     path: Path
     sha256: str
+    lines: Mapping[Loc, int] = field(default_factory=lambda: {(): 1}, compare=False, repr=False)
+
+    def error(self, loc: Loc, message: str) -> JobError:
+        """What is wrong at ``loc``, told as the mistakes are that this module finds."""
+        return JobError(_render(self.path, [(loc, message)], self.lines))
 
     def roots(self, data: str | None = None) -> Roots:
         """The roots of this job's URIs: relative ones start from the job file's folder."""
@@ -43,25 +58,30 @@ def load_job(path: str | os.PathLike[str]) -> JobFile:
     """The job in the file at ``path``, or JobError naming each mistake's line and field."""
     path = Path(path)
     try:
-        text = path.read_bytes()
+        with path.open("rb") as file:
+            text = file.read(FILE_BYTES + 1)
     except OSError as error:
         raise JobError(f"{path} cannot be read: {error.strerror}") from None
+    if len(text) > FILE_BYTES:
+        raise JobError(f"{path} is larger than a job file may be, {FILE_BYTES >> 10} KiB")
     values, lines = _parse(path, text)
     try:
         job = Job.model_validate(values)
-        problems = [*_name_problems(job, path), *job.problems()]
+        problems = [*_place_problems(job, path), *job.problems()]
     except ValidationError as error:
         job, problems = None, _explain_all(error.errors(), values)
     if job is None or problems:
         raise JobError(_render(path, problems, lines))
-    return JobFile(job, path.absolute(), hashlib.sha256(text).hexdigest())
+    return JobFile(job, path.absolute(), hashlib.sha256(text).hexdigest(), lines)
 
 
-def _name_problems(job: Job, path: Path) -> Iterator[Problem]:
+def _place_problems(job: Job, path: Path) -> Iterator[Problem]:
     # So no two files of a folder have the same job, and whoever looks for a job knows its file.
     if job.name != path.stem:
         remedy = f"call the file {job.name}{path.suffix}, or the job {path.stem}"
         yield ("name",), f'"{job.name}" is not the name of the file, {path.name}; {remedy}'
+    if job.scorer and (Path(job.scorer).is_absolute() or ".." in Path(job.scorer).parts):
+        yield ("scorer",), f"{job.scorer!r} is not in the job file's folder, or in one below it"
 
 
 class _Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
@@ -76,6 +96,7 @@ class _Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  
 def _parse(path: Path, text: bytes) -> tuple[Any, dict[Loc, int]]:
     """The values of a YAML text, and the line (from 1) on which each of them stands."""
     try:
+        _check_size(path, text)
         loader = _Loader(text)
         try:
             root = loader.get_single_node()
@@ -96,8 +117,33 @@ def _parse(path: Path, text: bytes) -> tuple[Any, dict[Loc, int]]:
     return values, lines
 
 
+def _check_size(path: Path, text: bytes) -> None:
+    """JobError for what is too deep or too long; seen before anything is built of it.
+
+    PyYAML's C code follows nested values by recursion, and crashes the process where they are deep.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        too_long = isinstance(event, yaml.ScalarEvent) and len(event.value) > TEXT_CHARACTERS
+        if depth > DEPTH or too_long:
+            limit = (
+                f"a text of more than {TEXT_CHARACTERS:,} characters"
+                if too_long
+                else f"values within values, more than {DEPTH} deep"
+            )
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise JobError(f"{path}, line {line}: not a job file: {limit}")
+
+
 def _note_lines(node: yaml.Node, loc: Loc, lines: dict[Loc, int], path: Path) -> None:
     lines.setdefault(loc, node.start_mark.line + 1)
+    if len(lines) > VALUES:
+        raise JobError(
+            f"{path}, line {node.start_mark.line + 1}: not a job file: more than {VALUES:,} values, "
+            "counting what stands behind each alias (*)"
+        )
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
@@ -134,7 +180,7 @@ def _explain(details: ErrorDetails, values: Any) -> Problem:
     if kind == "missing":
         return loc, "missing; it must be given"
     loc = _within(loc, values)
-    stands = json.dumps(details["input"], default=str)
+    stands = quoted(json.dumps(details["input"], default=str), SHOWN_CHARACTERS)
     if kind == "literal_error":
         close = difflib.get_close_matches(str(details["input"]), _literals(context), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
@@ -192,14 +238,14 @@ def _section_of(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _render(path: Path, problems: list[Problem], lines: dict[Loc, int]) -> str:
+def _render(path: Path, problems: list[Problem], lines: Mapping[Loc, int]) -> str:
     counted = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     rows = sorted((_line_of(loc, lines), _dotted(loc), message) for loc, message in problems)
     told = "\n".join(f"  line {line}, {field}: {message}" for line, field, message in rows)
     return f"{path} is not a valid job file ({counted}):\n{told}"
 
 
-def _line_of(loc: Loc, lines: dict[Loc, int]) -> int:
+def _line_of(loc: Loc, lines: Mapping[Loc, int]) -> int:
     while loc not in lines:
         loc = loc[:-1]
     return lines[loc]
@@ -208,5 +254,5 @@ def _line_of(loc: Loc, lines: dict[Loc, int]) -> int:
 def _dotted(loc: Loc) -> str:
     text = ""
     for step in loc:
-        text += f"[{step + 1}]" if isinstance(step, int) else f".{step}"
+        text += f"[{step + 1}]" if isinstance(step, int) else f".{quoted(step, SHOWN_CHARACTERS)}"
     return text.removeprefix(".")

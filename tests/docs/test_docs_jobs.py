@@ -11,9 +11,10 @@ from typing import Any, Literal, Union, get_args, get_origin
 import pandas as pd
 import pytest
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+from scoring_operators import alerts
 
 from scoring import errors, job, uri
 from scoring.job_file import load_job
@@ -31,13 +32,20 @@ SECTIONS = {
     "destination": job.Destination,
     "checks": job.Checks,
     "run": job.Run,
+    "alerts": job.Alert,
 }
-WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+WORDS = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    JsonValue: "anything",
+}
 
 
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_fields(heading: str) -> None:
-    (table,) = JOBS.tables(heading)
+    table = JOBS.tables(heading)[0]
     fields = SECTIONS[heading].model_fields
     assert [row[0].strip("`") for row in table] == list(fields)
     for name, kind, default, meaning in table:
@@ -63,6 +71,8 @@ def _words(annotation: Any) -> str:
     if origin is list:
         if inner[0] is job.ModelVersion:
             return "list of versions"
+        if inner[0] is job.Alert:
+            return "list of alerts"
         return f"list of {_words(inner[0])}"
     if origin is dict:
         value = "column" if inner[1] is job.Column else _words(inner[1])
@@ -141,6 +151,11 @@ def test_partition_keys() -> None:
 def test_uri_fields() -> None:
     (table,) = JOBS.tables("URIs")
     assert [row[0].strip("`{}") for row in table] == [*uri.ROOT_FIELDS, *uri.PARTITION_FIELDS]
+
+
+def test_names_in_the_templates_of_alerts() -> None:
+    table = JOBS.tables("alerts")[1]
+    assert [row[0].strip("`{ }") for row in table] == list(alerts.FACTS)
 
 
 def test_reason_codes() -> None:

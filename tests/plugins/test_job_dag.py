@@ -10,6 +10,7 @@ from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, timezone
 from airflow.serialization.serialized_objects import DagSerialization
 from scoring_operators import job_dag
 
+from scoring.errors import JobError
 from scoring.job_file import load_job
 from scoring.partition import partition_at
 from tests import small_job
@@ -148,8 +149,52 @@ def test_what_the_job_says_about_running_it(make) -> None:
     assert {(task.queue, task.pool) for task in dag.tasks} == {("big", "models")}
 
 
-def test_queue_and_pool_are_airflows_own_by_default(make) -> None:
-    assert {(task.queue, task.pool) for task in make().tasks} == {("default", "default_pool")}
+def test_queue_pool_and_executor_are_airflows_own_by_default(make) -> None:
+    dag = make()
+    assert {(task.queue, task.pool, task.executor) for task in dag.tasks} == {
+        ("default", "default_pool", None)
+    }
+    assert {task.execution_timeout for task in dag.tasks} == {None}
+    assert (dag.deadline, dag.has_on_failure_callback) == (None, False)
+    for word in ("queue", "pool", "late", "told by"):
+        assert word not in dag.doc_md
+
+
+def test_what_has_to_be_there_for_the_tasks_is_shown(make) -> None:
+    alert = {"notifier": "airflow.providers.smtp.notifications.smtp.SmtpNotifier"}
+    dag = make(
+        run={"queue": "big", "pool": "models", "executor": "LocalExecutor", "deadline_hours": 1.5},
+        alerts=[alert | {"arguments": {"to": "team@example.org"}}],
+    )
+    for told in (
+        "queue `big`: some worker has to take tasks from it",
+        "pool `models`. Without such a pool (Admin, Pools) they stay *scheduled* for ever",
+        "run by `LocalExecutor`",
+        "late 1.5 hours after it was queued",
+        "told by `SmtpNotifier`",
+    ):
+        assert told in dag.doc_md
+
+
+def test_a_task_may_take_so_long(make) -> None:
+    dag = make(run={"execution_timeout_minutes": 1.5})
+    assert {task.execution_timeout for task in dag.tasks} == {timedelta(seconds=90)}
+
+
+def test_every_task_runs_in_the_executor_that_the_job_names(make) -> None:
+    dag = make(run={"executor": "LocalExecutor"})
+    assert {task.executor for task in dag.tasks} == {"LocalExecutor"}
+
+
+def test_an_executor_that_airflow_has_not_is_a_mistake_of_the_job(make, tmp_path: Path) -> None:
+    with pytest.raises(JobError) as error:
+        make(run={"executor": "KubernetesExecutor"})
+    lines = (tmp_path / "small_flights.yaml").read_text().splitlines()
+    line = lines.index("  executor: KubernetesExecutor") + 1
+    assert str(error.value) == (
+        f"{tmp_path}/small_flights.yaml is not a valid job file (1 problem):\n  line {line}, "
+        'run.executor: "KubernetesExecutor" is none of Airflow\'s executors here: LocalExecutor'
+    )
 
 
 @pytest.mark.parametrize(

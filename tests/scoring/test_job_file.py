@@ -362,7 +362,12 @@ def test_all_mistakes_of_a_file_are_told_in_the_order_of_their_lines(tmp_path: P
         ("? [a, b]\n: c\n", ", line 1: the key here is not text; put it in quotes"),
         ("x: a\n1: b\n", ", line 2: the key '1' is not text; put it in quotes"),
         ("inputs:\n  no: {type: string}\n", ", line 2: the key 'no' is not text"),
-        ("a: " + "[" * 2000 + "]" * 2000, ": not valid YAML: "),
+        ("a: " + "[" * 20 + "]" * 20, " is not a valid job file"),
+        ("a: " + "[" * 2000 + "]" * 2000, ", line 1: not a job file: values within values, more than 30 deep"),
+        ("a: " + "[" * 200_000, ", line 1: not a job file: values within values"),  # crashes PyYAML
+        ("a: 1\nb:\n" + "- " * 100_000, ", line 3: not a job file: values within values"),
+        ("a: 1\nb: 1" + ":1" * 100_000, ", line 2: not a job file: a text of more than 10,000 characters"),
+        ("#" * 300_000, " is larger than a job file may be, 256 KiB"),
         (b"name: \xff\xfe\n", ": not valid YAML: "),
         ("", ", line 1: a job file is a mapping of keys such as `name: my_job`"),
         ("# nothing\n", ", line 1: a job file is a mapping of keys"),
@@ -381,6 +386,36 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path):
         load_job(tmp_path / "nowhere.yaml")
     with pytest.raises(JobError, match="cannot be read: Is a directory"):
         load_job(tmp_path)
+
+
+LAUGHS = ["a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol, lol]"] + [
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)
+]
+MERGES = ["a0: &a0 {x: 1}"] + [f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 40)]
+
+
+@pytest.mark.parametrize("lines", [LAUGHS, MERGES], ids=["lists", "merges"])
+@pytest.mark.timeout(60)  # unbounded, it is a matter of days
+def test_aliases_of_aliases_are_refused_before_they_fill_the_memory(
+    tmp_path: Path, lines: list[str]
+):
+    text = told(tmp_path, "\n".join(lines))
+    assert ": not a job file: more than 20,000 values, counting what stands behind each" in text
+
+
+def test_a_long_value_is_quoted_in_part_and_on_one_line(tmp_path: Path):
+    text = told(tmp_path, TEXT.replace("float64", '"' + "x" * 5000 + '"'))
+    assert 'inputs.x.type: "xxx' in text
+    assert "x… (5,002 characters) is not allowed; it may be 'string'" in text
+    assert len(text) < 1000
+    text = told(tmp_path, '"a\\n  line 99, name: \\e[31m": 1\n' + TEXT)
+    assert "\n  line 1, a\\n  line 99, name: \\x1b[31m: unknown key" in text
+
+
+@pytest.mark.parametrize("scorer", ["../scorer.py", "own/../../scorer.py", "/srv/scorer.py"])
+def test_a_scorer_lies_where_the_job_file_is_reviewed(tmp_path: Path, scorer: str):
+    text = told(tmp_path, TEXT + f"scorer: {scorer}\n")
+    assert f"line 15, scorer: '{scorer}' is not in the job file's folder" in text
 
 
 def test_dates_stay_text(tmp_path: Path):
