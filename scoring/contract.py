@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scoring import columns
-from scoring.errors import ContractError
+from scoring.errors import ContractError, quoted
 from scoring.job import Column, Job
 from scoring.partition import Partition
 
-EXAMPLES_PER_RULE = 3
+EXAMPLE_CHARACTERS = 80
+"""How much of a value a message quotes."""
 
 Verdicts = npt.NDArray[np.int32]
 """For each row 0, or 1 + the position in ``Contract.rules`` of the first rule that it breaks."""
@@ -152,11 +153,13 @@ class Accounts:
     """How many rows came in, and how many were quarantined by which rule, with examples.
 
     ``quarantined`` and ``examples`` are keyed by the rule as text (``missing_value: dep_delay``).
+    At most ``examples_per_rule`` rows are quoted for each rule.
     """
 
     rows_in: int = 0
     quarantined: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    examples_per_rule: int = 3
 
     @property
     def rows_quarantined(self) -> int:
@@ -172,11 +175,11 @@ class Accounts:
             rule = str(Rule(reason, column))
             self.quarantined[rule] = self.quarantined.get(rule, 0) + count
             examples = self.examples.setdefault(rule, [])
-            if len(examples) < EXAMPLES_PER_RULE:
+            if len(examples) < self.examples_per_rule:
                 of_rule = (pc.field("reason") == reason) & (
                     pc.field("column").is_null() if column is None else pc.field("column") == column
                 )
-                shown = rows.filter(of_rule).slice(0, EXAMPLES_PER_RULE - len(examples))
+                shown = rows.filter(of_rule).slice(0, self.examples_per_rule - len(examples))
                 examples += [_shown(row, column) for row in shown.to_pylist()]
 
     def check(self, job: Job, partition: Partition) -> None:
@@ -197,20 +200,27 @@ class Accounts:
             )
 
     def told(self) -> str:
-        """One line a rule: how many rows break it, and three of them."""
+        """One line a rule: how many rows break it, and some of them."""
         worst_first = sorted(self.quarantined.items(), key=lambda item: -item[1])
-        return "\n".join(
-            f"  {rule}: {count:,} row{'s' if count > 1 else ''}, for example "
-            + "; ".join(self.examples.get(rule, []))
-            for rule, count in worst_first
-        )
+        lines = []
+        for rule, count in worst_first:
+            told = "; ".join(self.examples.get(rule, []))
+            examples = f", for example {told}" if told else ""
+            lines.append(
+                f"  {quoted(rule, EXAMPLE_CHARACTERS)}: {count:,} row{'s' if count > 1 else ''}{examples}"
+            )
+        return "\n".join(lines)
 
 
 def _shown(row: dict[str, object], column: str | None) -> str:
     ids = ", ".join(
-        f"{name}={value}"
+        _pair(name, value)
         for name, value in row.items()
         if name not in ("row", "reason", "column", "value", "partition")
     )
-    value = f", {column}={row['value']}" if column else ""
+    value = f", {_pair(column, row['value'])}" if column else ""
     return f"row {row['row']} ({ids}{value})"
+
+
+def _pair(name: str, value: object) -> str:
+    return f"{quoted(name, EXAMPLE_CHARACTERS)}={quoted(str(value), EXAMPLE_CHARACTERS)}"

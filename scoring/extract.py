@@ -24,7 +24,7 @@ from scoring.manifest import SourceRecord
 from scoring.model import ModelFile
 from scoring.row_ids import RowIdIndex, Rows
 from scoring.run import PartitionRun
-from scoring.scorer import digest_of
+from scoring.scorer import read_scorer
 from scoring.source import Source, open_source
 from scoring.staging import Staged, StagedWriter, read_staged, staged_writer
 from scoring.storage import pending, write
@@ -92,7 +92,7 @@ def extract(
         job_sha256=run.job_file.sha256,
         partition=partition.key,
         model=model,
-        scorer_sha256=digest_of(scorer) if scorer else None,
+        scorer_sha256=read_scorer(scorer).sha256 if scorer else None,
         source=source.record(found.accounts.rows_in),
         rows_in=found.accounts.rows_in,
         quarantined=found.accounts.quarantined,
@@ -130,7 +130,8 @@ class _Found:
 
 
 def _stage(run: PartitionRun, source: Source, on_shard: OnShard, on_rows: OnRows) -> _Found:
-    accounts, shards, key_sum = Accounts(), list[Staged](), 0
+    accounts = Accounts(examples_per_rule=run.job.checks.examples)
+    shards, key_sum = list[Staged](), 0
     contract = Contract(run.job, run.partition, source.text_only)
     schema: pa.Schema | None = None
     batches = source.batches(_batch_sizes(run.job.run.shard_rows))

@@ -146,6 +146,7 @@ class Checks(_Section):
 
     max_quarantined_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     min_rows: Annotated[int, Field(ge=0)] = 1
+    examples: Annotated[int, Field(ge=0)] = 3
 
 
 class Run(_Section):
@@ -153,8 +154,8 @@ class Run(_Section):
 
     queue: str | None = None
     pool: str | None = None
-    aws_conn_id: str | None = None
     executor: str | None = None
+    aws_conn_id: str | None = None
     shard_rows: Annotated[int, Field(ge=1_000)] = 1_000_000
     max_active_runs: Annotated[int, Field(ge=1)] = 4
     retries: Annotated[int, Field(ge=0)] = 3
@@ -185,8 +186,8 @@ class Job(_Section):
     destination: Destination
     checks: Checks = Checks()
     run: Run = Run()
-
     alerts: list[Alert] = []
+
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.timezone)
@@ -242,7 +243,8 @@ class Job(_Section):
                 if version.version == pinned:
                     return version
             raise ModelError(
-                f"{self.name} has no model version {pinned!r}; it has {', '.join(self.version_names)}"
+                f"{self.name} has no model version '{quoted(pinned, 64)}'; it has "
+                f"{', '.join(self.version_names)}"
             )
         in_order = sorted(self.model.versions, key=lambda v: self.parse(v.in_force_from))
         if self.model.policy == "current":

@@ -11,14 +11,16 @@ import hashlib
 import io
 import re
 import warnings
+import zipfile
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from scoring.errors import ModelError
+from scoring.expansion import unpacks_too_far
 from scoring.job import Job, ModelVersion
 from scoring.run import PartitionRun
-from scoring.scorer import digest_of
+from scoring.scorer import read_scorer
 from scoring.storage import storage_for
 from scoring.uri import Roots
 
@@ -51,7 +53,7 @@ def choose_model(run: PartitionRun, pinned_version: str | None = None) -> ModelF
     """
     job, scorer = run.job, run.job_file.scorer_path
     if job.model is None and scorer is not None and pinned_version is None:
-        digest = digest_of(scorer)
+        digest = read_scorer(scorer).sha256
         version = f"scorer-{digest[:8]}"
         return ModelFile(name=job.name, version=version, uri=str(scorer), sha256=digest)
     return vouch(job, job.version_for(run.partition, pinned_version), run.roots)
@@ -110,6 +112,7 @@ def _load_skops(data: bytes, file: ModelFile, trusted_types: list[str]) -> Any:
     import skops.io
 
     try:
+        _check_expansion(data)
         found = skops.io.get_untrusted_types(data=data)
         unknown = sorted(set(found) - set(trusted_types))
         if not unknown:
@@ -121,6 +124,14 @@ def _load_skops(data: bytes, file: ModelFile, trusted_types: list[str]) -> Any:
         "not loaded and nothing was scored. If you know them, list them in the job file under "
         "model.trusted_types"
     )
+
+
+def _check_expansion(data: bytes) -> None:
+    """ValueError for an archive that would fill the memory; no more is unpacked than it says itself."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        expanded = sum(entry.file_size for entry in archive.infolist())
+    if unpacks_too_far(len(data), expanded):
+        raise ValueError(f"{len(data):,} bytes that unpack to {expanded:,}")
 
 
 def _load_joblib(data: bytes, file: ModelFile, trusted_types: list[str]) -> Any:

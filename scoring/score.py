@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -19,14 +20,15 @@ from scoring.extract import ROW
 from scoring.job import Job
 from scoring.model import LoadedModel, ModelFile, load_model
 from scoring.run import PartitionRun
-from scoring.scorer import Scorer, scorer_for
+from scoring.scorer import Scorer, read_scorer, scorer_for
 from scoring.staging import Staged, read_staged, staged_writer
 
 
 class Scored(BaseModel):
     """The predictions of one shard; ``quarantine`` holds its rows that got no prediction.
 
-    ``predictions`` is None for a shard without rows that could be scored.
+    ``predictions`` is None for a shard without rows that could be scored.  ``scorer_sha256`` is the
+    digest of the job's own scorer as it was run; None for a job without one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +37,7 @@ class Scored(BaseModel):
     predictions: Staged | None
     quarantine: Staged | None
     saved_with_sklearn: str | None
+    scorer_sha256: str | None
     seconds: float
 
 
@@ -52,18 +55,28 @@ def score(run: PartitionRun, shard: Staged, model: ModelFile, threads: int = 1) 
     """
     started = time.monotonic()
     with threadpool_limits(limits={"openmp": run.job.run.threads or threads, "blas": 1}):
-        loaded, scorer = prepare(run, model)
-        predictions, aside = _score_all(run, shard, scorer, model)
+        using = prepare(run, model)
+        predictions, aside = _score_all(run, shard, using.scorer, model)
     return Scored(
         number=shard.number,
         predictions=predictions,
         quarantine=aside,
-        saved_with_sklearn=loaded.saved_with_sklearn if loaded else None,
+        saved_with_sklearn=using.model.saved_with_sklearn if using.model else None,
+        scorer_sha256=using.scorer_sha256,
         seconds=time.monotonic() - started,
     )
 
 
-def prepare(run: PartitionRun, model: ModelFile) -> tuple[LoadedModel | None, Scorer]:
+@dataclass(frozen=True)
+class Prepared:
+    """What predicts: the loaded model, the scorer, and the digest of a scorer of the job's own."""
+
+    model: LoadedModel | None
+    scorer: Scorer
+    scorer_sha256: str | None
+
+
+def prepare(run: PartitionRun, model: ModelFile) -> Prepared:
     """The loaded model (kept for the next call in this process) and the job's scorer.
 
     Raises ModelError and ScorerError for all that can be wrong with them before any row is seen.
@@ -72,7 +85,9 @@ def prepare(run: PartitionRun, model: ModelFile) -> tuple[LoadedModel | None, Sc
     if run.job.model is not None:
         loaded = _loaded(model, tuple(run.job.model.trusted_types))
     estimator = loaded.estimator if loaded else None
-    return loaded, scorer_for(run.job, run.job_file.scorer_path, estimator)
+    path = run.job_file.scorer_path
+    own = read_scorer(path) if path else None
+    return Prepared(loaded, scorer_for(run.job, own, estimator), own.sha256 if own else None)
 
 
 @lru_cache(maxsize=1)

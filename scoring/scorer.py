@@ -11,11 +11,12 @@ It may return fewer columns than it was given, and other ones, but never other r
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import inspect
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,30 @@ number in the source (from 1) as index.  Returns the outputs, with the same inde
 the prediction column, the probability columns, and whatever else the job's own scorer adds."""
 
 
-def scorer_for(job: Job, scorer_path: Path | None, estimator: Any) -> Scorer:
+@dataclass(frozen=True)
+class ScorerFile:
+    """A job's own scorer: the very bytes that are run, and their digest."""
+
+    path: Path
+    code: bytes
+    sha256: str
+
+
+def read_scorer(path: Path) -> ScorerFile:
+    """The file at ``path``; ScorerError if there is none."""
+    try:
+        code = path.read_bytes()
+    except OSError as error:
+        raise ScorerError(
+            f"the scorer {path} cannot be read: {error.strerror}; scorer: in the job file is "
+            "relative to that file's folder. Nothing was scored"
+        ) from None
+    return ScorerFile(path, code, hashlib.sha256(code).hexdigest())
+
+
+def scorer_for(job: Job, own: ScorerFile | None, estimator: Any) -> Scorer:
     """The scorer of ``job``; ``estimator`` is its loaded model (None for a job without one)."""
-    predict = _own_scorer(scorer_path, estimator) if scorer_path else _model_scorer(job, estimator)
+    predict = _own_scorer(own, estimator) if own else _model_scorer(job, estimator)
 
     def score(inputs: pd.DataFrame) -> pd.DataFrame:
         where = f"{job.name}, rows {inputs.index[0]:,} to {inputs.index[-1]:,}"
@@ -48,17 +70,6 @@ def scorer_for(job: Job, scorer_path: Path | None, estimator: Any) -> Scorer:
         return _aligned(outputs, inputs, job, where)
 
     return score
-
-
-def digest_of(scorer_path: Path) -> str:
-    """The sha256 of the job's own scorer file; ScorerError if there is none."""
-    try:
-        return hashlib.sha256(scorer_path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ScorerError(
-            f"the scorer {scorer_path} cannot be read: {error.strerror}; scorer: in the job file is "
-            "relative to that file's folder. Nothing was scored"
-        ) from None
 
 
 def _model_scorer(job: Job, estimator: Any) -> Scorer:
@@ -102,15 +113,14 @@ def _class_positions(job: Job, estimator: Any) -> dict[str, int]:
     return {name: known.index(label) for name, label in job.output.probabilities.items()}
 
 
-def _own_scorer(path: Path, estimator: Any) -> Scorer:
-    name = f"scoring_job_{path.stem}_{digest_of(path)[:16]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where dataclasses look for the module they are defined in
+def _own_scorer(own: ScorerFile, estimator: Any) -> Scorer:
+    path = own.path
+    module = ModuleType(f"scoring_job_{path.stem}_{own.sha256[:16]}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # where dataclasses look for the module they are in
     try:
-        spec.loader.exec_module(module)
+        # Not by Python's import, which would read the file once more, or a compiled copy of it.
+        exec(compile(own.code, path, "exec", dont_inherit=True), vars(module))
     except Exception as error:
         raise ScorerError(
             f"the scorer {path} cannot be imported: {type(error).__name__}: {error}; nothing was "

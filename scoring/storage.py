@@ -127,7 +127,7 @@ class LocalStorage:
         # The lock is the kernel's: it ends with its process, however that ends.
         try:
             os.makedirs(os.path.dirname(uri), exist_ok=True)
-            lock = os.open(uri, os.O_CREAT | os.O_RDWR, 0o644)
+            lock = os.open(uri, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o644)
         except OSError as error:
             raise _cannot_write(uri, error) from None
         try:

@@ -100,6 +100,7 @@ class _Joined:
         self.run = run
         self.extraction = extraction
         self.accounts: Accounts = extraction.accounts
+        self.accounts.examples_per_rule = run.job.checks.examples
         self.output = output
         self.rows = 0
         self.key_sum = 0
@@ -129,6 +130,8 @@ class _Joined:
             raise self._uneven(
                 f"shard {scored.number} came where shard {self._next} of {len(shards)} belongs"
             )
+        if scored.scorer_sha256 != self.extraction.scorer_sha256:
+            raise self._uneven(f"the scorer was changed before shard {scored.number} was scored")
         before = self.rows
         for table in read_staged(scored.predictions) if scored.predictions else ():
             self._write(table)

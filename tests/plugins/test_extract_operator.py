@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from scoring_operators.base import _attempt as _attempt_of
 
 from tests.plugins.conftest import FEBRUARY, Start
 
@@ -45,6 +46,14 @@ def test_runs_stage_in_folders_of_their_own_with_readable_names(start: Start) ->
     assert staging.parts[-2:] == ("_staging", "month=2013-02")
     assert all(folder.parent == staging and len(folder.name) < 100 for folder in folders)
     assert folders[0].name.startswith("scheduled_2013-02-02T03_00_00")
+
+
+@pytest.mark.parametrize("run_id", ["../../elsewhere", "..", ".", "a/b", "a\n", "%2e%2e"])
+def test_the_name_of_a_run_is_never_a_path(start: Start, run_id: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", _attempt_of("dag", run_id))
+    if ".." in run_id:
+        with pytest.raises(ValueError, match=r"must not contain '\.\.' to prevent path traversal"):
+            start(run_id=run_id)
 
 
 def test_a_retry_stages_in_the_same_folder(start: Start) -> None:

@@ -390,7 +390,7 @@ def test_a_data_folder_with_odd_characters_is_taken_as_it_is(
 def test_a_run_that_is_interrupted_has_status_130_and_says_so(
     jobs: Place, capsys: pytest.CaptureFixture[str]
 ):
-    code = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+    code = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
     jobs.job(scorer=jobs.scorer(code))
     assert main(["run", "sample", MONTH, *in_folder(jobs)]) == 130
     printed = capsys.readouterr()

@@ -296,3 +296,23 @@ def test_moments_that_are_all_null_have_no_type_and_lie_in_no_partition():
     table = pa.table({"id": [1, 2], "x": [1.0, 2.0], "day": pa.nulls(2)})
     assert broken(of_job, table) == ["outside_partition: day"] * 2
     assert broken(of_job, table.slice(0, 0)) == []
+
+
+def test_a_value_that_is_quoted_stays_on_its_line_and_is_cut():
+    accounts = Accounts(rows_in=10)
+    forged = "1\n[2013-03-01] INFO - all is well\x1b[2J\u202e"
+    accounts.add(
+        quarantined((1, "wrong_type", "x", forged), (2, "wrong_type", "x", "é" * 1_000_000))
+    )
+    assert accounts.told() == (
+        "  wrong_type: x: 2 rows, for example "
+        "row 1 (id=id1, x=1\\n[2013-03-01] INFO - all is well\\x1b[2J\\u202e); "
+        f"row 2 (id=id2, x={'é' * 80}… (1,000,000 characters))"
+    )
+
+
+def test_a_job_may_keep_the_values_of_its_rows_out_of_messages():
+    accounts = Accounts(rows_in=10, examples_per_rule=0)
+    accounts.add(quarantined((1, "below_min", "x", "-1"), (2, "below_min", "x", "-2")))
+    assert accounts.told() == "  below_min: x: 2 rows"
+    assert accounts.examples == {"below_min: x": []}

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from scoring.errors import ModelError, PartitionError
 from scoring.job import Job
@@ -241,3 +242,15 @@ def test_a_wrong_model_version_is_named_by_its_place(change: dict[str, str], pla
 def test_a_joblib_model_with_a_digest_is_right():
     version = {"version": "v1", "uri": "v1.joblib", "in_force_from": "2013-02", "sha256": "0" * 64}
     assert problems(model={"versions": [version]}) == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "a/b", "a\n", "a.b", "..", "", "a b", "a\0", "é", "a" * 101]
+)
+def test_a_name_is_never_a_path(name: str):
+    with pytest.raises(ValidationError, match="name"):
+        job(name=name)
+    version = VERSIONS[0] | {"version": name}
+    if name != "a.b":
+        with pytest.raises(ValidationError, match="version"):
+            job(model={"versions": [version]})

@@ -293,3 +293,12 @@ def test_the_fields_for_a_uri_are_in_local_time(kind: Kind, key: str, fields: di
     partition = parse_key(key, kind, NEW_YORK)
     assert partition.uri_fields.items() >= (fields | {"partition": key}).items()
     assert partition.path == f"{kind}={key}"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["../2013-05", "2013-05/../x", "2013-05\n", "2013-05/", "/2013-05", "2013-05\0", "２０１３-05", "2013-0५", "*"],
+)  # fmt: skip
+def test_a_key_is_never_a_path(key: str):
+    with pytest.raises(PartitionError, match="is not a month"):
+        parse_key(key, "month", ZoneInfo("UTC"))

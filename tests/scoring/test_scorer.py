@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from scoring.errors import ModelError, ScorerError
 from scoring.job import Job
-from scoring.scorer import Scorer, digest_of, scorer_for
+from scoring.scorer import Scorer, read_scorer, scorer_for
 from tests.scoring.factories import JOB, linear, merged
 
 INPUTS = pd.DataFrame({"x": [1.0, 2.0, 3.0]}, index=pd.Index([11, 12, 14], name="row"))
@@ -26,7 +26,7 @@ def own(folder: Path, code: str, estimator: Any = None, **changes: Any) -> Score
     """The scorer of a job whose own scorer file has ``code``."""
     path = folder / "scorer.py"
     path.write_text(code)
-    return scorer_for(job(scorer="scorer.py", **changes), path, estimator)
+    return scorer_for(job(scorer="scorer.py", **changes), read_scorer(path), estimator)
 
 
 # --- the model's predict -----------------------------------------------------------------------
@@ -257,6 +257,19 @@ def test_a_scorer_file_that_cannot_be_used_is_named(tmp_path: Path, code: str, t
 
 def test_the_digest_of_a_scorer_is_that_of_its_bytes(tmp_path: Path):
     (tmp_path / "scorer.py").write_bytes(b"def run(df): ...")
-    assert digest_of(tmp_path / "scorer.py") == hashlib.sha256(b"def run(df): ...").hexdigest()
+    assert (
+        read_scorer(tmp_path / "scorer.py").sha256
+        == hashlib.sha256(b"def run(df): ...").hexdigest()
+    )
     with pytest.raises(ScorerError, match=r"nowhere\.py cannot be read: No such file"):
-        digest_of(tmp_path / "nowhere.py")
+        read_scorer(tmp_path / "nowhere.py")
+
+
+def test_what_is_run_is_what_was_hashed_and_no_compiled_copy_is_kept(tmp_path: Path):
+    path = tmp_path / "scorer.py"
+    path.write_text("def run(df):\n    return df.assign(y=1)\n")
+    read = read_scorer(path)
+    path.write_text("def run(df):\n    return df.assign(y=2)\n")
+    score = scorer_for(job(scorer="scorer.py"), read, None)
+    assert score(INPUTS)["y"].tolist() == [1, 1, 1]
+    assert [p.name for p in tmp_path.iterdir()] == ["scorer.py"]

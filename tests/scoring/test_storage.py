@@ -273,3 +273,65 @@ def test_the_storage_is_imported_without_arrow():
 
 def test_plain_paths_are_in_the_file_system(tmp_path: Path):
     assert isinstance(storage_for(str(tmp_path)), LocalStorage)
+
+
+# --- links and rights --------------------------------------------------------------------------
+
+
+def test_a_link_is_replaced_and_never_written_through(tmp_path: Path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"precious")
+    target = tmp_path / "out" / "predictions.parquet"
+    target.parent.mkdir()
+    target.symlink_to(elsewhere)
+    write(STORAGE, str(target), b"new")
+    assert (target.is_symlink(), target.read_bytes()) == (False, b"new")
+    assert elsewhere.read_bytes() == b"precious"
+
+
+def test_what_a_link_in_the_staging_leads_to_is_not_removed(tmp_path: Path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").touch()
+    staging = tmp_path / "_staging"
+    (staging / "attempt").mkdir(parents=True)
+    (staging / "attempt" / "link").symlink_to(elsewhere)
+    (staging / "linked").symlink_to(elsewhere)
+    STORAGE.remove_tree(str(staging / "attempt"))
+    STORAGE.remove_tree(str(staging / "linked"))
+    assert names(elsewhere) == ["precious"]
+    assert not (staging / "attempt").exists()
+
+
+def test_a_lock_that_is_a_link_is_refused(tmp_path: Path):
+    elsewhere = tmp_path / "elsewhere"
+    (tmp_path / "lock").symlink_to(elsewhere)
+    with (
+        pytest.raises(PublicationError, match="cannot be written: Too many levels of symbolic"),
+        STORAGE.claim(f"{tmp_path}/lock", "a month"),
+    ):
+        pass
+    assert not elsewhere.exists()
+
+
+@pytest.mark.parametrize(("umask", "open_to"), [(0o022, 0o755), (0o077, 0o700), (0o027, 0o750)])
+def test_the_umask_says_who_may_read_and_others_may_never_write(
+    tmp_path: Path, umask: int, open_to: int
+):
+    before = os.umask(umask)
+    try:
+        write(STORAGE, f"{tmp_path}/out/a/object", b"x")
+        with STORAGE.claim(f"{tmp_path}/out/_locks/a", "a"):
+            pass
+    finally:
+        os.umask(before)
+    modes = {
+        p.relative_to(tmp_path).as_posix(): p.stat().st_mode & 0o777 for p in tmp_path.rglob("*")
+    }
+    assert modes == {
+        "out": open_to,
+        "out/a": open_to,
+        "out/_locks": open_to,
+        "out/a/object": open_to & 0o666,
+        "out/_locks/a": open_to & 0o644,
+    }

@@ -507,3 +507,15 @@ def test_a_month_of_which_no_row_can_be_scored_is_published_without_rows(
     assert found.num_rows == 0
     assert found.column_names == ["id", "y", "place", "model_version", "partition"]
     assert versions.files() == files_of(manifest)
+
+
+def test_a_scorer_that_is_swapped_between_the_steps_publishes_nothing(empty: Place):
+    empty.source(rows(10))
+    scorer = empty.scorer("def run(df):\n    return df.assign(y=1)\n")
+    run = empty.run(empty.job(model=None, scorer=scorer))
+    extraction = extracted(run)
+    empty.scorer("def run(df):\n    return df.assign(y=2)\n")
+    shards = scored(run, extraction)
+    with pytest.raises(PublicationError, match="the scorer was changed before shard 0 was scored"):
+        upload(run, shards, {"by": "test"})
+    assert run.destination.published(run.partition) is None

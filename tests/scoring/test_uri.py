@@ -100,3 +100,17 @@ def test_relative_data_starts_from_the_working_folder(
 ):
     monkeypatch.chdir(tmp_path)
     assert Roots.of(Path("/jobs"), "my/data").data == f"{tmp_path}/my/data"
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{data.__class__}", "{data[0]}", "{0}", "{}", "{data!r}", "{data:{month}}", "{partition.path}", "{conf}"],
+)  # fmt: skip
+def test_a_template_reaches_nothing_but_its_fields(template: str):
+    with pytest.raises(ValueError, match=r"is not known|not a URI template"):
+        check_template(template)
+
+
+def test_what_a_root_contains_is_no_template(tmp_path: Path):
+    roots = Roots("/data/{models}", "/models", tmp_path)
+    assert roots.expand("{data}/x") == "/data/{models}/x"
