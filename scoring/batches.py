@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from scoring.columns import encoded, single
-from scoring.errors import SourceError
+from scoring.errors import SourceError, quoted
 
 
 def check_columns(uri: str, wanted: list[str], present: list[str]) -> None:
@@ -15,8 +15,8 @@ def check_columns(uri: str, wanted: list[str], present: list[str]) -> None:
     missing = [name for name in wanted if name not in present]
     if missing:
         raise SourceError(
-            f"{uri} has no column {', '.join(map(repr, missing))}; it has {', '.join(present)}. "
-            "Nothing was published"
+            f"{uri} has no column {', '.join(map(repr, missing))}; it has "
+            f"{quoted(', '.join(present), 1000)}. Nothing was published"
         )
     doubled = [name for name in wanted if present.count(name) > 1]
     if doubled:

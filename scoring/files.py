@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from scoring.batches import check_columns, resized
 from scoring.errors import SourceError, SourceMissing
+from scoring.expansion import unpacks_too_far
 from scoring.job import Job
 from scoring.manifest import SourceFileRecord, SourceRecord
 from scoring.objects import ObjectInfo, Storage
@@ -109,6 +110,7 @@ def _read_parquet(source: FileSource, uri: str) -> Iterator[pa.Table]:
         metadata = source.footer(uri, file)
         schema = metadata.schema.to_arrow_schema()
         check_columns(uri, columns, schema.names)
+        _check_expansion(uri, columns, metadata)
         file.seek(0)
         opened = pq.ParquetFile(
             file,
@@ -124,6 +126,20 @@ def _read_parquet(source: FileSource, uri: str) -> Iterator[pa.Table]:
         for part in [[group] for group in groups] if remote else [groups]:
             for batch in opened.iter_batches(1 << 17, part, columns, use_threads=False):
                 yield pa.Table.from_batches([batch]).select(columns)
+
+
+def _check_expansion(uri: str, columns: list[str], metadata: pq.FileMetaData) -> None:
+    """SourceError for a column chunk that could be a single page of gigabytes: pages are read whole."""
+    for g in range(metadata.num_row_groups):
+        group = metadata.row_group(g)
+        for chunk in (group.column(i) for i in range(metadata.num_columns)):
+            packed, unpacked = chunk.total_compressed_size, chunk.total_uncompressed_size
+            if chunk.path_in_schema.split(".")[0] in columns and unpacks_too_far(packed, unpacked):
+                raise SourceError(
+                    f"{uri}: {chunk.path_in_schema!r} has {packed:,} bytes in row group {g + 1} that "
+                    f"unpack to {unpacked:,}; nothing was published. If they are meant to, write the "
+                    "file with smaller row groups"
+                )
 
 
 def _repetitive_text(metadata: pq.FileMetaData, schema: pa.Schema, columns: list[str]) -> list[str]:
@@ -149,7 +165,8 @@ def _repetitive_text(metadata: pq.FileMetaData, schema: pa.Schema, columns: list
 def _read_csv(source: FileSource, uri: str) -> Iterator[pa.Table]:
     columns = source.columns
     with _opened_text(source.storage, uri) as stream:
-        header = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+        start = io.BytesIO(stream.read(CSV_BLOCK_BYTES))  # no more: the first line may be endless
+        header = io.TextIOWrapper(start, encoding="utf-8-sig", newline="")
         check_columns(uri, columns, next(csv.reader(header), []))
     with _opened_text(source.storage, uri) as stream:
         reader = pyarrow.csv.open_csv(

@@ -40,3 +40,12 @@ def test_columns_that_are_not_there_exactly_once_are_named(present: list[str], t
 
 def test_columns_that_nobody_asked_for_may_be_there_twice():
     check_columns("here", ["id"], ["z", "id", "z"])
+
+
+def test_the_names_of_a_source_cannot_fill_or_forge_a_message():
+    with pytest.raises(SourceError) as error:
+        check_columns("a.csv", ["x"], ["y\nERROR - \x1b[2J", "z" * 1_000_000])
+    told = str(error.value)
+    assert told.startswith("a.csv has no column 'x'; it has y\\nERROR - \\x1b[2J, zzz")
+    assert told.endswith("… (1,000,016 characters). Nothing was published")
+    assert len(told) < 1200
