@@ -37,21 +37,6 @@ ColumnType = Literal[
 ]  # fmt: skip
 
 
-def _check_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (OSError, ValueError, KeyError):  # a folder of zones, no zone's name, no such zone
-        raise ValueError(
-            f"{name!r} is not an IANA time zone such as UTC or America/New_York"
-        ) from None
-    return name
-
-
-def _check_cron(cron: str) -> str:
-    schedule.check_cron(cron)
-    return cron
-
-
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -172,8 +157,8 @@ class Job(_Section):
     description: str = ""
     owner: str = "airflow"
     tags: list[Annotated[str, Field(min_length=1, max_length=100)]] = []
-    schedule: Annotated[str, AfterValidator(_check_cron)]
-    timezone: Annotated[str, AfterValidator(_check_zone)] = "UTC"
+    schedule: Annotated[str, AfterValidator(schedule.check_cron)]
+    timezone: Annotated[str, AfterValidator(schedule.check_zone)] = "UTC"
     start: str
     end: str | None = None
     partition: Kind = "month"

@@ -28,8 +28,19 @@ _COARSER: dict[Kind, dict[str, int]] = {
 _FITTING = {"month": "0 3 2 * *", "week": "0 3 * * 2", "day": "0 3 * * *", "hour": "15 * * * *"}
 
 
-def check_cron(cron: str) -> None:
-    """ValueError unless ``cron`` has five fields that croniter (which Airflow uses) understands."""
+def check_zone(name: str) -> str:
+    """``name`` itself, or ValueError where no time zone is called so."""
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, KeyError):  # a folder of zones, no zone's name, no such zone
+        raise ValueError(
+            f"{name!r} is not an IANA time zone such as UTC or America/New_York"
+        ) from None
+    return name
+
+
+def check_cron(cron: str) -> str:
+    """``cron`` itself; ValueError unless it has five fields that croniter (which Airflow uses) understands."""
     message = f"{cron!r} is not a cron expression of five fields, such as '0 3 2 * *'"
     if len(cron.split()) != 5:
         raise ValueError(message)
@@ -41,6 +52,7 @@ def check_cron(cron: str) -> None:
         raise ValueError(
             f"{cron!r} has a random field, R: its runs would get new dates at each look"
         )
+    return cron
 
 
 def misfit(cron: str, first: Partition, zone: ZoneInfo) -> str | None:

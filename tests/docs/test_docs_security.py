@@ -23,6 +23,7 @@ def test_every_part_of_the_threat_list_is_there() -> None:
         "Job files and scorers",
         "What comes with a run",
         "Source data",
+        "SQL",
         "Destination, staging, locks",
         "Airflow, broker, secrets",
     ]
