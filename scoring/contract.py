@@ -182,8 +182,11 @@ class Accounts:
                 shown = rows.filter(of_rule).slice(0, self.examples_per_rule - len(examples))
                 examples += [_shown(row, column) for row in shown.to_pylist()]
 
-    def check(self, job: Job, partition: Partition) -> None:
-        """ContractError if more rows are quarantined, or fewer come in, than the job tolerates."""
+    def check(self, job: Job, partition: Partition, at_least: bool = False) -> None:
+        """ContractError if more rows are quarantined, or fewer come in, than the job tolerates.
+
+        ``at_least``: all rows have come in, and further ones may be quarantined.
+        """
         checks, name = job.checks, f"{job.name} {partition.key}"
         if self.rows_in < checks.min_rows:
             raise ContractError(
@@ -193,7 +196,8 @@ class Accounts:
         fraction = self.rows_quarantined / self.rows_in if self.rows_in else 0.0
         if fraction > checks.max_quarantined_fraction:
             raise ContractError(
-                f"{name}: {self.rows_quarantined:,} of {self.rows_in:,} rows ({fraction:.2%}) break "
+                f"{name}: {'at least ' if at_least else ''}{self.rows_quarantined:,} of "
+                f"{self.rows_in:,} rows ({fraction:.2%}) break "
                 f"the contract, more than checks.max_quarantined_fraction, "
                 f"{checks.max_quarantined_fraction:.2%}; nothing was published. Mend the source, let "
                 f"inputs be nullable, or raise checks.max_quarantined_fraction\n{self.told()}"

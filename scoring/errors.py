@@ -90,6 +90,10 @@ class PublicationError(ScoringError):
     exit_status = 7
 
 
+class ReplacedMeanwhile(PublicationError):
+    """A conditional write lost: another writer was first."""
+
+
 class VerifyError(PublicationError):
     """A published partition differs from its manifest, or from what scoring gives again."""
 

@@ -166,7 +166,9 @@ def _stage(run: PartitionRun, source: Source, on_shard: OnShard, on_rows: OnRows
             assert staged is not None  # a source gives at least one batch, if an empty one
             shards.append(staged)
             on_shard(staged)
-        for candidates in index.candidates():
+        for further, candidates in enumerate(index.candidates()):
+            if further:  # not when all are found: each round rewrites shards
+                accounts.check(run.job, run.partition, at_least=True)
             repeats = _repeats(candidates, shards, run.job.row_id)
             shards, lost = _without(repeats, shards, run, set_aside, accounts)
             key_sum -= lost

@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from scoring.errors import PublicationError, ScoringError, SourceError
+from scoring.errors import PublicationError, ReplacedMeanwhile, ScoringError, SourceError
 from scoring.objects import ObjectInfo, Pending
-from scoring.s3_client import ReplacedMeanwhile, split, told
+from scoring.s3_client import split, told
 from scoring.s3_reader import ObjectReader
 from scoring.s3_upload import PendingUpload, abort_uploads, uploads_under
 

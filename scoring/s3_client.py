@@ -10,7 +10,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from scoring.errors import PublicationError, ScoringError
+from scoring.errors import ReplacedMeanwhile, ScoringError
 
 TRIES = 5
 """How often a request is made before its failure is told."""
@@ -55,10 +55,6 @@ def split(uri: str) -> tuple[str, str]:
     """The bucket and the key of an ``s3://`` URI."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     return bucket, key
-
-
-class ReplacedMeanwhile(PublicationError):
-    """A conditional write lost: another writer was first."""
 
 
 @contextlib.contextmanager

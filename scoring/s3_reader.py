@@ -11,8 +11,8 @@ from typing import Any
 
 from botocore.exceptions import HTTPClientError, IncompleteReadError, ResponseStreamingError
 
-from scoring.errors import SourceError
-from scoring.s3_client import TRIES, ReplacedMeanwhile, split, told
+from scoring.errors import ReplacedMeanwhile, SourceError
+from scoring.s3_client import TRIES, split, told
 
 _CUT = (HTTPClientError, ResponseStreamingError, IncompleteReadError)
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from scoring.errors import PublicationError
-from scoring.s3_client import ReplacedMeanwhile, is_forbidden, split, told
+from scoring.errors import PublicationError, ReplacedMeanwhile
+from scoring.s3_client import is_forbidden, split, told
 
 PART_BYTES = 16 << 20
 """Parts of an upload; S3 allows 10,000 parts, so an object may have 160 GB."""

@@ -19,7 +19,7 @@ OWN = {
 }
 COMMON = {"job_file": "/nowhere/job.yaml", "data_interval_start": "2013-02-02T03:00:00+00:00"}
 
-MAY_MEND = {"SourceError", "SourceMissing", "PublicationError", "VerifyError"}
+MAY_MEND = {"SourceError", "SourceMissing", "PublicationError", "ReplacedMeanwhile", "VerifyError"}
 """Late files and full disks; all other errors are the same when tried again."""
 
 

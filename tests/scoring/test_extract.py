@@ -110,6 +110,18 @@ def test_only_the_first_row_of_an_id_is_kept_across_batches_and_shards(
     assert [s.rows for s in extraction.shards] == [len(staged(s)) for s in extraction.shards]
 
 
+def test_with_far_too_many_repeats_no_further_ones_are_looked_for(
+    empty: Place, small_batches: None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(extract_module, "RowIdIndex", lambda: RowIdIndex(1))
+    monkeypatch.setattr("scoring.row_ids.CANDIDATES_AT_ONCE", 1)
+    empty.model()
+    empty.source(rows(100, id=[i % 50 for i in range(100)]))
+    job = empty.job(checks={"max_quarantined_fraction": 0.005})
+    with pytest.raises(ContractError, match=r"at least [1-9] of 100 rows .* break the contract"):
+        extracted(empty.run(job))
+
+
 def test_rows_with_the_same_hash_and_other_ids_are_no_duplicates(
     empty: Place, small_batches: None, monkeypatch: pytest.MonkeyPatch
 ):
