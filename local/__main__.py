@@ -38,8 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(compose.environment_block(), end="")
             return 0
         if options.command == "stack":
-            dags = options.dags.resolve()
-            return stack(StackOptions(home.stack, dags, options.port, options.exit), terminal)
+            dags, examples = options.dags.resolve(), home.data
+            wanted = StackOptions(home.stack, dags, options.port, options.exit, examples=examples)
+            return stack(wanted, terminal)
         return run(Options(home, options.dags.resolve(), options.port, options.exit), terminal)
     except LocalError as error:
         terminal.error(str(error))

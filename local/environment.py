@@ -16,7 +16,7 @@ AIRFLOW_CONFIG = Path(__file__).resolve().parent / "airflow_config"
 PRELOAD = {"SCORING_PRELOAD": "1"}
 
 
-S3_CONNECTION = "scoring_s3"  # the connection that jobs name in run.aws_conn_id
+S3_CONNECTION = "scoring_s3"  # the connection of jobs that name none in run.aws_conn_id
 DEFAULT_QUEUE = "default"
 QUEUES = (
     DEFAULT_QUEUE,
@@ -45,6 +45,16 @@ class ObjectStore:
         }
         keys = {"login": self.access_key, "password": self.secret_key}
         return json.dumps({"conn_type": "aws", **keys, "extra": extra})
+
+    @property
+    def shell_environment(self) -> dict[str, str]:
+        """For boto3's own chain, which `python -m scoring` asks in a shell."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_ENDPOINT_URL_S3": self.endpoint_url,
+            "AWS_DEFAULT_REGION": self.region,
+        }
 
 
 @dataclass(frozen=True)
@@ -144,4 +154,8 @@ def _connections(object_store: ObjectStore | None) -> dict[str, str]:
     """Airflow's connections that are part of the installation."""
     if object_store is None:
         return {}
-    return {f"AIRFLOW_CONN_{S3_CONNECTION.upper()}": object_store.connection}
+    return {
+        f"AIRFLOW_CONN_{S3_CONNECTION.upper()}": object_store.connection,
+        # What tasks take for s3:// when the job names no connection: one job file serves a laptop and this.
+        "SCORING_AWS_CONN_ID": S3_CONNECTION,
+    }

@@ -50,11 +50,14 @@ def write_files(home: Home, installation: Installation, secrets: Secrets) -> Non
     # Airflow would write its defaults here, from several processes at once.
     (home.airflow / "airflow.cfg").write_text("# The settings are environment variables.\n")
     write_private(home.passwords, json.dumps({UI_USER: secrets.ui_password}) + "\n")
-    lines = [f"export {k}={shlex.quote(v)}" for k, v in airflow_environment(installation).items()]
+    variables = airflow_environment(installation)
+    if installation.object_store is not None:
+        variables |= installation.object_store.shell_environment
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     programs = shlex.quote(str(Path(sys.executable).parent))
     write_private(
         home.shell_environment,
-        "# Written by `make run`: the settings of the Airflow that it runs. Read it into a shell with\n"
+        "# Written by `make run` or `make stack`: the settings of its Airflow. Read it into a shell with\n"
         f"#     . {home.shell_environment}\n"
         + "\n".join(lines)
         + f'\nexport PATH={programs}:"$PATH"\n',

@@ -4,16 +4,19 @@ Postgres, Valkey, SeaweedFS, Airflow's processes and two Celery workers, all at 
 settings are those of the containers (`local/environment.py`), and so are the health checks.
 """
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from deploy import healthcheck
+from deploy import healthcheck, load_data
+from examples.paths import missing_files
 from local import components, installation, object_store, processes, valkey
 from local.api import AirflowApi
 from local.environment import Installation, ObjectStore, Workers
-from local.home import Home
+from local.home import REPOSITORY, Home
 from local.lock import only_one
 from local.postgres import Database
 from local.secrets import Secrets, load_or_create
@@ -33,6 +36,9 @@ class Options:
     workers: int = 2
     tasks_per_worker: int = 2
     settings: Mapping[str, str] = field(default_factory=dict)  # variables on top of the shared ones
+    examples: Path | None = (
+        None  # folder of flights and models to load; None: the bucket stays empty
+    )
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,8 @@ class Stack:
 def stack(options: Options, terminal: Terminal) -> int:
     """Returns the exit status. Everything that was started has ended by then."""
     with signals_interrupt(), running(options, terminal.step) as everything:
+        if options.examples is not None:
+            _load_examples(everything, options.examples, terminal)
         terminal.step("everything is up")
         if not options.exit_when_up:
             _serve(everything, terminal)
@@ -124,6 +132,19 @@ def start(options: Options, supervisor: Supervisor, say: Callable[[str], None]) 
     )
 
 
+def _load_examples(everything: Stack, folder: Path, terminal: Terminal) -> None:
+    """Flights and models to where the job flight_delay looks for them; those that are there stay."""
+    if missing_files(folder):
+        terminal.step("making the flights of 2013 by month, and two models trained on them")
+        command = [sys.executable, "-m", "examples", "--data", str(folder)]
+        making = processes.start("data", command, os.environ, everything.home.logs / "data.log")
+        components.wait_for(making, everything.supervisor)
+    written = load_data.load(folder, everything.environment)
+    data = everything.environment["SCORING_DATA"]
+    what = f"{len(written)} files are loaded into" if written else "are already in"
+    terminal.step(f"flights and models: {what} {data}/flights and {data}/models")
+
+
 def _serve(everything: Stack, terminal: Terminal) -> None:
     """Keep everything up until Ctrl-C."""
     home, store = everything.home, everything.object_store
@@ -136,6 +157,9 @@ def _serve(everything: Stack, terminal: Terminal) -> None:
         f"S3          {store.endpoint_url}, bucket {store.bucket}   (keys in {home.secrets})"
     )
     terminal.line(f"airflow     . {home.shell_environment}   gives a shell the airflow command")
+    if everything.installation.dags_folder == str(REPOSITORY / "dags"):
+        terminal.line("score       in that shell: airflow dags unpause flight_delay --yes")
+        terminal.line("published   in that shell: python -m scoring show flight_delay")
     terminal.line(f"logs        {home.logs} (processes), {home.task_logs} (tasks)")
     terminal.line("\nCtrl-C ends everything. `make stack` takes up where it was.")
     try:

@@ -1,0 +1,59 @@
+"""Puts files into the object store: python load_data.py FOLDER
+
+FOLDER/flights/… and FOLDER/models/… become SCORING_DATA/flights/… and SCORING_DATA/models/…, each whole or not at all.
+What is there already stays as it is. Keys and endpoint are those of the Airflow connection that SCORING_AWS_CONN_ID
+names, read from its variable AIRFLOW_CONN_….
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+PARTS = ("flights", "models")
+
+
+def load(folder: Path, environment: Mapping[str, str]) -> list[str]:
+    """Upload what is missing; returns the URIs that were written."""
+    bucket, _, prefix = environment["SCORING_DATA"].removeprefix("s3://").partition("/")
+    s3 = _client(environment)
+    written = []
+    for path in sorted(path for part in PARTS for path in (folder / part).rglob("*.*")):
+        key = "/".join([*([prefix] if prefix else []), path.relative_to(folder).as_posix()])
+        found = s3.list_objects_v2(Bucket=bucket, Prefix=key)
+        if key not in [item["Key"] for item in found.get("Contents", [])]:
+            s3.upload_file(str(path), bucket, key)
+            written.append(f"s3://{bucket}/{key}")
+    return written
+
+
+def _client(environment: Mapping[str, str]) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    name = environment["SCORING_AWS_CONN_ID"]
+    connection = json.loads(environment[f"AIRFLOW_CONN_{name.upper()}"])
+    extra = connection["extra"]
+    return boto3.client(
+        "s3",
+        endpoint_url=extra["endpoint_url"],
+        region_name=extra["region_name"],
+        aws_access_key_id=connection["login"],
+        aws_secret_access_key=connection["password"],
+        config=Config(**extra["config_kwargs"]),
+    )
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1 or not Path(arguments[0]).is_dir():
+        print("usage: load_data.py FOLDER", file=sys.stderr)
+        return 2
+    for uri in load(Path(arguments[0]), os.environ):
+        print(uri)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
