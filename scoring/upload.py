@@ -7,6 +7,7 @@ docs/decisions/0002-publication.md.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from glob import escape
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 
 from scoring import columns
 from scoring.contract import Accounts
-from scoring.errors import PublicationError
+from scoring.errors import PublicationError, ScoringError
 from scoring.extract import Extraction, extraction_uri, load_extraction
 from scoring.job import ADDED_COLUMNS
 from scoring.manifest import (
@@ -253,7 +254,11 @@ def _swap(run: PartitionRun, manifest: Manifest, output: Pending, storage: Stora
     try:
         output.commit()
     except PublicationError:
-        storage.remove(waiting)
+        # A server that died may have swapped them and not said so: then the manifest waits for the
+        # next try.  Where nobody can be asked, it waits too; readers go by its digest.
+        with contextlib.suppress(ScoringError):
+            if storage.sha256(manifest.output.uri) != manifest.output.sha256:
+                storage.remove(waiting)
         raise
     storage.write_beside(run.destination.manifest(path), data, output)
     return waiting
