@@ -32,13 +32,15 @@ GRACE_OF_TASKS_SECONDS = 20.0
 START_TIMEOUT_SECONDS = 120.0  # takes 20 s on two cores
 
 
-def start_database(home: Home, secrets: Secrets, supervisor: Supervisor) -> Database:
-    """Start Postgres, and return when it takes connections."""
+def start_database(
+    home: Home, secrets: Secrets, supervisor: Supervisor, may_forget: bool = True
+) -> Database:
+    """Start Postgres, and return when it takes connections. `may_forget`: see `postgres.command`."""
     postgres.create(home.postgres, secrets.database_password)
     database = Database(free_port(), secrets.database_password)
     server = supervisor.keep_running(
         "postgres",
-        postgres.command(home.postgres, database.port),
+        postgres.command(home.postgres, database.port, may_forget),
         os.environ,
         home.logs / "postgres.log",
         lambda: postgres.make_way(home.postgres),

@@ -38,10 +38,11 @@ SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",  # a socket's path may have 107 characters at most; checkouts lie deeper
     "max_connections": "200",
-    # A crash of the machine may lose the last half second; never consistency. Airflow commits thousands of times.
-    "synchronous_commit": "off",
     "max_wal_size": "256MB",
 }
+# For a first look: Airflow commits thousands of times, and none waits for the disk. Killed, Postgres forgets the last
+# half second, though its clients were told that all was committed: a task's success can stay where its result is lost.
+FAST = {"synchronous_commit": "off"}
 
 
 def program(name: str) -> Path:
@@ -140,9 +141,12 @@ def start(folder: Path, port: int, log: Path) -> processes.Service:
     return processes.start("postgres", command(folder, port), os.environ, log, STOP_SIGNAL)
 
 
-def command(folder: Path, port: int) -> list[str]:
-    """What starts the server on a data directory that `create` has made."""
-    settings = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
+def command(folder: Path, port: int, may_forget: bool = True) -> list[str]:
+    """What starts the server on a data directory that `create` has made.
+
+    `may_forget`: commits do not wait for the disk, and the last ones are lost when the server is killed."""
+    chosen = SETTINGS | (FAST if may_forget else {})
+    settings = [word for name, value in chosen.items() for word in ("-c", f"{name}={value}")]
     words = [str(program("postgres")), "-D", str(folder), "-p", str(port), *settings]
     return _as_unprivileged(words, "INT")
 

@@ -105,7 +105,7 @@ def start(options: Options, supervisor: Supervisor, say: Callable[[str], None]) 
     """Start everything; returns when the services answer and Airflow's processes are on their way."""
     home = options.home
     secrets = load_or_create(home.secrets)
-    database = components.start_database(home, secrets, supervisor)
+    database = components.start_database(home, secrets, supervisor, may_forget=False)
     broker = valkey.start(home, secrets, supervisor)
     store = object_store.start(home, secrets, supervisor)
     say("Postgres, Valkey and SeaweedFS are up")
