@@ -115,6 +115,11 @@ def airflow_environment(installation: Installation) -> dict[str, str]:
         "AIRFLOW__API_AUTH__JWT_SECRET": of.jwt_secret,
         # The scheduler's pause after a round without work; the default of 1 s lies between any two tasks.
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
+        # A task of a dead worker is tried again after a minute rather than five. Living ones send a heartbeat every
+        # second, and have this long to do without the API server.
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",  # seconds
+        # What a dead scheduler was about to do is taken up after a minute rather than five.
+        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "60",  # seconds
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": f"{of.airflow_home}/logs",
         **_executor(of.tasks_at_once, of.workers),
         **_connections(of.object_store),
@@ -144,6 +149,13 @@ def _executor(tasks_at_once: int | str, workers: Workers | None) -> dict[str, st
         "AIRFLOW__OPERATORS__DEFAULT_QUEUE": DEFAULT_QUEUE,
         "AIRFLOW__CELERY__BROKER_URL": workers.broker_url,
         "AIRFLOW__CELERY__WORKER_CONCURRENCY": str(workers.concurrency),
+        # Without the broker, a task waits until it can be sent. Airflow's defaults take each refused connection for a
+        # failed try of the task, so that three tries are used up within seconds. Here a connection is tried until
+        # Airflow's own limit for one sending, 1 s, and that again and again.
+        "AIRFLOW__CELERY__TASK_PUBLISH_MAX_RETRIES": "3600",
+        "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG": json.dumps(
+            {"task_publish_retry_policy": {"max_retries": 100, "interval_start": 0.2}}
+        ),
         # Longer than any task takes: the broker hands a message out again that was not answered by then. A task of a
         # dead worker does not wait for that; the scheduler misses its heartbeat.
         "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "86400",  # seconds
