@@ -9,8 +9,10 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 DATA ?= .run/data
 EXIT ?=
+ROUNDS ?= 20
+SEED ?=
 
-.PHONY: help setup setup-stack setup-dev data run stack env test lint bench clean lock
+.PHONY: help setup setup-stack setup-dev data run stack env test soak lint bench clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +38,9 @@ env: .venv/.installed ## .env with fresh secrets, for docker-compose.yaml
 test: .venv/.installed-dev ## all tests, with the coverage of scoring/ (at least 95 %)
 	@mkdir -p .run/coverage
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95 --durations=10
+
+soak: .venv/.installed-dev ## ROUNDS rounds of faults (20: half an hour and more); the table goes into docs/reliability.md
+	SOAK_ROUNDS=$(ROUNDS) SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/integration/distributed/test_faults.py -s
 
 lint: .venv/.installed-dev ## ruff and mypy
 	$(BIN)/ruff check .

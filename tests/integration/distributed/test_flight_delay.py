@@ -1,0 +1,92 @@
+"""The default job on the stack, S3 in and out: the bytes are those of the laptop."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deploy import load_data
+from tests import shell
+from tests.integration.distributed import jobs
+from tests.integration.distributed.cluster import Cluster
+
+pytestmark = pytest.mark.integration
+
+DESTINATION = "predictions/flight_delay"
+TASKS_OF_A_MONTH = {
+    "extract": 1,
+    "score": 3,
+    "upload": 1,
+}  # 24,951 to 29,425 flights, 10,000 a shard
+
+
+def test_the_job_file_is_the_default_one_but_for_the_size_of_shards(cluster: Cluster) -> None:
+    default = yaml.safe_load(Path("dags/jobs/flight_delay.yaml").read_text())
+    used = yaml.safe_load((cluster.dags / "jobs" / "flight_delay.yaml").read_text())
+    assert used["run"].pop("shard_rows") == 10_000
+    assert used == default
+
+
+@pytest.mark.timeout(900)
+def test_catchup_on_the_stack_publishes_the_bytes_of_the_laptop(cluster: Cluster) -> None:
+    cluster.unpause("flight_delay")
+    cluster.succeeded("flight_delay", len(jobs.ELEVEN), 600)
+    tasks = cluster.tasks("flight_delay")
+    assert Counter(task.task_id for task in tasks) == {
+        name: count * len(jobs.ELEVEN) for name, count in TASKS_OF_A_MONTH.items()
+    }
+    assert {(task.state, task.try_number) for task in tasks} == {("success", 1)}
+    scored_by = Counter(cluster.worker_of(task) for task in tasks if task.task_id == "score")
+    assert set(scored_by) == set(cluster.stack.workers), scored_by
+
+    on_laptop = cluster.score_on_laptop("flight_delay", jobs.ELEVEN)
+    for month, (expected, told) in on_laptop.items():
+        data, manifest = cluster.published(DESTINATION, month)
+        assert data == expected, month
+        sources = manifest.pop("source"), told.pop("source")
+        assert shell.tells_the_same(manifest, told)
+        for name in ("rows", "bytes"):  # its mark is a digest on disk, an ETag in S3
+            assert sources[0][name] == sources[1][name]
+        assert manifest["output"]["uri"].startswith("s3://scoring/")
+    wanted = 2 * len(jobs.ELEVEN) + len(jobs.ELEVEN)  # predictions, manifest, quarantine
+    assert len(cluster.objects(DESTINATION)) == wanted
+    assert cluster.uploads() == []
+
+
+def test_the_shell_of_the_stack_shows_what_is_published(cluster: Cluster) -> None:
+    """``airflow.env`` is enough for ``python -m scoring`` to read the bucket."""
+    command = f". {cluster.stack.home.shell_environment} && exec {sys.executable} -m scoring"
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "SCORING_"))}
+    done = subprocess.run(
+        ["bash", "-c", f"{command} show flight_delay 2013-05"],
+        env=clean, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "s3://scoring/predictions/flight_delay/month=2013-05/predictions.parquet" in done.stdout
+
+
+def test_data_that_is_loaded_is_not_loaded_again(cluster: Cluster) -> None:
+    key = "models/flight_delay/v1.skops"
+    before = cluster.objects("flights") | cluster.objects("models")
+    assert load_data.load(cluster.laptop, cluster.stack.environment) == []
+    assert cluster.objects("flights") | cluster.objects("models") == before
+    cluster.s3.delete_object(Bucket=cluster.bucket, Key=key)
+    assert load_data.load(cluster.laptop, cluster.stack.environment) == [f"s3://scoring/{key}"]
+    assert cluster.get(key) == (cluster.laptop / key).read_bytes()
+
+
+def test_data_goes_below_the_prefix_of_the_installation(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "v1.skops").write_bytes(b"a model")
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions" / "x.parquet").write_bytes(b"is made by the stack")
+    elsewhere = {**cluster.stack.environment, "SCORING_DATA": "s3://scoring/team/data"}
+    assert load_data.load(tmp_path, elsewhere) == ["s3://scoring/team/data/models/v1.skops"]
+    assert list(cluster.objects("team")) == ["team/data/models/v1.skops"]
+    assert cluster.get("team/data/models/v1.skops") == b"a model"
