@@ -21,10 +21,10 @@ from scoring.errors import SourceError, SourceMissing
 from scoring.expansion import unpacks_too_far
 from scoring.job import Job
 from scoring.manifest import SourceFileRecord, SourceRecord
-from scoring.objects import ObjectInfo, Storage
+from scoring.objects import ObjectInfo, ReadableStorage
 from scoring.partition import Partition
-from scoring.storage import storage_for
-from scoring.uri import Roots
+from scoring.storage import readable_storage_for
+from scoring.uri import Roots, without_query
 
 CSV_BLOCK_BYTES = 4 << 20
 PARQUET_BUFFER_BYTES = 1 << 20
@@ -36,7 +36,7 @@ class FileSource:
     def __init__(self, job: Job, partition: Partition, roots: Roots) -> None:
         assert job.source.uri is not None
         self.uri = roots.expand(job.source.uri, partition)
-        self.storage = storage_for(self.uri)
+        self.storage = readable_storage_for(self.uri)
         self.text_only = job.source.file_format == "csv"
         self.columns = job.columns
         self._read = _READERS[job.source.file_format]
@@ -47,18 +47,24 @@ class FileSource:
                 f"the source of {job.name} {partition.key} is not there: {self.uri}; "
                 "nothing was published. Check source.uri in the job file, or wait for the data"
             )
-        self.files = [
-            SourceFileRecord(uri=f.uri, bytes=f.bytes, sha256=self._digest_of(f), etag=f.etag)
-            for f in found
-        ]
+        expected = job.source.sha256.get(partition.key)
+        self.files = [self._identified(file, expected) for file in found]
 
-    def _digest_of(self, found: ObjectInfo) -> str | None:
-        if found.etag is not None:
-            return None  # the server's own mark of the bytes, without reading them all
+    def _identified(self, file: ObjectInfo, expected: str | None) -> SourceFileRecord:
+        """``file`` with the marks of its bytes; their digest has to be ``expected``, if that is given."""
         try:
-            return self.storage.sha256(found.uri)
+            file = self.storage.identify(file)
+            digest = file.sha256
+            if expected and digest is None:  # in S3 the ETag has been mark enough
+                digest = self.storage.sha256(file.uri)
         except OSError as error:
-            raise SourceError(f"{found.uri} cannot be read: {error.strerror}") from None
+            raise SourceError(f"{file.uri} cannot be read: {error.strerror}") from None
+        if expected not in (None, digest):
+            raise SourceError(
+                f"{file.uri} is not the file that source.sha256 in the job file names: its digest is "
+                f"{digest}, and {expected} was expected; nothing was published"
+            )
+        return SourceFileRecord(uri=file.uri, bytes=file.bytes, sha256=digest, etag=file.etag)
 
     @cached_property
     def rows(self) -> int | None:
@@ -105,7 +111,8 @@ class FileSource:
 
 
 def _read_parquet(source: FileSource, uri: str) -> Iterator[pa.Table]:
-    remote, columns = "://" in uri, source.columns
+    columns = source.columns
+    remote = uri.startswith("s3://")  # a file over https is read from its copy on the disk
     with source.storage.open(uri) as file:
         metadata = source.footer(uri, file)
         schema = metadata.schema.to_arrow_schema()
@@ -184,9 +191,9 @@ def _read_csv(source: FileSource, uri: str) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([batch]).select(columns)
 
 
-def _opened_text(storage: Storage, uri: str) -> pa.NativeFile:
+def _opened_text(storage: ReadableStorage, uri: str) -> pa.NativeFile:
     file = storage.open(uri)
-    return pa.CompressedInputStream(file, "gzip") if uri.endswith(".gz") else file
+    return pa.CompressedInputStream(file, "gzip") if without_query(uri).endswith(".gz") else file
 
 
 _READERS: dict[str, Callable[[FileSource, str], Iterator[pa.Table]]] = {

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from scoring import schedule
 from scoring.alert import Alert
 from scoring.errors import ModelError, PartitionError, quoted
+from scoring.job_source import Section, Source
 from scoring.objects import Encryption
 from scoring.partition import Kind, Partition, parse_key
-from scoring.sql_query import check_query
-from scoring.uri import check_root_template, check_template
+from scoring.uri import check_root_template
 
 Problem = tuple[tuple[str | int, ...], str]
 """Where in the job (a path of keys and list positions), and what is wrong there."""
@@ -37,31 +37,7 @@ ColumnType = Literal[
 ]  # fmt: skip
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Source(_Section):
-    """Where the rows of a partition come from: files at ``uri``, or ``sql`` asked of ``conn_id``."""
-
-    uri: Annotated[str, AfterValidator(check_template)] | None = None
-    format: Literal["parquet", "csv"] | None = None
-    sql: Annotated[str, AfterValidator(check_query)] | None = None
-    conn_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$")] | None = None
-    date_column: str | None = None
-
-    @property
-    def place(self) -> str:
-        """The URI's template, or ``sql:CONN_ID``: where from, in a word and without secrets."""
-        return self.uri if self.uri is not None else f"sql:{self.conn_id}"
-
-    @property
-    def file_format(self) -> str:
-        """``format`` as given, else as the URI ends: ``.csv`` and ``.csv.gz`` are CSV."""
-        return self.format or ("csv" if ".csv" in Path(self.uri or "").name else "parquet")
-
-
-class Column(_Section):
+class Column(Section):
     """What the values of one input must be."""
 
     type: ColumnType
@@ -85,7 +61,7 @@ class Column(_Section):
         return isinstance(value, str)
 
 
-class ModelVersion(_Section):
+class ModelVersion(Section):
     """One version of the model, and from which partition on it is in force."""
 
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -98,7 +74,7 @@ class ModelVersion(_Section):
         return Path(self.uri).suffix.removeprefix(".")
 
 
-class Model(_Section):
+class Model(Section):
     """Which version scores which partition, and what its file may contain."""
 
     policy: Literal["as_of", "current"] = "as_of"
@@ -106,7 +82,7 @@ class Model(_Section):
     trusted_types: list[str] = []
 
 
-class Output(_Section):
+class Output(Section):
     """The published columns beside the row ids, ``model_version`` and ``partition``."""
 
     prediction: str = "prediction"
@@ -114,7 +90,7 @@ class Output(_Section):
     keep: list[str] = []
 
 
-class Destination(_Section):
+class Destination(Section):
     """Under which URI the partitions are published, and how S3 encrypts them there."""
 
     uri: Annotated[str, AfterValidator(check_root_template)]
@@ -126,7 +102,7 @@ class Destination(_Section):
         return Encryption(self.sse, self.kms_key_id) if self.sse else None
 
 
-class Checks(_Section):
+class Checks(Section):
     """What a partition must satisfy, or nothing of it is published."""
 
     max_quarantined_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -134,7 +110,7 @@ class Checks(_Section):
     examples: Annotated[int, Field(ge=0)] = 3
 
 
-class Run(_Section):
+class Run(Section):
     """How Airflow runs the job."""
 
     queue: str | None = None
@@ -150,7 +126,7 @@ class Run(_Section):
     threads: Annotated[int, Field(ge=1)] | None = None
 
 
-class Job(_Section):
+class Job(Section):
     """One scoring job, as its file says it."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$")]
@@ -247,24 +223,13 @@ class Job(_Section):
         """What is wrong in a job whose single fields are all right: fields that do not fit."""
         if self.destination.kms_key_id and self.destination.sse != "aws:kms":
             yield ("destination", "kms_key_id"), "is for sse: aws:kms"
-        yield from self._source_problems()
+        for loc, problem in self.source.problems():
+            yield ("source", *loc), problem
         yield from self._key_problems()
         yield from self._column_problems()
         for i, alert in enumerate(self.alerts):
             yield from ((("alerts", i, *loc), told) for loc, told in alert.problems())
         yield from self._model_problems()
-
-    def _source_problems(self) -> Iterator[Problem]:
-        uri, sql = self.source.uri, self.source.sql
-        if (uri is None) == (sql is None):
-            given = "neither is given" if uri is None else "both are given"
-            yield ("source",), f"needs either uri (files) or sql (a database); {given}"
-        elif sql is not None and self.source.conn_id is None:
-            yield ("source", "conn_id"), "missing; it names the Airflow connection that sql asks"
-        elif sql is None and self.source.conn_id is not None:
-            yield ("source", "conn_id"), "is for sql; files in S3 have run.aws_conn_id"
-        elif sql is not None and self.source.format is not None:
-            yield ("source", "format"), "is for files; a database knows its types"
 
     def _key_problems(self) -> Iterator[Problem]:
         keys: list[tuple[tuple[str | int, ...], str]] = [(("start",), self.start)]
@@ -272,8 +237,9 @@ class Job(_Section):
             keys.append((("end",), self.end))
         for i, version in enumerate(self.model.versions if self.model else []):
             keys.append((("model", "versions", i, "in_force_from"), version.in_force_from))
+        digests = [(("source", "sha256", key), key) for key in self.source.sha256]
         wrong = False
-        for loc, key in keys:
+        for loc, key in [*keys, *digests]:
             try:
                 self.parse(key)
             except PartitionError as error:
@@ -284,6 +250,11 @@ class Job(_Section):
         last = self.last_partition
         if last and last < self.first_partition:
             yield ("end",), f"{self.end} is before start, {self.start}"
+        for loc, key in digests:
+            try:
+                self.partition_to_score(key)
+            except PartitionError as error:
+                yield loc, str(error)
         problem = schedule.misfit(self.schedule, self.first_partition, self.zone)
         if problem:
             yield ("schedule",), problem

@@ -185,7 +185,7 @@ def _explain(details: ErrorDetails, values: Any) -> Problem:
         close = difflib.get_close_matches(str(details["input"]), _literals(context), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         return loc, f"{stands} is not allowed; it may be {context['expected']}{hint}"
-    if kind == "string_pattern_mismatch" and loc[-1] == "sha256":
+    if kind == "string_pattern_mismatch" and "sha256" in loc:
         return loc, f"{stands} is no SHA-256 digest: 64 hexadecimal digits in lower case"
     if kind == "value_error":
         return loc, str(context["error"])

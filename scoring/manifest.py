@@ -36,7 +36,7 @@ class ModelRecord(_Record):
 
 
 class SourceFileRecord(_Record):
-    """``sha256`` is of the file's bytes; an object in S3 has its ``etag`` instead."""
+    """``sha256`` is of the file's bytes; in S3 the ``etag`` is enough, unless the job gives a digest."""
 
     uri: str
     bytes: int

@@ -1,6 +1,6 @@
 """What the package asks of any storage: objects at URIs, of which a reader never sees a half.
 
-``scoring.storage`` does it with files, ``scoring.s3`` with S3.
+``scoring.storage`` does it with files, ``scoring.s3`` with S3; ``scoring.https`` only reads.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """An object that exists: its URI, its size in bytes, and its ETag where the storage has one."""
+    """An object that exists: its URI, its size in bytes, and what tells its bytes from others."""
 
     uri: str
     bytes: int
     etag: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,20 +50,27 @@ class Pending(Protocol):
     def abort(self) -> None: ...
 
 
-class Storage(Protocol):
-    """Where objects live; every URI is absolute."""
+class ReadableStorage(Protocol):
+    """Where sources live; every URI is absolute."""
 
     def find(self, pattern: str) -> list[ObjectInfo]:
         """The objects whose URI matches ``pattern`` (``*``, ``?``, ``[…]``, ``**``), sorted by URI."""
 
-    def open(self, uri: str) -> pa.NativeFile:
-        """The object, for reading at any position.  Raises FileNotFoundError."""
-
-    def read(self, uri: str) -> bytes | None:
-        """All bytes of a small object, or None where there is none."""
+    def identify(self, found: ObjectInfo) -> ObjectInfo:
+        """``found`` with a mark of its bytes: their digest, or an ETag that is as good as one."""
 
     def sha256(self, uri: str) -> str | None:
         """The digest of the object's bytes, or None where there is none."""
+
+    def open(self, uri: str) -> pa.NativeFile:
+        """The object, for reading at any position.  Raises FileNotFoundError."""
+
+
+class Storage(ReadableStorage, Protocol):
+    """Where objects are staged and published, too."""
+
+    def read(self, uri: str) -> bytes | None:
+        """All bytes of a small object, or None where there is none."""
 
     def create(self, uri: str, replaces_current: bool = False) -> Pending:
         """Begins an object; ``pending(storage, uri)`` is the safe way to use this.

@@ -41,6 +41,9 @@ class S3Storage:
         found = self._list(f"s3://{fixed}", SourceError)
         return [info for info in found if info.uri == pattern or matches(split(info.uri)[1])]
 
+    def identify(self, found: ObjectInfo) -> ObjectInfo:
+        return found  # its ETag is the server's own mark of the bytes, without reading them all
+
     def open(self, uri: str) -> pa.NativeFile:
         from pyarrow import PythonFile
 

@@ -1,7 +1,8 @@
 """The storage that a URI lies in, and files as one: a reader never sees half of an object.
 
 ``LocalStorage`` is ``scoring.objects.Storage`` on a file system.  Another kind of storage is one
-more class with these methods and one more line in ``storage_for``.
+more class with these methods and one more line in ``storage_for``; one that is only read needs those
+of ``ReadableStorage``, and a line in ``readable_storage_for``.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from scoring.errors import PublicationError
-from scoring.objects import Encryption, ObjectInfo, Pending, Storage
+from scoring.objects import Encryption, ObjectInfo, Pending, ReadableStorage, Storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,6 +39,15 @@ def use_s3_client(make: Callable[[], Any] | None) -> None:
     global _s3_client
     _s3_client = make
     _s3_storage.cache_clear()
+
+
+def readable_storage_for(uri: str) -> ReadableStorage:
+    """The storage that the source ``uri`` lies in: those of ``storage_for``, and https."""
+    if uri.startswith("https://"):
+        from scoring.https import HttpsStorage
+
+        return HttpsStorage()
+    return storage_for(uri)
 
 
 def storage_for(uri: str, encryption: Encryption | None = None) -> Storage:
@@ -83,6 +94,9 @@ class LocalStorage:
     def find(self, pattern: str) -> list[ObjectInfo]:
         found = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
         return [ObjectInfo(p, os.path.getsize(p)) for p in sorted(found) if os.path.isfile(p)]
+
+    def identify(self, found: ObjectInfo) -> ObjectInfo:
+        return replace(found, sha256=self.sha256(found.uri))
 
     def open(self, uri: str) -> pa.NativeFile:
         from pyarrow import OSFile  # here, as Airflow imports this module for every Dag file parse

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from scoring_operators import alerts
 
-from scoring import errors, job, uri
+from scoring import errors, job, job_source, uri
 from scoring.job_file import load_job
 from scoring.partition import EXAMPLES
 from tests.docs.pages import REPOSITORY, Block, page
@@ -24,7 +24,7 @@ from tests.docs.pages import REPOSITORY, Block, page
 JOBS = page("docs/jobs.md")
 SECTIONS = {
     "The job": job.Job,
-    "source": job.Source,
+    "source": job_source.Source,
     "inputs": job.Column,
     "model": job.Model,
     "model.versions": job.ModelVersion,

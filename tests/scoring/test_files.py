@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,20 @@ def test_the_files_are_recorded_with_size_and_digest(empty: Place):
     assert file.uri == str(path)
     assert file.bytes == path.stat().st_size
     assert len(file.sha256) == 64
+
+
+def test_a_file_must_have_the_digest_that_the_job_gives_for_its_month(empty: Place):
+    path = empty.source(pa.table({"id": [1], "x": [1.0]}))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    right = {MONTH: digest, "2013-03": "0" * 64}
+    assert source_of(empty, source={"sha256": right}).files[0].sha256 == digest
+    assert source_of(empty, source={"sha256": {"2013-03": "0" * 64}}).files[0].sha256 == digest
+    with pytest.raises(SourceError) as error:
+        source_of(empty, source={"sha256": {MONTH: "0" * 64}})
+    assert str(error.value) == (
+        f"{path} is not the file that source.sha256 in the job file names: its digest is {digest}, and "
+        f"{'0' * 64} was expected; nothing was published"
+    )
 
 
 def test_a_source_that_is_not_there_is_named(empty: Place):

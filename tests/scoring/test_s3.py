@@ -19,7 +19,7 @@ import pytest
 
 from local.environment import ObjectStore
 from scoring import s3 as s3_module
-from scoring.errors import PublicationError, ScoringError, SourceMissing
+from scoring.errors import PublicationError, ScoringError, SourceError, SourceMissing
 from scoring.objects import Encryption
 from scoring.run import PartitionRun
 from scoring.s3 import S3Storage
@@ -391,3 +391,13 @@ def test_a_month_that_is_not_there_names_its_uri(lake: Place, s3: Any):
     s3.delete_object(Bucket=BUCKET, Key=f"lake/source/{MONTH}.parquet")
     with pytest.raises(SourceMissing, match=f"s3://{BUCKET}/lake/source/{MONTH}.parquet"):
         score_partition(in_s3(lake), {}, workers=1)
+
+
+def test_an_object_must_have_the_digest_that_the_job_gives(lake: Place, s3: Any):
+    data = (lake.data / "source" / f"{MONTH}.parquet").read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    manifest = score_partition(in_s3(lake, source={"sha256": {MONTH: digest}}), {}, workers=1)
+    (file,) = manifest.source.files
+    assert (file.sha256, bool(file.etag)) == (digest, True)
+    with pytest.raises(SourceError, match=f"its digest is {digest}, and {'0' * 64} was expected"):
+        score_partition(in_s3(lake, source={"sha256": {MONTH: "0" * 64}}), {}, workers=1)

@@ -6,8 +6,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from scoring.errors import JobError
 from scoring.partition import parse_key
-from scoring.uri import Roots, check_root_template, check_template
+from scoring.uri import Roots, check_root_template, check_source_template, is_pattern, without_query
 
 MAY = parse_key("2013-05", "month", ZoneInfo("UTC"))
 
@@ -21,10 +22,12 @@ MAY = parse_key("2013-05", "month", ZoneInfo("UTC"))
         "{data}/year={year}/month={month}/day={day}/hour={hour}/w{week}.parquet",
         "{models}/v1.skops",
         "{data}/{{literal}}.parquet",
+        "https://example.com/{year}/{month}.csv.gz?download=1",
+        "https://[::1]:8443/{partition}.parquet",
     ],
 )
 def test_templates_of_known_fields_are_taken_as_they_are(template: str):
-    assert check_template(template) == template
+    assert check_source_template(template) == template
 
 
 @pytest.mark.parametrize(
@@ -38,12 +41,66 @@ def test_templates_of_known_fields_are_taken_as_they_are(template: str):
         ("{data}/{month!r}.parquet", "{month!r} is not known in a URI"),
         ("{data", "'{data' is not a URI template"),
         ("data}", "'data}' is not a URI template"),
-        ("ftp://host/x.parquet", "ftp:// is not supported; s3://, file:// and plain paths are"),
+        (
+            "ftp://host/x.parquet",
+            "ftp:// is not supported; https://, s3://, file:// and plain paths are",
+        ),
+        (
+            "http://host/x.parquet",
+            "http:// is not supported (whoever is on the way could change the rows); https://, s3://",
+        ),
+        ("https://host/{year}/*.parquet", "is a pattern, and over https files cannot be listed"),
+        ("https://host/[ab].parquet", "is a pattern"),
+        ("https://user:secret@host/x.csv", "has a user or a password before the host"),
+        ("https://user@host/x.csv", "has a user or a password before the host"),
+        ("https:///x.csv", "names no host, or a wrong port"),
+        ("https://host:99999/x.csv", "names no host, or a wrong port"),
+        ("https://[host/x.csv", "names no host, or a wrong port"),
     ],
 )
 def test_a_wrong_template_is_told_what_may_stand_there(template: str, told: str):
     with pytest.raises(ValueError, match="^" + re.escape(told)):
-        check_template(template)
+        check_source_template(template)
+
+
+@pytest.mark.parametrize("scheme", ["https", "http", "gs"])
+def test_models_and_what_is_published_lie_on_disk_or_in_s3(scheme: str):
+    with pytest.raises(
+        ValueError, match=rf"^{scheme}:// is not .*; s3://, file:// and plain paths"
+    ):
+        check_root_template(f"{scheme}://host/models/v1.skops")
+
+
+def test_a_password_is_not_told_again():
+    with pytest.raises(ValueError, match="no place for secrets") as error:
+        check_source_template("https://user:hunter2@host/x.csv")
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("template", "name", "pattern"),
+    [
+        ("/a/*.csv", "/a/*.csv", True),
+        ("/a/b?.csv", "/a/b?.csv", True),
+        ("s3://a/[b].csv", "s3://a/[b].csv", True),
+        ("{data}/{year}.csv", "{data}/{year}.csv", False),
+        ("https://host/a.csv?b=c", "https://host/a.csv", False),
+    ],
+)
+def test_over_https_a_question_mark_begins_the_query(template: str, name: str, pattern: bool):
+    assert (without_query(template), is_pattern(template)) == (name, pattern)
+
+
+@pytest.mark.parametrize(("data", "models"), [("https://host", None), ("/srv", "http://host")])
+def test_a_root_must_be_where_things_can_be_published(
+    monkeypatch: pytest.MonkeyPatch, data: str, models: str | None
+):
+    if models:
+        monkeypatch.setenv("SCORING_MODELS", models)
+    with pytest.raises(
+        JobError, match=r"^\{(data|models)\} stands for .* https?:// is not supported"
+    ):
+        Roots.of(Path("/jobs"), data)
 
 
 def test_a_template_for_all_partitions_may_not_name_one():
@@ -108,7 +165,7 @@ def test_relative_data_starts_from_the_working_folder(
 )  # fmt: skip
 def test_a_template_reaches_nothing_but_its_fields(template: str):
     with pytest.raises(ValueError, match=r"is not known|not a URI template"):
-        check_template(template)
+        check_source_template(template)
 
 
 def test_what_a_root_contains_is_no_template(tmp_path: Path):

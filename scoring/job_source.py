@@ -1,0 +1,70 @@
+"""The part of a job file that says where the rows of a partition come from.
+
+Imported with ``scoring.job`` whenever Airflow parses a Dag file, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from scoring.sql_query import check_query
+from scoring.uri import check_source_template, is_pattern, without_query
+
+
+class Section(BaseModel):
+    """Base of the sections of a job file: unknown keys are mistakes, text is no number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Source(Section):
+    """Where the rows of a partition come from: files at ``uri``, or ``sql`` asked of ``conn_id``.
+
+    ``sha256`` has the files' digests by partition key.
+    """
+
+    uri: Annotated[str, AfterValidator(check_source_template)] | None = None
+    format: Literal["parquet", "csv"] | None = None
+    sql: Annotated[str, AfterValidator(check_query)] | None = None
+    conn_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$")] | None = None
+    date_column: str | None = None
+    sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = {}
+
+    @property
+    def place(self) -> str:
+        """The URI's template, or ``sql:CONN_ID``: where from, in a word and without secrets."""
+        return self.uri if self.uri is not None else f"sql:{self.conn_id}"
+
+    @property
+    def file_format(self) -> str:
+        """``format`` as given, else as the URI ends: ``.csv`` and ``.csv.gz`` are CSV."""
+        name = Path(without_query(self.uri or "")).name
+        return self.format or ("csv" if ".csv" in name else "parquet")
+
+    def problems(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """What is wrong in a section whose single fields are all right (see ``Job.problems``)."""
+        if (self.uri is None) == (self.sql is None):
+            given = "neither is given" if self.uri is None else "both are given"
+            yield (), f"needs either uri (files) or sql (a database); {given}"
+        elif self.uri is not None:
+            yield from self._problems_of_files(self.uri)
+        else:
+            yield from self._problems_of_query()
+
+    def _problems_of_files(self, uri: str) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        if self.conn_id is not None:
+            yield ("conn_id",), "is for sql; files in S3 have run.aws_conn_id"
+        if self.sha256 and is_pattern(uri):
+            yield ("sha256",), "is for one file a partition, and uri is a pattern for several"
+
+    def _problems_of_query(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        if self.conn_id is None:
+            yield ("conn_id",), "missing; it names the Airflow connection that sql asks"
+        if self.format is not None:
+            yield ("format",), "is for files; a database knows its types"
+        if self.sha256:
+            yield ("sha256",), "is for files; the manifest has the digest of a query's rows"
