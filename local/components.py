@@ -105,7 +105,7 @@ def _has_workers(environment: Mapping[str, str]) -> bool:
 
 
 def start_triggerer(home: Home, environment: Mapping[str, str], supervisor: Supervisor) -> None:
-    """For deferred tasks and deadlines: scoring needs neither, so that it can wait until the others are up."""
+    """For deadlines, and for tasks of jobs with `source.wait`. The rest can be up without it."""
     supervisor.keep_running("triggerer", TRIGGERER, environment, home.logs / "triggerer.log")
 
 

@@ -78,7 +78,7 @@ def _score_and_serve(options: Options, job: Job, supervisor: Supervisor, termina
     )
     months.let_airflow_score()
     terminal.step(f"Airflow is up and scores the months of {job.name}")
-    if not options.exit_when_scored:
+    if job.source.wait or not options.exit_when_scored:
         components.start_triggerer(home, environment, supervisor)
     failure: LocalError | None = None
     try:

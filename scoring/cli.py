@@ -15,7 +15,7 @@ from pathlib import Path
 
 from scoring import __version__, display
 from scoring.destination import Destination
-from scoring.errors import JobError, ScoringError
+from scoring.errors import JobError, ScoringError, SourceMissing
 from scoring.job_file import JobFile, load_job
 
 EPILOG = """\
@@ -58,9 +58,16 @@ def run(options: argparse.Namespace) -> int:
     own = f"shell-{secrets.token_hex(4)}" if afar else "shell"
     attempt = PartitionRun(job_file, partition, roots, own)
     with display.progress(f"{job_file.job.name} {partition.key}", options.json) as on_progress:
-        manifest = score_partition(
-            attempt, {"by": "shell"}, options.model_version, options.workers, on_progress
-        )
+        try:
+            manifest = score_partition(
+                attempt, {"by": "shell"}, options.model_version, options.workers, on_progress
+            )
+        except SourceMissing as missing:
+            if job_file.job.source.wait is None:
+                raise
+            raise SourceMissing(
+                f"{missing}. In Airflow this job waits for it (source.wait); this command does not"
+            ) from None
     display.manifest(manifest, options.json)
     return 0
 

@@ -21,6 +21,13 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class Wait(Section):
+    """How long Airflow waits for a source that is not there yet, and how often it looks."""
+
+    timeout_hours: Annotated[float, Field(gt=0, le=8784)] = 48.0
+    poke_interval_seconds: Annotated[float, Field(ge=1, le=86_400)] = 300.0
+
+
 class Source(Section):
     """Where the rows of a partition come from: files at ``uri``, or ``sql`` asked of ``conn_id``.
 
@@ -33,6 +40,7 @@ class Source(Section):
     conn_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$")] | None = None
     date_column: str | None = None
     sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = {}
+    wait: Wait | None = None
 
     @property
     def place(self) -> str:
@@ -68,3 +76,5 @@ class Source(Section):
             yield ("format",), "is for files; a database knows its types"
         if self.sha256:
             yield ("sha256",), "is for files; the manifest has the digest of a query's rows"
+        if self.wait is not None:
+            yield ("wait",), "is for files; a query without rows is for checks.min_rows"

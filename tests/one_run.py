@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.collection import update_dag_parsing_results_in_db
 from airflow.models.dagrun import DagRun
+from airflow.models.trigger import Trigger
 from airflow.models.xcom import XComModel
 from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.api.datamodels._generated import TaskInstance
 from airflow.sdk.execution_time.supervisor import TaskRunResult, run_task_in_process
+from airflow.sdk.module_loading import import_string
 from airflow.serialization.serialized_objects import DagSerialization, LazyDeserializedDAG
 from airflow.timetables.base import DataInterval
+from airflow.triggers.base import TriggerEvent
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
@@ -62,6 +66,18 @@ class OneRun:
             session.flush()
             instance = TaskInstance.model_validate(row, from_attributes=True)
         return run_task_in_process(ti=instance, task=task)
+
+    def let_trigger_fire(self, task: BaseOperator) -> TriggerEvent:
+        """Runs the trigger that the deferred task waits for, as a triggerer makes it, to its event."""
+        with create_session() as session:
+            run = session.query(DagRun).filter_by(dag_id=self.dag.dag_id, run_id=self.run_id).one()
+            row = run.get_task_instance(task.task_id, session=session)
+            assert row.state == TaskInstanceState.DEFERRED
+            stored = session.get_one(Trigger, row.trigger_id)
+            trigger = import_string(stored.classpath)(**stored.kwargs)
+            event = asyncio.run(anext(trigger.run()))
+            Trigger.submit_event(stored.id, event, session=session)
+        return event
 
     def returned(self, task: BaseOperator) -> Any:
         """What the task returned, as a later task would get it."""

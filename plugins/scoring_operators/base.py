@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -56,8 +55,7 @@ class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not re
         job_file = load_job(self.job_file)
         partition = partition_at(self._moment(), job_file.job.partition, job_file.job.zone)
         job_file.job.partition_to_score(partition.key)
-        aws_conn_id = job_file.job.run.aws_conn_id or os.environ.get("SCORING_AWS_CONN_ID")
-        if aws_conn_id:
+        if aws_conn_id := connections.aws_conn_id_of(job_file.job):
             connections.use_s3(aws_conn_id)
         if job_file.job.source.conn_id:
             connections.use_databases()

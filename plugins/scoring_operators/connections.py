@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scoring.database import Database
+    from scoring.job import Job
+
+
+def aws_conn_id_of(job: Job) -> str | None:
+    """The connection for S3: the job's, else the installation's; None for boto3's own chain."""
+    return job.run.aws_conn_id or os.environ.get("SCORING_AWS_CONN_ID") or None
+
+
+def s3_client(aws_conn_id: str) -> Any:
+    """A boto3 client as the Airflow connection says."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    from scoring.s3_client import client_config
+
+    hook = S3Hook(aws_conn_id=aws_conn_id)
+    return hook.get_client_type(config=client_config().merge(hook.config))  # its own come first
 
 
 def use_s3(aws_conn_id: str) -> None:
     """Lets the library reach S3 as the Airflow connection says; no key passes through the job."""
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
-    from scoring.s3_client import client_config
     from scoring.storage import use_s3_client
 
-    def client() -> Any:
-        hook = S3Hook(aws_conn_id=aws_conn_id)
-        return hook.get_client_type(config=client_config().merge(hook.config))  # its own come first
-
-    use_s3_client(client)
+    use_s3_client(lambda: s3_client(aws_conn_id))
 
 
 def use_databases() -> None:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
+from scoring.errors import SourceMissing
 from scoring_operators.base import PartitionOperator, told_to_airflow
+from scoring_operators.connections import aws_conn_id_of
+from scoring_operators.waiting import Waiting
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from scoring.run import PartitionRun
+
 
 class ExtractOperator(PartitionOperator):
     """Reads and checks the partition's rows and stages them.
+
+    Where the source is not there and the job waits for it (``source.wait``), the task is deferred
+    to the triggerer and takes no worker.  When its time is over it fails, without a retry.
 
     Returns a list with one small dict a shard (``number``, ``uri``, ``rows``, ``sha256``), for
     ``ScoreOperator.partial(…).expand(shard=extract.output)``.
@@ -31,12 +40,24 @@ class ExtractOperator(PartitionOperator):
         self.model_version = model_version
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
+        return self._extract(context, None)
+
+    def resume(self, context: Context, event: dict[str, Any]) -> list[dict[str, Any]]:
+        """Goes on when the ``SourceTrigger`` has fired; whether the source is there is seen anew."""
+        return self._extract(context, Waiting.of_event(event))
+
+    def _extract(self, context: Context, waiting: Waiting | None) -> list[dict[str, Any]]:
         from scoring.extract import extract
         from scoring.model import choose_model
 
         with told_to_airflow():
             run = self.partition_run(context)
-            extraction = extract(run, choose_model(run, self.model_version or None))
+            model = choose_model(run, self.model_version or None)
+            try:
+                extraction = extract(run, model)
+            except SourceMissing as missing:
+                self._wait_for(run, missing, waiting)
+                raise
         self.log.info(
             f"{run.partition.key}: {extraction.rows_in:,} rows came in from {extraction.source.uri}; "
             f"{extraction.accounts.rows_quarantined:,} are set aside; {len(extraction.shards)} shards "
@@ -50,3 +71,30 @@ class ExtractOperator(PartitionOperator):
                 f"{limit}; set run.shard_rows in {self.job_file} to at least {needed}"
             )
         return [shard.model_dump() for shard in extraction.shards]
+
+    def _wait_for(self, run: PartitionRun, missing: SourceMissing, waiting: Waiting | None) -> None:
+        """Defers this task if the job waits for its source; returns if it does not."""
+        from scoring_operators.source_trigger import SourceTrigger
+
+        wait, template, now = run.job.source.wait, run.job.source.uri, datetime.now(UTC)
+        if wait is None or template is None:
+            return
+        if waiting is None:
+            waiting = Waiting(now, now + timedelta(hours=wait.timeout_hours))
+        if now >= waiting.until:
+            raise AirflowFailException(f"{missing}; {waiting.told(now)}") from None
+        uri = run.roots.expand(template, run.partition)
+        self.log.info(
+            f"{uri} is not there yet. It is looked for every {wait.poke_interval_seconds:g} s, until "
+            f"{waiting.until:%Y-%m-%d %H:%M} UTC; no worker is held meanwhile"
+        )
+        self.defer(
+            trigger=SourceTrigger(
+                uri=uri,
+                aws_conn_id=aws_conn_id_of(run.job),
+                poke_interval_seconds=wait.poke_interval_seconds,
+                since=waiting.since,
+                until=waiting.until,
+            ),
+            method_name="resume",
+        )

@@ -25,6 +25,7 @@ JOBS = page("docs/jobs.md")
 SECTIONS = {
     "The job": job.Job,
     "source": job_source.Source,
+    "source.wait": job_source.Wait,
     "inputs": job.Column,
     "model": job.Model,
     "model.versions": job.ModelVersion,

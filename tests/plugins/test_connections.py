@@ -19,9 +19,11 @@ from airflow.dag_processing.dagbag import BundleDagBag
 from airflow.models.xcom import XComModel
 from airflow.sdk.exceptions import ParamValidationError
 from airflow.utils.session import create_session
+from scoring_operators import connections
 
 from local.installation import free_port
 from scoring import sql
+from scoring.job import Job
 from tests import shell, small_job
 from tests.plugins.conftest import Start
 from tests.warehouse import PASSWORD, Warehouse
@@ -199,3 +201,16 @@ def test_a_connection_that_airflow_does_not_know_is_named(start: Start):
     assert result.state == "up_for_retry"
     assert "'nowhere'" in str(result.error)
     assert "nothing was published" in str(result.error)
+
+
+def test_the_connection_for_s3_is_the_jobs_else_the_installations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def job(**run: str) -> Job:
+        return Job.model_validate({**small_job.JOB, "run": run})
+
+    monkeypatch.delenv("SCORING_AWS_CONN_ID", raising=False)
+    assert connections.aws_conn_id_of(job()) is None
+    monkeypatch.setenv("SCORING_AWS_CONN_ID", "of_all")
+    assert connections.aws_conn_id_of(job()) == "of_all"
+    assert connections.aws_conn_id_of(job(aws_conn_id="own")) == "own"

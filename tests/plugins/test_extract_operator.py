@@ -137,3 +137,62 @@ def test_more_shards_than_airflow_maps_over(start: Start, monkeypatch: pytest.Mo
     mended = start(FEBRUARY + timedelta(days=1), run_id="two", run={"shard_rows": 1250})
     assert mended.run.run(mended.extract).state == "success"
     assert len(mended.run.returned(mended.extract)) == 2
+
+
+WAITING = {"source": {"wait": {"timeout_hours": 1, "poke_interval_seconds": 1}}}
+
+
+def test_a_job_that_waits_defers_until_its_source_is_there(start: Start, data: Path) -> None:
+    of = start(**WAITING)
+    source = data / "flights" / "2013-02.parquet"
+    source.rename(data / "elsewhere")
+    began = datetime.now(UTC)
+    deferred = of.run.run(of.extract)
+    assert (deferred.state, deferred.error) == ("deferred", None)
+    (data / "elsewhere").rename(source)
+    event = of.run.let_trigger_fire(of.extract).payload
+    assert event["found"] is True
+    waits = datetime.fromisoformat(event["until"]) - datetime.fromisoformat(event["since"])
+    assert waits == timedelta(hours=1)
+    assert began <= datetime.fromisoformat(event["since"]) <= datetime.now(UTC)
+    assert of.run.run(of.extract).state == "success"
+    assert [shard["rows"] for shard in of.run.returned(of.extract)] == [980, 980, 490]
+
+
+def test_a_source_that_goes_again_is_waited_for_no_longer_than_at_first(
+    start: Start, data: Path
+) -> None:
+    of = start(**WAITING)
+    source = data / "flights" / "2013-02.parquet"
+    of_source = source.read_bytes()
+    source.unlink()
+    assert of.run.run(of.extract).state == "deferred"
+    events = []
+    for _ in range(2):
+        source.write_bytes(of_source)
+        events.append(of.run.let_trigger_fire(of.extract).payload)
+        source.unlink()
+        assert of.run.run(of.extract).state == "deferred"
+    assert events[0] == events[1]
+
+
+def test_when_its_time_is_over_it_fails_and_is_not_tried_again(start: Start, data: Path) -> None:
+    of = start(source={"wait": {"timeout_hours": 1e-6}})
+    source = data / "flights" / "2013-02.parquet"
+    source.unlink()
+    assert of.run.run(of.extract).state == "deferred"
+    assert of.run.let_trigger_fire(of.extract).payload["found"] is False
+    late = of.run.run(of.extract)
+    assert late.state == "failed"  # although two retries are left
+    assert re.fullmatch(
+        rf"the source of small_flights 2013-02 is not there: {source}; nothing was published\. .*; it "
+        r"was waited for from \d{4}-\d\d-\d\d \d\d:\d\d UTC, \S+ hours, which is all that source\.wait "
+        r"allows",
+        str(late.error),
+    )
+
+
+def test_what_waiting_cannot_mend_fails_before_it(start: Start, data: Path) -> None:
+    of = start(**WAITING, extract={"model_version": "v9"})
+    (data / "flights" / "2013-02.parquet").unlink()
+    assert of.run.run(of.extract).state == "failed"

@@ -399,3 +399,12 @@ def test_a_run_that_is_interrupted_has_status_130_and_says_so(
         "interrupted; a partition is published as a whole or not at all\n",
     )
     assert jobs.files() == []
+
+
+def test_run_does_not_wait_for_a_late_source_and_says_who_does(place: Place):
+    place.job(source={"wait": {"timeout_hours": 1}})
+    done = shell("run", "sample", "2013-03", *in_folder(place))
+    assert done.returncode == 3
+    told = one_error(done.stderr)
+    assert "the source of sample 2013-03 is not there" in told
+    assert told.endswith("In Airflow this job waits for it (source.wait); this command does not")
