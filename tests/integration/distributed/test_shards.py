@@ -33,7 +33,7 @@ def test_a_failed_shard_is_repeated_without_the_others(cluster: Cluster) -> None
 
     broken.unlink()
     cluster.airflow(
-        "tasks", "clear", JOB, "--task-regex", "^score$", "--only-failed", "--downstream",
+        "tasks", "clear", JOB, "--only-failed", "--downstream",
         "--start-date", "2013-02-01", "--end-date", "2013-02-28", "--yes",
     )  # fmt: skip
     (run,) = cluster.wait_for(
