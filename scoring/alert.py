@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
+
+from scoring.job_source import Section
 
 _SECRET = re.compile(
     r"pass(word|wd|phrase)|secret|token|(api|access|private)_?key|credential|webhook|authorization",
@@ -18,10 +20,8 @@ _SECRET = re.compile(
 _REFERENCE = re.compile(r"conn(ection)?(_id)?$", re.IGNORECASE)
 
 
-class Alert(BaseModel):
+class Alert(Section):
     """Who is told when a run of the job has failed or is late."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     notifier: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$")]
     arguments: dict[str, JsonValue] = {}
