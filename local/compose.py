@@ -42,6 +42,7 @@ def in_containers() -> Installation:
         workers=Workers(
             broker_url=f"redis://:{_secret('BROKER_PASSWORD')}@valkey:6379/0",
             concurrency="${WORKER_CONCURRENCY:-4}",
+            cores="${WORKER_CORES:-1}",
         ),
         object_store=ObjectStore(
             endpoint_url="http://object-store:8333",

@@ -63,6 +63,7 @@ class Workers:
 
     broker_url: str  # redis://…
     concurrency: int | str  # tasks at once of each worker
+    cores: int | str  # that each worker may use; several on one machine share its cores
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,9 @@ def _executor(tasks_at_once: int | str, workers: Workers | None) -> dict[str, st
         "AIRFLOW__OPERATORS__DEFAULT_QUEUE": DEFAULT_QUEUE,
         "AIRFLOW__CELERY__BROKER_URL": workers.broker_url,
         "AIRFLOW__CELERY__WORKER_CONCURRENCY": str(workers.concurrency),
+        # joblib's own variable, which counts for the threads of a task too: workers beside it on its machine are
+        # nothing that a worker can see.
+        "LOKY_MAX_CPU_COUNT": str(workers.cores),
         # Without the broker, a task waits until it can be sent. Airflow's defaults take each refused connection for a
         # failed try of the task, so that three tries are used up within seconds. Here a connection is tried until
         # Airflow's own limit for one sending, 1 s, and that again and again.

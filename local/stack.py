@@ -23,6 +23,7 @@ from local.secrets import Secrets, load_or_create
 from local.signals import signals_ignored, signals_interrupt
 from local.supervisor import Supervisor
 from local.terminal import Terminal
+from scoring.cores import available_cores
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,11 @@ def start(options: Options, supervisor: Supervisor, say: Callable[[str], None]) 
         installation.describe(home, options.dags, options.port, secrets, database.url),
         data=f"s3://{store.bucket}",
         tasks_at_once=options.workers * options.tasks_per_worker,
-        workers=Workers(broker.url, options.tasks_per_worker),
+        workers=Workers(
+            broker.url,
+            concurrency=options.tasks_per_worker,
+            cores=max(1, available_cores() // options.workers),
+        ),
         object_store=store,
     )
     installation.write_files(home, settings, secrets)

@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 DEPLOY = REPOSITORY / "deploy"
 FILES = ["helm-values.yaml", "helm-values-celery.yaml"]
 COMPOSE = airflow_environment(compose.in_containers())
-OF_THE_PLACE = {"SCORING_DATA"}  # may differ from docker-compose.yaml
+OF_THE_PLACE = {"SCORING_DATA", "LOKY_MAX_CPU_COUNT"}  # may differ from docker-compose.yaml
 
 
 def values(name: str) -> dict[str, Any]:
