@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.big_month import MONTH, make_job, make_month
-from local import object_store
+from deploy import load_data
 from local.api import NotReachable
 from local.environment import S3_CONNECTION
 from local.home import Home
@@ -62,7 +62,7 @@ def _scored(
     one_core = {"LOKY_MAX_CPU_COUNT": "1"}
     options = Options(home, jobs, workers=workers, tasks_per_worker=1, settings=one_core)
     with running(options, lambda text: print("   ", text, file=sys.stderr)) as stack:
-        s3 = object_store.client(stack.object_store)
+        s3 = load_data.client(stack.environment)
         s3.upload_file(str(source), stack.object_store.bucket, "flights.parquet")
         s3.upload_file(str(model), stack.object_store.bucket, "models/flight_delay/v1.skops")
         _let_airflow_score(stack)

@@ -18,7 +18,7 @@ PARTS = ("flights", "models")
 def load(folder: Path, environment: Mapping[str, str]) -> list[str]:
     """Upload what is missing; returns the URIs that were written."""
     bucket, _, prefix = environment["SCORING_DATA"].removeprefix("s3://").partition("/")
-    s3 = _client(environment)
+    s3 = client(environment)
     written = []
     for path in sorted(path for part in PARTS for path in (folder / part).rglob("*.*")):
         key = "/".join([*([prefix] if prefix else []), path.relative_to(folder).as_posix()])
@@ -29,7 +29,8 @@ def load(folder: Path, environment: Mapping[str, str]) -> list[str]:
     return written
 
 
-def _client(environment: Mapping[str, str]) -> Any:
+def client(environment: Mapping[str, str]) -> Any:
+    """A boto3 client with the keys and the endpoint of the connection, and boto3's own patience."""
     import boto3
     from botocore.config import Config
 
