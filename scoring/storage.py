@@ -32,9 +32,11 @@ _s3_client: Callable[[], Any] | None = None
 
 
 def use_s3_client(make: Callable[[], Any] | None) -> None:
-    """From now on this process reaches ``s3://`` with the boto3 client that ``make`` returns.
+    """From now on this process and its forks reach ``s3://`` with boto3 clients that ``make`` makes.
 
-    For Airflow's tasks, whose credentials come from a connection; None for boto3's own chain.
+    It is called in each of them and returns a new client: two processes with one client would read
+    each other's answers from its connections.  For Airflow's tasks, whose credentials come from a
+    connection; None for boto3's own chain.
     """
     global _s3_client
     _s3_client = make
