@@ -219,6 +219,8 @@ def _narrowed(values: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask]:
     if values.type == target:
         return values, _none(values)
     if pa.types.is_decimal(values.type):
+        if pa.types.is_integer(target):
+            return _whole(values, target)
         values = values.cast(pa.float64())
     try:
         return values.cast(target), _none(values)
@@ -238,6 +240,23 @@ def _narrowed(values: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask]:
             fits &= numbers < 2.0**63  # int64's largest value is not a double
     kept = pa.array(np.where(fits, numbers, 0).astype(limits.dtype), mask=~fits)
     return kept, present & ~fits
+
+
+def _whole(decimals: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask]:
+    """Decimals as integers, digit for digit: as floats they would lose some above 2**53."""
+    try:
+        return decimals.cast(target), _none(decimals)
+    except pa.ArrowInvalid:
+        pass
+    wide = decimals.cast(pa.decimal256(76, max(0, decimals.type.scale)))  # the type that has trunc
+    limits = np.iinfo(target.to_pandas_dtype())
+    whole = pc.equal(pc.trunc(wide), wide)
+    in_range = pc.and_(
+        pc.greater_equal(wide, pa.scalar(limits.min)), pc.less_equal(wide, pa.scalar(limits.max))
+    )
+    fits = pc.and_(whole, in_range)
+    kept = pc.if_else(fits, wide, pa.scalar(None, wide.type)).cast(target)
+    return kept, np.asarray(pc.invert(fits).fill_null(False))
 
 
 def _parsed(text: pa.Array, target: str) -> tuple[pa.Array, Mask]:

@@ -101,6 +101,32 @@ def test_decimals_are_numbers():
     assert typed(values, "int64") == ([None, 2, None], [True, False, False])
 
 
+@pytest.mark.parametrize(
+    "stored",
+    [pa.decimal64(18, 0), pa.decimal128(20, 0), pa.decimal128(38, 2), pa.decimal256(50, 3)],
+    ids=str,
+)
+def test_decimals_become_integers_digit_for_digit(stored: pa.DataType):
+    above_doubles = 2**53 + 1
+    values = pa.array([decimal.Decimal(above_doubles), None, decimal.Decimal(-7)], stored)
+    assert fitting(values, "int64") == [above_doubles, None, -7]
+
+
+@pytest.mark.parametrize("stored", [pa.decimal32(9, 2), pa.decimal128(38, 2)], ids=str)
+def test_a_decimal_that_is_no_such_integer_is_unfit_and_the_others_stay(stored: pa.DataType):
+    numbers = ["300", "-128", "127", "128", "1.50", None]
+    values = pa.array([n and decimal.Decimal(n) for n in numbers], stored)
+    assert typed(values, "int8") == (
+        [None, -128, 127, None, None, None],
+        [True, False, False, True, True, False],
+    )
+
+
+def test_a_decimal_beyond_the_largest_integer_is_unfit():
+    values = pa.array([decimal.Decimal(2**63), decimal.Decimal(2**63 - 1)], pa.decimal128(20, 0))
+    assert typed(values, "int64") == ([None, 2**63 - 1], [True, False])
+
+
 @pytest.mark.parametrize("stored", [pa.string(), pa.large_string(), pa.string_view(), DICTIONARY])
 def test_text_is_text_however_it_is_stored(stored: pa.DataType):
     values = pa.array(["a", None, "b"]).cast(stored)
