@@ -14,9 +14,11 @@ import threading
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
+
+from threadpoolctl import threadpool_info
 
 from scoring.errors import ScorerError
 from scoring.extract import Extraction, OnRows, OnShard, extract
@@ -29,6 +31,8 @@ _CONTEXT: Any = multiprocessing.get_context("fork" if sys.platform == "linux" el
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_MMAP_THRESHOLD_BYTES = 32 << 20
+
+_OMP_PAUSE_HARD = 2  # from omp.h
 
 
 def scoring_pool(workers: int) -> ProcessPoolExecutor:
@@ -95,6 +99,19 @@ def keep_freed_memory() -> None:
         return
     mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD_BYTES)
     mallopt(_M_TRIM_THRESHOLD, 8 * _LARGEST_MMAP_THRESHOLD_BYTES)
+
+
+def end_openmp_threads() -> None:
+    """Ends the threads that OpenMP keeps for its next loop; it starts new ones when it needs them.
+
+    A process has them once it has trained a model or predicted with one.  A fork inherits OpenMP's
+    belief in them and not the threads, and would wait for them for ever.  The call is
+    ``omp_pause_resource_all`` of OpenMP 5.0; an older library has none, and is left as it is.
+    """
+    for library in threadpool_info():
+        if library["user_api"] == "openmp":
+            with suppress(OSError, AttributeError):
+                ctypes.CDLL(library["filepath"]).omp_pause_resource_all(_OMP_PAUSE_HARD)
 
 
 def _extract(run: PartitionRun, model: ModelFile, told: Connection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from typing import Any
 
@@ -82,3 +83,29 @@ def test_memory_is_kept_where_the_c_library_can(monkeypatch: pytest.MonkeyPatch)
     assert in_process(keep_freed_memory) == 0
     monkeypatch.setattr(processes.ctypes, "CDLL", lambda name: object())  # as musl's: no mallopt
     keep_freed_memory()
+
+
+TRAINS_AND_SCORES = """
+import sys
+from pathlib import Path
+from sklearn.ensemble import HistGradientBoostingRegressor
+from threadpoolctl import threadpool_limits
+from scoring.whole import score_partition
+from tests.scoring.factories import Place, rows
+
+place = Place(Path(sys.argv[1]))
+place.source(rows(10))
+x = rows(2000).select(["x"]).to_pandas()
+with threadpool_limits(2, "openmp"):
+    model = HistGradientBoostingRegressor(max_iter=2).fit(x, x["x"])
+vouched = {"uri": "{models}/v1.joblib", "sha256": place.model(model, "v1.joblib")}
+version = {"version": "v1", "in_force_from": "2013-02", **vouched}
+job = place.job(model={"versions": [version]}, run={"threads": 2})
+print(score_partition(place.run(job), {}, workers=1).rows.scored)
+"""
+
+
+def test_a_process_that_has_trained_a_model_in_threads_can_score_with_it(empty: Place):
+    command = [sys.executable, "-c", TRAINS_AND_SCORES, str(empty.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.returncode) == ("10\n", 0), done.stderr
