@@ -45,7 +45,12 @@ def main() -> None:
             options.rounds,
         ),
         "shards": lambda: shards.run(
-            folder / "airflow-home/data", ROOT / "dags", folder, options.rows, options.huge_rows
+            folder / "airflow-home/data",
+            ROOT / "dags",
+            folder,
+            options.rows,
+            options.huge_rows,
+            options.rounds,
         ),
     }
     figures: dict[str, object] = {

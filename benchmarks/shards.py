@@ -1,19 +1,23 @@
 """A month of many shards on Celery workers: on one and on two of them, and the memory of its tasks.
 
 Starts what ``make stack`` starts, with the month in its S3 service.  Each worker has one task at a
-time, and one thread for it: one core of two, so that the second worker brings the second core.  The
-figure to compare is the time from the first ``score`` task's start to the last one's end.
+time, and one thread for it: one core of two, so that the second worker brings the second core.  What
+one worker does with both cores, two threads a task, is shown too.  The figure to compare is the time
+from the first ``score`` task's start to the last one's end.
 """
 
 from __future__ import annotations
 
 import shutil
+import statistics
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -28,30 +32,55 @@ JOB = "big_month"
 SAMPLE_SECONDS = 0.2
 DEADLINE_SECONDS = 3000
 
+Figures = dict[str, Any]
 
-def run(data: Path, dags: Path, folder: Path, rows: int, huge_rows: int) -> dict[str, object]:
-    """The same month with one worker and with two, and a huge one with two; all their figures."""
-    source = make_month(data / "flights/year=2013/month=05/flights.parquet", folder, rows)
+
+@dataclass(frozen=True)
+class Place:
+    """Celery workers on this machine, each with so many of its cores."""
+
+    workers: int
+    cores: int
+
+
+PLACES = {
+    "one_worker": Place(1, 1),
+    "two_workers": Place(2, 1),
+    "one_worker_with_both_cores": Place(1, 2),
+}
+
+
+def run(data: Path, dags: Path, folder: Path, rows: int, huge_rows: int, rounds: int) -> Figures:
+    """The same month in each of ``PLACES``, ``rounds`` times; and a huge one, with the memory."""
+    flights = data / "flights/year=2013/month=05/flights.parquet"
     model = data / "models/flight_delay/v1.skops"
-    one, two = (_scored(dags, source, model, folder, workers) for workers in (1, 2))
-    figures: dict[str, object] = {
+    source = make_month(flights, folder, rows)
+    measured: dict[str, list[Figures]] = {name: [] for name in PLACES}
+    for _ in range(rounds):
+        for name, place in PLACES.items():
+            measured[name].append(_scored(dags, source, model, folder, place))
+            print("   ", name, measured[name][-1], file=sys.stderr)
+    seconds = {name: [of["score_seconds"] for of in measured[name]] for name in PLACES}
+    ratios = [
+        round(two / one, 3)
+        for one, two in zip(seconds["one_worker"], seconds["two_workers"], strict=True)
+    ]
+    figures: Figures = {
         "rows": rows,
-        "one_worker": one,
-        "two_workers": two,
-        "ratio_of_score_time": round(two["score_seconds"] / one["score_seconds"], 3),
+        "score_seconds": seconds,
+        "ratio_two_to_one": ratios,
+        "median_ratio": statistics.median(ratios),
     }
     if huge_rows:
-        huge = make_month(data / "flights/year=2013/month=05/flights.parquet", folder, huge_rows)
-        figures["huge_month"] = {
-            "rows": huge_rows,
-            **_scored(dags, huge, model, folder, workers=2, memory=True),
-        }
+        huge = make_month(flights, folder, huge_rows)
+        of_huge = _scored(dags, huge, model, folder, PLACES["two_workers"], memory=True)
+        figures["huge_month"] = {"rows": huge_rows, **of_huge}
     return figures
 
 
 def _scored(
-    dags: Path, source: Path, model: Path, folder: Path, workers: int, memory: bool = False
-) -> dict[str, float]:
+    dags: Path, source: Path, model: Path, folder: Path, place: Place, memory: bool = False
+) -> Figures:
     """Scores the month of ``source`` on a stack of its own; seconds of its tasks, or their memory.
 
     Not both: looking at memory takes time from what is looked at.
@@ -59,9 +88,9 @@ def _scored(
     home = Home(folder / "stack")
     shutil.rmtree(home.root, ignore_errors=True)
     jobs = _dags(dags, folder / "stack-dags")
-    one_core = {"LOKY_MAX_CPU_COUNT": "1"}
-    options = Options(home, jobs, workers=workers, tasks_per_worker=1, settings=one_core)
-    with running(options, lambda text: print("   ", text, file=sys.stderr)) as stack:
+    cores = {"LOKY_MAX_CPU_COUNT": str(place.cores)}
+    options = Options(home, jobs, workers=place.workers, tasks_per_worker=1, settings=cores)
+    with running(options, lambda text: None) as stack:
         s3 = load_data.client(stack.environment)
         s3.upload_file(str(source), stack.object_store.bucket, "flights.parquet")
         s3.upload_file(str(model), stack.object_store.bucket, "models/flight_delay/v1.skops")
@@ -116,7 +145,7 @@ def _wait_until_scored(stack: Stack) -> None:
     raise SystemExit(f"error: the month was not scored within {DEADLINE_SECONDS} s")
 
 
-def _seconds(stack: Stack) -> dict[str, float]:
+def _seconds(stack: Stack) -> Figures:
     """Of each step from its first task's start to its last one's end, and how many shards."""
     query = (
         "SELECT task_id, count(*), extract(epoch FROM max(end_date) - min(start_date)) "
