@@ -37,7 +37,7 @@ env: .venv/.installed ## .env with fresh secrets, for docker-compose.yaml
 
 test: .venv/.installed-dev ## all tests, with the coverage of scoring/ (at least 95 %)
 	@mkdir -p .run/coverage
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95 --durations=10
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95 --durations=10 -n 2 --no-loadscope-reorder
 
 soak: .venv/.installed-dev ## ROUNDS rounds of faults (20: half an hour and more); the table goes into docs/reliability.md
 	SOAK_ROUNDS=$(ROUNDS) SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/integration/distributed/test_faults.py -s

@@ -116,3 +116,22 @@ def s3(s3_server: ObjectStore) -> Iterator[Any]:
     use_s3_client(lambda: client(s3_server))
     yield ours
     use_s3_client(None)
+
+
+STACK = "tests/integration/distributed/"  # its tests share one stack, and take half of the time
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins."""
+    items.sort(key=lambda item: not item.nodeid.startswith(STACK))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``-n``: the tests of a file share their services in one process, and those of the stack too."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByServices(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return STACK if nodeid.startswith(STACK) else nodeid.partition("::")[0]
+
+    return ByServices(config, log)
