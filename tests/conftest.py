@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.warehouse import Warehouse
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+STACK = "tests/integration/distributed/"  # its tests share one stack, and take half of the time
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,6 +36,22 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(REPOSITORY / "plugins")
     os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
     os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{home}/airflow.db"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins."""
+    items.sort(key=lambda item: not item.nodeid.startswith(STACK))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``-n``: the tests of a file share their services in one process, and those of the stack too."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByServices(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return STACK if nodeid.startswith(STACK) else nodeid.partition("::")[0]
+
+    return ByServices(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -116,22 +133,3 @@ def s3(s3_server: ObjectStore) -> Iterator[Any]:
     use_s3_client(lambda: client(s3_server))
     yield ours
     use_s3_client(None)
-
-
-STACK = "tests/integration/distributed/"  # its tests share one stack, and take half of the time
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins."""
-    items.sort(key=lambda item: not item.nodeid.startswith(STACK))
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With ``-n``: the tests of a file share their services in one process, and those of the stack too."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByServices(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return STACK if nodeid.startswith(STACK) else nodeid.partition("::")[0]
-
-    return ByServices(config, log)
