@@ -13,6 +13,7 @@ from scoring.job import Job
 from scoring.job_file import JobFile
 from scoring_operators import alerts
 from scoring_operators.extract import ExtractOperator
+from scoring_operators.retries import GrowingPauses
 from scoring_operators.score import ScoreOperator
 from scoring_operators.upload import UploadOperator
 
@@ -54,13 +55,13 @@ def job_dag(job_file: JobFile) -> DAG:
 
 
 def _task_arguments(job: Job, path: str) -> dict[str, Any]:
+    pause = timedelta(seconds=job.run.retry_delay_seconds)
     arguments: dict[str, Any] = {
         "job_file": path,
         "owner": job.owner,
         "retries": job.run.retries,
-        "retry_delay": timedelta(seconds=job.run.retry_delay_seconds),
-        "retry_exponential_backoff": 2.0,
-        "max_retry_delay": timedelta(minutes=30),
+        "retry_delay": pause,
+        "retry_policy": GrowingPauses(pause, job.run.retries),
     }
     if job.run.execution_timeout_minutes:
         arguments["execution_timeout"] = timedelta(minutes=job.run.execution_timeout_minutes)
