@@ -39,7 +39,7 @@ test: .venv/.installed-dev ## all tests, with the coverage of scoring/ (at least
 	@mkdir -p .run/coverage
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95 --durations=10 -n 2 --no-loadscope-reorder
 
-soak: .venv/.installed-dev ## ROUNDS rounds of faults (20: half an hour and more); the table goes into docs/reliability.md
+soak: .venv/.installed-dev ## ROUNDS rounds of faults (20: half an hour); the table goes into docs/reliability.md
 	SOAK_ROUNDS=$(ROUNDS) SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/integration/distributed/test_faults.py -s
 
 lint: .venv/.installed-dev ## ruff and mypy
