@@ -15,7 +15,7 @@ LONGEST_PAUSE = timedelta(minutes=30)
 _DOUBLINGS = 32  # at most: more would be too large for a timedelta, and are over the longest pause
 
 
-class GrowingPauses(RetryPolicy):
+class GrowingPauses(RetryPolicy):  # type: ignore[misc]  # mypy does not read Airflow
     """Twice as long after each try, and by chance up to twice that, so that shards do not come at once.
 
     Airflow's own ``retry_exponential_backoff`` counts every try that a task has ever had.  A month that
