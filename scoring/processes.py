@@ -37,6 +37,7 @@ _OMP_PAUSE_HARD = 2  # from omp.h
 
 def scoring_pool(workers: int) -> ProcessPoolExecutor:
     """Processes that score shards; they share what this process has imported and loaded."""
+    _end_openmp_threads()
     return ProcessPoolExecutor(workers, mp_context=_CONTEXT, initializer=_begin)
 
 
@@ -101,7 +102,7 @@ def keep_freed_memory() -> None:
     mallopt(_M_TRIM_THRESHOLD, 8 * _LARGEST_MMAP_THRESHOLD_BYTES)
 
 
-def end_openmp_threads() -> None:
+def _end_openmp_threads() -> None:
     """Ends the threads that OpenMP keeps for its next loop; it starts new ones when it needs them.
 
     A process has them once it has trained a model or predicted with one.  A fork inherits OpenMP's

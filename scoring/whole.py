@@ -19,7 +19,6 @@ from scoring.manifest import Manifest
 from scoring.model import choose_model
 from scoring.processes import (
     ExtractionProcess,
-    end_openmp_threads,
     extraction_aside,
     keep_freed_memory,
     scoring_pool,
@@ -50,7 +49,6 @@ def score_partition(
     storage, lock = run.storage, f"{run.staging}.lock"
     model = choose_model(run, pinned_version)
     keep_freed_memory()
-    end_openmp_threads()
     with storage.claim(lock, f"{run.job.name} {run.partition.key}"):
         try:
             with extraction_aside(run, model) as extraction:

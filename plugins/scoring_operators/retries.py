@@ -39,9 +39,8 @@ class GrowingPauses(RetryPolicy):  # type: ignore[misc]  # mypy does not read Ai
         max_tries: int,
         context: Context | None = None,
     ) -> RetryDecision:
-        before = (
-            max_tries - self.retries
-        )  # clearing a task adds its retries to the tries it has had
+        # Clearing a task sets max_tries to the tries it has had and its retries.
+        before = max_tries - self.retries
         doublings = min(max(0, try_number - before - 1), _DOUBLINGS)
         pause = self.first * 2**doublings * random.uniform(1, 2)
         return RetryDecision.retry(min(pause, LONGEST_PAUSE))

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -388,18 +388,11 @@ def test_a_data_folder_with_odd_characters_is_taken_as_it_is(
     assert json.loads(capsys.readouterr().out)[0]["published"] == 1
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Ctrl-C has its usual effect, also where the tests run in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
 def test_a_run_that_is_interrupted_has_status_130_and_says_so(
     jobs: Place, capsys: pytest.CaptureFixture[str]
 ):
+    # Its usual effect, also where the tests run in the background; signals_as_before puts it back.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     code = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
     jobs.job(scorer=jobs.scorer(code))
     assert main(["run", "sample", MONTH, *in_folder(jobs)]) == 130

@@ -334,7 +334,7 @@ def noting(server: ObjectStore, notes: Path) -> Any:
     new = client(server)
 
     def note(params: dict[str, Any], model: Any, **_: Any) -> None:
-        encrypts = "x-amz-server-side-encryption" in params["headers"]
+        encrypts = params["headers"].get("x-amz-server-side-encryption")
         with notes.open("a") as lines:
             lines.write(f"{'+' if encrypts else '-'}{model.name}\n")
 
