@@ -15,13 +15,13 @@ Readers of datasets pass over names that begin with an underscore.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from glob import escape
 
+from scoring.connections import Connections
 from scoring.job import Job
 from scoring.manifest import Manifest, parse_manifest
 from scoring.partition import Partition
-from scoring.storage import storage_for
 from scoring.uri import Roots
 
 _NEXT = ".next-"
@@ -32,10 +32,12 @@ class Destination:
     """The URIs under one destination, and what is published there."""
 
     uri: str
+    connections: Connections = field(default_factory=Connections, compare=False, repr=False)
 
     @classmethod
-    def of(cls, job: Job, roots: Roots) -> Destination:
-        return cls(roots.expand(job.destination.uri).rstrip("/"))
+    def of(cls, job: Job, roots: Roots, connections: Connections | None = None) -> Destination:
+        uri = roots.expand(job.destination.uri).rstrip("/")
+        return cls(uri, connections or Connections())
 
     def output(self, partition: Partition) -> str:
         return f"{self.uri}/{partition.path}/predictions.parquet"
@@ -57,7 +59,7 @@ class Destination:
     def next_manifests(self, path: str) -> list[str]:
         """The manifests that wait, or that a publisher which died has left."""
         pattern = f"{escape(self.uri)}/_manifests/{path}{_NEXT}*.json"
-        return [found.uri for found in storage_for(self.uri).find(pattern)]
+        return [found.uri for found in self.connections.storage(self.uri).find(pattern)]
 
     def staging(self, partition: Partition, attempt: str) -> str:
         return f"{self.uri}/_staging/{partition.path}/{attempt}"
@@ -76,7 +78,7 @@ class Destination:
 
     def all_published(self) -> Iterator[Manifest]:
         """The manifests of all published partitions, in order of their keys."""
-        found = storage_for(self.uri).find(f"{escape(self.uri)}/_manifests/*.json")
+        found = self.connections.storage(self.uri).find(f"{escape(self.uri)}/_manifests/*.json")
         files = (f.uri.rpartition("/")[2].removesuffix(".json") for f in found)
         names = {file.partition(_NEXT)[0] for file in files}
         for path in sorted(names):
@@ -85,7 +87,7 @@ class Destination:
                 yield manifest
 
     def _published(self, path: str) -> Manifest | None:
-        storage, uri = storage_for(self.uri), self.manifest(path)
+        storage, uri = self.connections.storage(self.uri), self.manifest(path)
         for waiting in self.next_manifests(path):
             data = storage.read(waiting)  # None: published in this very moment
             manifest = parse_manifest(data, waiting) if data is not None else None

@@ -82,7 +82,7 @@ def extract(
     started = time.monotonic()
     job, partition = run.job, run.partition
     scorer = run.job_file.scorer_path
-    source = open_source(job, partition, run.roots)
+    source = open_source(job, partition, run.roots, run.connections)
     with pending(run.storage, run.destination.output(partition), replaces_current=True):
         pass  # whoever may not publish is told so before anything is scored
     run.storage.remove_tree(run.staging)
@@ -169,7 +169,7 @@ def _stage(run: PartitionRun, source: Source, on_shard: OnShard, on_rows: OnRows
         for further, candidates in enumerate(index.candidates()):
             if further:  # not when all are found: each round rewrites shards
                 accounts.check(run.job, run.partition, at_least=True)
-            repeats = _repeats(candidates, shards, run.job.row_id)
+            repeats = _repeats(candidates, shards, run)
             shards, lost = _without(repeats, shards, run, set_aside, accounts)
             key_sum -= lost
         return _Found(accounts, shards, set_aside.close(), key_sum % (1 << 64))
@@ -210,11 +210,11 @@ def _set_aside(rows: pa.Table, writer: StagedWriter, accounts: Accounts) -> None
     writer.write(rows)
 
 
-def _repeats(candidates: Rows, shards: list[Staged], row_id: list[str]) -> Rows:
+def _repeats(candidates: Rows, shards: list[Staged], run: PartitionRun) -> Rows:
     """Of ``candidates`` (ascending), the rows whose id an earlier one of them has too."""
-    parts = []
+    parts, row_id, storage = [], run.job.row_id, run.storage
     for shard in shards:
-        for table in read_staged(shard, [*row_id, ROW]):
+        for table in read_staged(shard, storage, [*row_id, ROW]):
             wanted = np.isin(table.column(ROW).to_numpy(), candidates)
             if wanted.any():
                 kept = table.filter(pa.array(wanted))
@@ -238,7 +238,7 @@ def _without(
     key_sum = 0
     result = []
     for shard in shards:
-        tables = list(read_staged(shard))
+        tables = list(read_staged(shard, run.storage))
         drop = [np.isin(table.column(ROW).to_numpy(), repeats) for table in tables]
         if not any(d.any() for d in drop):
             result.append(shard)

@@ -17,13 +17,13 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from scoring.batches import check_columns, resized
+from scoring.connections import Connections
 from scoring.errors import SourceError, SourceMissing
 from scoring.expansion import unpacks_too_far
 from scoring.job import Job
 from scoring.manifest import SourceFileRecord, SourceRecord
 from scoring.objects import ObjectInfo, ReadableStorage
 from scoring.partition import Partition
-from scoring.storage import readable_storage_for
 from scoring.uri import Roots, without_query
 
 CSV_BLOCK_BYTES = 4 << 20
@@ -33,10 +33,12 @@ PARQUET_BUFFER_BYTES = 1 << 20
 class FileSource:
     """The files of one partition; a ``Source``.  Raises SourceMissing if there are none."""
 
-    def __init__(self, job: Job, partition: Partition, roots: Roots) -> None:
+    def __init__(
+        self, job: Job, partition: Partition, roots: Roots, connections: Connections
+    ) -> None:
         assert job.source.uri is not None
         self.uri = roots.expand(job.source.uri, partition)
-        self.storage = readable_storage_for(self.uri)
+        self.storage = connections.readable_storage(self.uri)
         self.text_only = job.source.file_format == "csv"
         self.columns = job.columns
         self._read = _READERS[job.source.file_format]

@@ -16,12 +16,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from scoring.connections import Connections
 from scoring.errors import ModelError
 from scoring.expansion import unpacks_too_far
 from scoring.job import Job, ModelVersion
 from scoring.run import PartitionRun
 from scoring.scorer import read_scorer
-from scoring.storage import storage_for
 from scoring.uri import Roots
 
 
@@ -56,16 +56,16 @@ def choose_model(run: PartitionRun, pinned_version: str | None = None) -> ModelF
         digest = read_scorer(scorer).sha256
         version = f"scorer-{digest[:8]}"
         return ModelFile(name=job.name, version=version, uri=str(scorer), sha256=digest)
-    return vouch(job, job.version_for(run.partition, pinned_version), run.roots)
+    return vouch(job, job.version_for(run.partition, pinned_version), run.roots, run.connections)
 
 
-def vouch(job: Job, version: ModelVersion, roots: Roots) -> ModelFile:
+def vouch(job: Job, version: ModelVersion, roots: Roots, connections: Connections) -> ModelFile:
     """The file of ``version``, its digest compared with the job's.
 
     Raises ModelError if it is not there or has another digest than the job vouches for.
     """
     uri = roots.expand(version.uri)
-    data = _bytes_of(uri, f"{job.name} {version.version}")
+    data = _bytes_of(uri, f"{job.name} {version.version}", connections)
     digest = hashlib.sha256(data).hexdigest()
     if version.sha256 is not None and digest != version.sha256:
         raise ModelError(
@@ -76,13 +76,13 @@ def vouch(job: Job, version: ModelVersion, roots: Roots) -> ModelFile:
     return ModelFile(name=job.name, version=version.version, uri=uri, sha256=digest)
 
 
-def load_model(file: ModelFile, trusted_types: list[str]) -> LoadedModel:
+def load_model(file: ModelFile, trusted_types: list[str], connections: Connections) -> LoadedModel:
     """The model in ``file``, whose bytes must still have the digest that was vouched for.
 
     Raises ModelError if they have not, if the file contains types that are not trusted, if it
     cannot be read, or if another scikit-learn (major.minor) saved it.
     """
-    data = _bytes_of(file.uri, f"{file.name} {file.version}")
+    data = _bytes_of(file.uri, f"{file.name} {file.version}", connections)
     if hashlib.sha256(data).hexdigest() != file.sha256:
         raise ModelError(
             f"{file.uri} was replaced while {file.name} was being scored with it; it was not "
@@ -96,9 +96,9 @@ def load_model(file: ModelFile, trusted_types: list[str]) -> LoadedModel:
     return LoadedModel(estimator=estimator, saved_with_sklearn=saved_with)
 
 
-def _bytes_of(uri: str, what: str) -> bytes:
+def _bytes_of(uri: str, what: str, connections: Connections) -> bytes:
     try:
-        data = storage_for(uri).read(uri)
+        data = connections.storage(uri).read(uri)
     except OSError as error:
         raise ModelError(
             f"{uri}, the model file of {what}, cannot be read: {error.strerror}; nothing was scored"

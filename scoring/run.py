@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
+from scoring.connections import Connections
 from scoring.destination import Destination
 from scoring.job import Job
 from scoring.job_file import JobFile
 from scoring.objects import Storage
 from scoring.partition import Partition
-from scoring.storage import storage_for
 from scoring.uri import Roots
 
 
@@ -22,6 +22,7 @@ class PartitionRun:
     partition: Partition
     roots: Roots
     attempt: str
+    connections: Connections = field(default_factory=Connections)
 
     @property
     def job(self) -> Job:
@@ -29,12 +30,12 @@ class PartitionRun:
 
     @cached_property
     def destination(self) -> Destination:
-        return Destination.of(self.job, self.roots)
+        return Destination.of(self.job, self.roots, self.connections)
 
     @property  # not cached: a run is handed to other processes, a connection cannot be
     def storage(self) -> Storage:
         """Where this run stages and publishes."""
-        return storage_for(self.destination.uri, self.job.destination.encryption)
+        return self.connections.storage(self.destination.uri, self.job.destination.encryption)
 
     @property
     def staging(self) -> str:

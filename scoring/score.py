@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from threadpoolctl import threadpool_limits
 
 from scoring import columns, quarantine
+from scoring.connections import Connections
 from scoring.contract import Rule
 from scoring.errors import ScorerError
 from scoring.extract import ROW
@@ -83,16 +83,27 @@ def prepare(run: PartitionRun, model: ModelFile) -> Prepared:
     """
     loaded = None
     if run.job.model is not None:
-        loaded = _loaded(model, tuple(run.job.model.trusted_types))
+        loaded = _loaded(model, tuple(run.job.model.trusted_types), run.connections)
     estimator = loaded.estimator if loaded else None
     path = run.job_file.scorer_path
     own = read_scorer(path) if path else None
     return Prepared(loaded, scorer_for(run.job, own, estimator), own.sha256 if own else None)
 
 
-@lru_cache(maxsize=1)
-def _loaded(file: ModelFile, trusted_types: tuple[str, ...]) -> LoadedModel:
-    return load_model(file, list(trusted_types))
+def _loaded(
+    file: ModelFile, trusted_types: tuple[str, ...], connections: Connections
+) -> LoadedModel:
+    """The model in ``file``, kept for the next call: its digest says which bytes it is, from wherever."""
+    key = (file, trusted_types)
+    if key not in _models:
+        while len(_models) >= MODELS_KEPT:
+            _models.pop(next(iter(_models)))
+        _models[key] = load_model(file, list(trusted_types), connections)
+    return _models[key]
+
+
+MODELS_KEPT = 4
+_models: dict[tuple[ModelFile, tuple[str, ...]], LoadedModel] = {}
 
 
 def _score_all(
@@ -107,7 +118,7 @@ def _score_all(
         staged_writer(shard.number, uri, run.storage) as writer,
         staged_writer(shard.number, aside_uri, run.storage) as set_aside,
     ):
-        for batch in read_staged(shard):
+        for batch in read_staged(shard, run.storage):
             outputs = _outputs(scorer(_inputs(batch, run.job)), run)
             table = _published_columns(batch, outputs, run, model)
             table, unscored = _without_predictions(table, batch, run)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from scoring.connections import Connections
 from scoring.files import FileSource
 from scoring.job import Job
 from scoring.manifest import SourceRecord
@@ -45,8 +46,8 @@ class Source(Protocol):
         """What was read, for the manifest; ``rows`` were, and ``batches`` is at its end."""
 
 
-def open_source(job: Job, partition: Partition, roots: Roots) -> Source:
+def open_source(job: Job, partition: Partition, roots: Roots, connections: Connections) -> Source:
     """The source of ``partition``; SourceMissing if it is not there (yet)."""
     if job.source.sql is not None:
-        return SqlSource(job, partition)
-    return FileSource(job, partition, roots)
+        return SqlSource(job, partition, connections)
+    return FileSource(job, partition, roots, connections)

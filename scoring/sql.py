@@ -1,36 +1,25 @@
 """A source that is a query: the rows that a database answers for the moments of a partition.
 
 The query's text is the job file's, always; what differs by partition is bound to it as values.
-Another way to reach databases is another function for ``use_databases``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC
 
 import pyarrow as pa
 
 from scoring.batches import resized
 from scoring.columns import hash_rows, single
+from scoring.connections import Connections
 from scoring.database import Database, connection_in_environment
 from scoring.errors import SourceError
 from scoring.job import Job
 from scoring.manifest import SourceRecord
 from scoring.partition import Partition
-
-_databases: Callable[[str], Database] | None = None
-
-
-def use_databases(database_of: Callable[[str], Database] | None) -> None:
-    """From now on this process asks ``database_of`` for the database behind a ``conn_id``.
-
-    For Airflow's tasks, whose connections Airflow keeps; None for those of the environment.
-    """
-    global _databases
-    _databases = database_of
 
 
 class SqlSource:
@@ -39,7 +28,7 @@ class SqlSource:
     text_only = False
     rows = None  # only the database could tell, by reading them all
 
-    def __init__(self, job: Job, partition: Partition) -> None:
+    def __init__(self, job: Job, partition: Partition, connections: Connections) -> None:
         assert job.source.sql is not None
         assert job.source.conn_id is not None
         self.uri = job.source.place
@@ -50,7 +39,7 @@ class SqlSource:
             "partition": partition.key,
         }
         self._wanted = {name: job.inputs.get(name) for name in job.columns}
-        self._database = (_databases or _database_in_environment)(job.source.conn_id)
+        self._database = (connections.database or _database_in_environment)(job.source.conn_id)
         self._digest = hashlib.sha256(json.dumps(job.columns).encode())
         self._bytes = 0
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from scoring.errors import PublicationError
 from scoring.objects import Pending, Storage
-from scoring.storage import pending, storage_for
+from scoring.storage import pending
 
 FETCHED_AT_ONCE_BYTES = 16 << 20
 
@@ -68,27 +68,29 @@ def staged_writer(number: int, uri: str, storage: Storage) -> Iterator[StagedWri
         yield StagedWriter(number, uri, new)
 
 
-def read_staged(staged: Staged, columns: list[str] | None = None) -> Iterator[pa.Table]:
+def read_staged(
+    staged: Staged, storage: Storage, columns: list[str] | None = None
+) -> Iterator[pa.Table]:
     """The tables of a staged object in the order they were written, one chunk a column.
 
     Raises PublicationError if the object is gone, or is not the one that the reference means.
     """
-    with _opened(staged) as stream:
+    with _opened(staged, storage) as stream:
         for batch in stream:
             table = pa.Table.from_batches([batch])
             yield table if columns is None else table.select(columns)
 
 
-def staged_schema(staged: Staged) -> pa.Schema:
+def staged_schema(staged: Staged, storage: Storage) -> pa.Schema:
     """The columns of a staged object, which may be without rows.  Raises as ``read_staged`` does."""
-    with _opened(staged) as stream:
+    with _opened(staged, storage) as stream:
         return stream.schema
 
 
 @contextlib.contextmanager
-def _opened(staged: Staged) -> Iterator[pa.RecordBatchReader]:
+def _opened(staged: Staged, storage: Storage) -> Iterator[pa.RecordBatchReader]:
     try:
-        with _file(staged) as file:
+        with _file(staged, storage) as file:
             _check_digest(file, staged)
             file.seek(0)
             yield pa.ipc.open_stream(file)
@@ -100,10 +102,10 @@ def _opened(staged: Staged) -> Iterator[pa.RecordBatchReader]:
 
 
 @contextlib.contextmanager
-def _file(staged: Staged) -> Iterator[pa.NativeFile]:
+def _file(staged: Staged, storage: Storage) -> Iterator[pa.NativeFile]:
     """The staged object: a file where it lies, an object from afar as a temporary file, fetched once."""
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(storage_for(staged.uri).open(staged.uri))
+        file = stack.enter_context(storage.open(staged.uri))
         if "://" in staged.uri:
             copy = stack.enter_context(NamedTemporaryFile(prefix="scoring-"))
             while chunk := file.read(FETCHED_AT_ONCE_BYTES):

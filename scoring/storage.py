@@ -1,8 +1,6 @@
-"""The storage that a URI lies in, and files as one: a reader never sees half of an object.
+"""Files as a storage: a reader never sees half of an object.
 
-``LocalStorage`` is ``scoring.objects.Storage`` on a file system.  Another kind of storage is one
-more class with these methods and one more line in ``storage_for``; one that is only read needs those
-of ``ReadableStorage``, and a line in ``readable_storage_for``.
+``LocalStorage`` is ``scoring.objects.Storage`` on a file system.
 """
 
 from __future__ import annotations
@@ -15,57 +13,16 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from scoring.errors import PublicationError
-from scoring.objects import Encryption, ObjectInfo, Pending, ReadableStorage, Storage
+from scoring.objects import ObjectInfo, Pending, Storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-_s3_client: Callable[[], Any] | None = None
-
-
-def use_s3_client(make: Callable[[], Any] | None) -> None:
-    """From now on this process and its forks reach ``s3://`` with boto3 clients that ``make`` makes.
-
-    It is called in each of them and returns a new client: two processes with one client would read
-    each other's answers from its connections.  For Airflow's tasks, whose credentials come from a
-    connection; None for boto3's own chain.
-    """
-    global _s3_client
-    _s3_client = make
-    _s3_storage.cache_clear()
-
-
-def readable_storage_for(uri: str) -> ReadableStorage:
-    """The storage that the source ``uri`` lies in: those of ``storage_for``, and https."""
-    if uri.startswith("https://"):
-        from scoring.https import HttpsStorage
-
-        return HttpsStorage()
-    return storage_for(uri)
-
-
-def storage_for(uri: str, encryption: Encryption | None = None) -> Storage:
-    """The storage that ``uri`` lies in; ``encryption`` is what S3 does with objects written there."""
-    if uri.startswith("s3://"):
-        return _s3_storage(os.getpid(), encryption)
-    return LocalStorage()
-
-
-@lru_cache(maxsize=4)
-def _s3_storage(process: int, encryption: Encryption | None) -> Storage:
-    # A client for each process: connections must not be shared with a fork.
-    from scoring.s3 import S3Storage
-    from scoring.s3_client import default_client
-
-    return S3Storage((_s3_client or default_client)(), encryption.parameters if encryption else {})
 
 
 @contextlib.contextmanager

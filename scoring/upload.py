@@ -134,7 +134,9 @@ class _Joined:
         if scored.scorer_sha256 != self.extraction.scorer_sha256:
             raise self._uneven(f"the scorer was changed before shard {scored.number} was scored")
         before = self.rows
-        for table in read_staged(scored.predictions) if scored.predictions else ():
+        for table in (
+            read_staged(scored.predictions, self.run.storage) if scored.predictions else ()
+        ):
             self._write(table)
         set_aside = scored.quarantine.rows if scored.quarantine else 0
         if self.rows - before + set_aside != shards[scored.number].rows:
@@ -144,7 +146,7 @@ class _Joined:
             )
         if scored.quarantine:
             self.asides.append(scored.quarantine)
-            for table in read_staged(scored.quarantine):
+            for table in read_staged(scored.quarantine, self.run.storage):
                 self.accounts.add(table)
                 self.key_sum += self._keys_of(table)
         self.saved_with_sklearn = scored.saved_with_sklearn
@@ -186,7 +188,10 @@ class _Joined:
 
     def _empty_table(self) -> pa.Table:
         """The table of a partition without scored rows: predictions would have been numbers."""
-        staged, output = staged_schema(self.extraction.shards[0]), self.run.job.output
+        staged, output = (
+            staged_schema(self.extraction.shards[0], self.run.storage),
+            self.run.job.output,
+        )
         fields = {name: staged.field(name).type for name in self.run.job.row_id}
         fields |= dict.fromkeys(self.statistics, pa.float64())
         fields |= {name: staged.field(name).type for name in output.keep}
@@ -217,7 +222,7 @@ def _publish_quarantine(
     run: PartitionRun, joined: _Joined, storage: Storage
 ) -> ObjectRecord | None:
     """The quarantined rows of all steps as one parquet object, named by its digest."""
-    tables = (table for aside in joined.asides for table in read_staged(aside))
+    tables = (table for aside in joined.asides for table in read_staged(aside, storage))
     first = next(tables, None)
     if first is None:
         return None

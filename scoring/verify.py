@@ -11,7 +11,6 @@ from scoring.job import Destination
 from scoring.job_file import JobFile
 from scoring.manifest import Manifest, code_version, package_versions
 from scoring.run import PartitionRun
-from scoring.storage import storage_for
 from scoring.whole import OnProgress, score_partition
 
 
@@ -31,7 +30,7 @@ def verify_partition(
     if manifest is None:
         raise VerifyError(f"nothing is published for {what} under {run.destination.uri}")
     for published in (manifest.output, manifest.quarantine):
-        actual = storage_for(run.destination.uri).sha256(published.uri) if published else None
+        actual = run.storage.sha256(published.uri) if published else None
         if published and actual != published.sha256:
             raise VerifyError(
                 f"{published.uri} is not what was published: its sha256 is {actual or 'none'}, the "
@@ -40,7 +39,11 @@ def verify_partition(
     with tempfile.TemporaryDirectory(prefix="scoring-verify-") as folder:
         again = score_partition(
             PartitionRun(
-                _with_destination(run.job_file, folder), run.partition, run.roots, "verify"
+                _with_destination(run.job_file, folder),
+                run.partition,
+                run.roots,
+                "verify",
+                run.connections,
             ),
             {"by": "verify"},
             manifest.model.version if run.job.model else None,

@@ -125,11 +125,10 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]
 @pytest.fixture
 def s3(s3_server: ObjectStore) -> Iterator[Any]:
     """A boto3 client of the bucket, which is empty, and which this process reaches as its own S3."""
-    from scoring.storage import use_s3_client
-    from tests.s3_server import client, empty
+    from tests.s3_server import client, empty, use_client
 
     ours = client(s3_server)
     empty(ours)
-    use_s3_client(lambda: client(s3_server))
+    use_client(lambda: client(s3_server))
     yield ours
-    use_s3_client(None)
+    use_client(None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +18,33 @@ from local.environment import ObjectStore
 from local.home import Home
 from local.secrets import load_or_create
 from local.supervisor import Supervisor
+from scoring.connections import Connections
+from scoring.objects import Storage
 from scoring.s3_client import client_config
 
 BUCKET = "scoring"
+
+_make_client: Callable[[], Any] | None = None
+
+
+def use_client(make: Callable[[], Any] | None) -> None:
+    """From now on ``connections`` reach S3 with clients that ``make`` makes, one in each process."""
+    global _make_client
+    _make_client = make
+
+
+def connections() -> Connections:
+    """Connections to the server that the test uses."""
+    return Connections(s3_client=_client_in_use if _make_client else None)
+
+
+def storage_for(uri: str) -> Storage:
+    return connections().storage(uri)
+
+
+def _client_in_use() -> Any:
+    assert _make_client is not None
+    return _make_client()
 
 
 @contextmanager

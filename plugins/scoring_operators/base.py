@@ -13,7 +13,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from scoring.errors import PartitionError, PublicationError, ScoringError, SourceError
-from scoring_operators import connections
+from scoring_operators.connections import airflow_connections, aws_conn_id_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -55,13 +55,13 @@ class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not re
         job_file = load_job(self.job_file)
         partition = partition_at(self._moment(), job_file.job.partition, job_file.job.zone)
         job_file.job.partition_to_score(partition.key)
-        if aws_conn_id := connections.aws_conn_id_of(job_file.job):
-            connections.use_s3(aws_conn_id)
-        if job_file.job.source.conn_id:
-            connections.use_databases()
         dag_run = context["dag_run"]
         return PartitionRun(
-            job_file, partition, job_file.roots(), _attempt(dag_run.dag_id, dag_run.run_id)
+            job_file,
+            partition,
+            job_file.roots(),
+            _attempt(dag_run.dag_id, dag_run.run_id),
+            airflow_connections(aws_conn_id_of(job_file.job)),
         )
 
     def _moment(self) -> datetime:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scoring.connections import Connections
     from scoring.database import Database
     from scoring.job import Job
 
@@ -13,6 +15,17 @@ if TYPE_CHECKING:
 def aws_conn_id_of(job: Job) -> str | None:
     """The connection for S3: the job's, else the installation's; None for boto3's own chain."""
     return job.run.aws_conn_id or os.environ.get("SCORING_AWS_CONN_ID") or None
+
+
+def airflow_connections(aws_conn_id: str | None) -> Connections:
+    """The library's connections as Airflow keeps them; no key passes through the job.
+
+    ``aws_conn_id`` None means boto3's own chain of credentials.
+    """
+    from scoring.connections import Connections
+
+    client = partial(s3_client, aws_conn_id) if aws_conn_id else None
+    return Connections(s3_client=client, database=_database)
 
 
 def s3_client(aws_conn_id: str) -> Any:
@@ -23,20 +36,6 @@ def s3_client(aws_conn_id: str) -> Any:
 
     hook = S3Hook(aws_conn_id=aws_conn_id)
     return hook.get_client_type(config=client_config().merge(hook.config))  # its own come first
-
-
-def use_s3(aws_conn_id: str) -> None:
-    """Lets the library reach S3 as the Airflow connection says; no key passes through the job."""
-    from scoring.storage import use_s3_client
-
-    use_s3_client(lambda: s3_client(aws_conn_id))
-
-
-def use_databases() -> None:
-    """Lets the library ask the databases that Airflow's connections lead to."""
-    from scoring import sql
-
-    sql.use_databases(_database)
 
 
 def _database(conn_id: str) -> Database:

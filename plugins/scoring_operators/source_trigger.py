@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from scoring.errors import SourceError
-from scoring_operators.connections import s3_client
-
-if TYPE_CHECKING:
-    from scoring.objects import ReadableStorage
+from scoring_operators.connections import airflow_connections
 
 
 class SourceTrigger(BaseTrigger):  # type: ignore[misc]  # mypy does not read Airflow
@@ -69,19 +66,10 @@ class SourceTrigger(BaseTrigger):  # type: ignore[misc]  # mypy does not read Ai
         )
 
     def _is_there(self) -> bool:
-        """One look; what went wrong may go well the next time, so it is only logged."""
+        """Whether the source is there; a failed look is logged, since the next one may succeed."""
+        storage = airflow_connections(self.aws_conn_id).readable_storage(self.uri)
         try:
-            return bool(self._storage().find(self.uri))
+            return bool(storage.find(self.uri))
         except (SourceError, OSError) as error:
-            self.log.warning(f"This look for the source failed, and there will be another: {error}")
+            self.log.warning(f"Source check failed, will retry: {error}")
             return False
-
-    def _storage(self) -> ReadableStorage:
-        from scoring.storage import readable_storage_for
-
-        if self.aws_conn_id is None or not self.uri.startswith("s3://"):
-            return readable_storage_for(self.uri)
-        # Not by use_s3: triggers of jobs with other connections share this process.
-        from scoring.s3 import S3Storage
-
-        return S3Storage(s3_client(self.aws_conn_id))

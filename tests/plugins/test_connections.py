@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,6 @@ from airflow.utils.session import create_session
 from scoring_operators import connections
 
 from local.installation import free_port
-from scoring import sql
 from scoring.job import Job
 from tests import shell, small_job
 from tests.plugins.conftest import Start
@@ -33,13 +32,6 @@ FEBRUARY_IS_OVER = datetime(2013, 3, 2, 3, tzinfo=UTC)
 PUBLISHED = Path("predictions/small_flights/month=2013-02/predictions.parquet")
 QUERY = "SELECT flight, delay FROM flights WHERE day >= :start AND day < :end ORDER BY flight"
 INJECTION = "'; DROP TABLE flights; --"
-
-
-@pytest.fixture(autouse=True)
-def databases_as_before() -> Iterator[None]:
-    """Tasks run in this process, which then asks Airflow for databases, and goes on to."""
-    yield
-    sql.use_databases(None)
 
 
 def source(conn_id: str = "warehouse", sql: str = QUERY) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def test_an_error_of_one_look_is_logged_and_the_next_look_finds(
     site.statuses = [418, *[500] * https_client.TRIES]  # one look for the first, one for the others
     assert asyncio.run(events(trigger(f"{url}/x.csv"))) == [event(True)]
     log = "".join(capfd.readouterr())
-    assert log.count("This look for the source failed, and there will be another") == 2
+    assert log.count("Source check failed, will retry") == 2
     assert f"{url}/x.csv: the server answered 418" in log
     assert site.gets("/x.csv") == []  # it looks and does not download
 

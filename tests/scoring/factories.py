@@ -30,6 +30,7 @@ from scoring.model import choose_model
 from scoring.run import PartitionRun
 from scoring.score import Scored, score
 from scoring.upload import upload
+from tests.s3_server import connections
 
 MONTH = "2013-02"
 
@@ -118,7 +119,9 @@ class Place:
 
     def run(self, job: JobFile | None = None, key: str = MONTH, attempt: str = "a") -> PartitionRun:
         job = job or self.job()
-        return PartitionRun(job, job.job.parse(key), job.roots(str(self.data)), attempt)
+        return PartitionRun(
+            job, job.job.parse(key), job.roots(str(self.data)), attempt, connections()
+        )
 
     def files(self) -> list[str]:
         """Every file under the destination, hidden ones too."""
@@ -129,7 +132,8 @@ class Place:
 def in_s3(place: Place, attempt: str = "a", **changes: Any) -> PartitionRun:
     """A run of the sample job on the copy of ``place`` in the bucket."""
     job = place.job(**changes)
-    return PartitionRun(job, job.job.parse(MONTH), job.roots("s3://scoring/lake"), attempt)
+    roots = job.roots("s3://scoring/lake")
+    return PartitionRun(job, job.job.parse(MONTH), roots, attempt, connections())
 
 
 def in_shards_of(job_file: JobFile, shard_rows: int) -> JobFile:

@@ -17,13 +17,14 @@ from scoring.extract import ROW, Extraction, extract, load_extraction
 from scoring.model import choose_model
 from scoring.row_ids import RowIdIndex
 from scoring.staging import Staged, read_staged
+from scoring.storage import LocalStorage
 from tests.scoring.factories import Place, extracted, in_shards_of, rows
 
 ALL_FILES = {"source": {"uri": "{data}/source/*.parquet"}}
 
 
 def staged(shard: Staged) -> list[dict[str, Any]]:
-    return [row for table in read_staged(shard) for row in table.to_pylist()]
+    return [row for table in read_staged(shard, LocalStorage()) for row in table.to_pylist()]
 
 
 def staged_ids(extraction: Extraction) -> list[list[Any]]:
@@ -269,7 +270,11 @@ def test_inputs_of_several_files_come_in_the_type_of_the_contract(
     empty.source(pa.table({"id": [3, 4], "x": pa.array([3, 4], pa.float32())}), "2.parquet")
     empty.source(pa.table({"id": [5, 6], "x": pa.nulls(2)}), "3.parquet")
     extraction = extracted(empty.run(empty.job(**ALL_FILES)))
-    (table,) = pa.concat_tables(read_staged(extraction.shards[0])).select(["x"]).to_batches()[:1]
+    (table,) = (
+        pa.concat_tables(read_staged(extraction.shards[0], LocalStorage()))
+        .select(["x"])
+        .to_batches()[:1]
+    )
     assert table.schema.field("x").type == pa.float64()
     assert [row["x"] for row in staged(extraction.shards[0])] == [1.0, 2.0, 3.0, 4.0]
     assert [row for row, *_ in set_aside(extraction)] == [5, 6]

@@ -22,7 +22,7 @@ ALL_FILES = {"source": {"uri": "{data}/source/*.parquet"}}
 
 def source_of(place: Place, **changes: Any) -> FileSource:
     run = place.run(place.job(**changes))
-    return FileSource(run.job, run.partition, run.roots)
+    return FileSource(run.job, run.partition, run.roots, run.connections)
 
 
 def read(source: FileSource, *sizes: int) -> list[pa.Table]:
@@ -259,7 +259,7 @@ def test_a_file_that_may_not_be_read_is_named(empty: Place, open_to_all: Path):
 
     def try_to_read() -> None:
         with pytest.raises(SourceError, match=r"x\.parquet cannot be read: Permission denied"):
-            read(FileSource(run.job, run.partition, run.roots))
+            read(FileSource(run.job, run.partition, run.roots, run.connections))
 
     assert as_nobody(try_to_read) == 0
 

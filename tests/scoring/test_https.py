@@ -21,11 +21,11 @@ import pytest
 
 from local.ports import free_port
 from scoring import download, https_client
+from scoring.connections import Connections
 from scoring.errors import SourceError, SourceMissing
 from scoring.files import FileSource
 from scoring.manifest import Manifest
 from scoring.run import PartitionRun
-from scoring.storage import readable_storage_for
 from scoring.verify import verify_partition
 from scoring.whole import score_partition
 from tests import https_server
@@ -64,7 +64,7 @@ def url(server: tuple[Site, str]) -> str:
 
 
 def fetched(uri: str) -> bytes:
-    storage = readable_storage_for(uri)
+    storage = Connections().readable_storage(uri)
     (found,) = storage.find(uri)
     file = storage.identify(found)
     with storage.open(uri) as opened:
@@ -141,7 +141,7 @@ def test_the_copy_has_no_name_and_goes_with_its_source(
 ):
     site.files[f"/2013/{MONTH}.parquet"] = (month.data / "source" / f"{MONTH}.parquet").read_bytes()
     run = over_https(month, url)
-    source = FileSource(run.job, run.partition, run.roots)
+    source = FileSource(run.job, run.partition, run.roots, run.connections)
     assert source.rows == 2500
     assert len(open_copies(tmp_path)) == 1
     assert list((tmp_path / "copies").iterdir()) == []
@@ -160,7 +160,7 @@ def open_copies(folder: Path) -> list[str]:
 
 def test_memory_does_not_grow_with_the_file(site: Site, url: str):
     site.files["/large"] = bytes(48 << 20)
-    storage = readable_storage_for(url)
+    storage = Connections().readable_storage(url)
     tracemalloc.start()
     try:
         assert storage.sha256(f"{url}/large") == hashlib.sha256(site.files["/large"]).hexdigest()
@@ -183,7 +183,7 @@ def test_a_month_that_is_not_there_names_its_uri(month: Place, site: Site, url: 
 
 def test_a_month_that_vanishes_before_it_is_read_is_missing(site: Site, url: str):
     site.files["/x"] = DATA
-    storage = readable_storage_for(url)
+    storage = Connections().readable_storage(url)
     (found,) = storage.find(f"{url}/x")
     del site.files["/x"]
     with pytest.raises(SourceMissing, match="was there a moment ago and is not any more"):
@@ -194,7 +194,7 @@ def test_a_month_that_vanishes_before_it_is_read_is_missing(site: Site, url: str
 def test_where_head_is_refused_one_byte_is_asked_for(site: Site, url: str, status: int):
     site.files["/x"] = DATA
     site.head_status = status
-    storage = readable_storage_for(url)
+    storage = Connections().readable_storage(url)
     (found,) = storage.find(f"{url}/x")
     assert (found.bytes, site.bytes_sent) == (len(DATA), 1)
     assert storage.find(f"{url}/y") == []
@@ -204,7 +204,7 @@ def test_an_empty_file_is_there(site: Site, url: str):
     site.files["/x"] = b""
     assert fetched(f"{url}/x") == b""
     site.head_status = 405
-    assert [found.bytes for found in readable_storage_for(url).find(f"{url}/x")] == [0]
+    assert [found.bytes for found in Connections().readable_storage(url).find(f"{url}/x")] == [0]
 
 
 # Servers that fail.
@@ -306,7 +306,7 @@ def test_a_large_file_may_be_cut_more_often_than_there_are_tries(
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_an_error_that_passes_is_waited_out(site: Site, url: str, status: int):
     site.files["/x"], site.statuses = DATA, [status, status]
-    (found,) = readable_storage_for(url).find(f"{url}/x")
+    (found,) = Connections().readable_storage(url).find(f"{url}/x")
     assert found.bytes == len(DATA)
     site.statuses = [status, status]
     assert fetched(f"{url}/x") == DATA
@@ -315,7 +315,7 @@ def test_an_error_that_passes_is_waited_out(site: Site, url: str, status: int):
 def test_an_error_that_stays_is_told_with_the_tries(site: Site, url: str):
     site.files["/x"], site.statuses = DATA, [500] * 10
     with pytest.raises(SourceError, match=r"the server answered 500 .*, in each of 5 tries"):
-        readable_storage_for(url).find(f"{url}/x")
+        Connections().readable_storage(url).find(f"{url}/x")
     assert len(site.requests) == 5
 
 
@@ -329,14 +329,14 @@ def test_a_refusal_is_told_at_once(site: Site, url: str, head_status: int | None
 
 def test_a_server_that_is_not_there_is_told(site: Site, url: str):
     with pytest.raises(SourceError, match="refused, in each of 5 tries"):
-        readable_storage_for(url).find(f"https://127.0.0.1:{free_port()}/x")
+        Connections().readable_storage(url).find(f"https://127.0.0.1:{free_port()}/x")
     with pytest.raises(SourceError, match=r"https://a\.\.b/x cannot be asked for"):
-        readable_storage_for(url).find("https://a..b/x")
+        Connections().readable_storage(url).find("https://a..b/x")
 
 
 def test_a_copy_that_cannot_be_kept_is_no_error_of_the_network(site: Site, url: str):
     site.files["/x"] = DATA
-    storage = readable_storage_for(url)
+    storage = Connections().readable_storage(url)
 
     def with_too_little_room() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -409,7 +409,7 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch):
 
         asked = pool.submit(answer)
         with pytest.raises(SourceError, match="502 Bad Gateway, in each of 1 tries"):
-            readable_storage_for("https://").find("https://data.example.com/x.csv")
+            Connections().readable_storage("https://").find("https://data.example.com/x.csv")
         assert asked.result().startswith(b"CONNECT data.example.com:443 ")
 
 

@@ -18,6 +18,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from scoring.connections import Connections
 from scoring.errors import ModelError, ScorerError
 from scoring.job_file import JobFile
 from scoring.model import LoadedModel, choose_model, load_model
@@ -41,7 +42,7 @@ def job_with(place: Place, *versions: dict[str, Any], **model: Any) -> JobFile:
 def loaded(place: Place, job: JobFile | None = None) -> LoadedModel:
     run = place.run(job)
     assert run.job.model is not None
-    return load_model(choose_model(run), run.job.model.trusted_types)
+    return load_model(choose_model(run), run.job.model.trusted_types, run.connections)
 
 
 # --- which model -------------------------------------------------------------------------------
@@ -122,7 +123,7 @@ def test_a_file_that_is_swapped_after_it_was_chosen_is_refused(empty: Place):
     file = choose_model(empty.run())
     empty.model(linear(3.0))
     with pytest.raises(ModelError, match=r"v1\.skops was replaced while sample was being scored"):
-        load_model(file, [])
+        load_model(file, [], Connections())
 
 
 def test_a_model_that_is_not_there_is_named(empty: Place):
@@ -175,11 +176,11 @@ def test_a_malicious_joblib_file_with_another_digest_never_runs(empty: Place, tm
     with pytest.raises(ModelError, match="is not the file that sample vouches for"):
         choose_model(empty.run(job))
     with pytest.raises(ModelError, match="was replaced"):
-        load_model(file, [])
+        load_model(file, [], Connections())
     assert not proof.exists()
 
     # The bomb is live: with its own digest it goes off.
-    load_model(file.model_copy(update={"sha256": digest}), [])
+    load_model(file.model_copy(update={"sha256": digest}), [], Connections())
     assert proof.exists()
 
 

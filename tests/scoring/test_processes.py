@@ -18,6 +18,7 @@ from scoring.model import choose_model
 from scoring.processes import extraction_aside, keep_freed_memory
 from scoring.run import PartitionRun
 from scoring.staging import Staged, read_staged
+from scoring.storage import LocalStorage
 from tests.scoring.factories import Place, in_process, rows
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the process is forked")
@@ -41,7 +42,11 @@ def test_each_shard_is_told_and_lies_where_it_says(run: PartitionRun):
     extraction = _result(run, shards)
     assert shards == extraction.shards
     assert [shard.rows for shard in shards] == [1000, 500]
-    assert sum(t.num_rows for s in shards for t in read_staged(s)) == extraction.rows_in == 1500
+    assert (
+        sum(t.num_rows for s in shards for t in read_staged(s, LocalStorage()))
+        == extraction.rows_in
+        == 1500
+    )
 
 
 def test_the_library_s_errors_come_as_they_are(empty: Place):

@@ -24,10 +24,10 @@ from scoring.objects import Encryption
 from scoring.run import PartitionRun
 from scoring.s3 import S3Storage
 from scoring.score import Scored
-from scoring.storage import pending, storage_for, use_s3_client, write
+from scoring.storage import pending, write
 from scoring.verify import verify_partition
 from scoring.whole import score_partition
-from tests.s3_server import BUCKET, client, keys, uploads, with_rights
+from tests.s3_server import BUCKET, client, keys, storage_for, uploads, use_client, with_rights
 from tests.scoring.factories import MONTH, Place, extracted, in_s3, scored, upload
 
 OUTPUT = f"lake/out/month={MONTH}/predictions.parquet"
@@ -271,7 +271,7 @@ def test_the_rights_that_the_docs_name_are_enough_and_no_more_is_given(
     lake: Place, s3_server: ObjectStore, s3: Any
 ):
     user = with_rights(s3_server, documented_policy())
-    use_s3_client(lambda: client(user))
+    use_client(lambda: client(user))
     run = in_s3(lake, inputs={"x": {"type": "float64", "max": 2000}})
     for _ in range(2):
         assert score_partition(run, {}, workers=1).rows.scored == 2000
@@ -288,7 +288,7 @@ def test_without_the_right_to_list_uploads_a_month_is_published_all_the_same(
     rights["Statement"][0]["Action"].remove("s3:List*")
     user = with_rights(s3_server, rights)
     s3.create_multipart_upload(Bucket=BUCKET, Key=OUTPUT)
-    use_s3_client(lambda: client(user))
+    use_client(lambda: client(user))
     assert score_partition(in_s3(lake), {}, workers=1).rows.scored == 2500
     assert uploads(s3) == [OUTPUT]  # a rule of the bucket has to remove it
 
@@ -302,7 +302,7 @@ def test_whoever_may_not_publish_is_told_before_anything_is_read_or_scored(
         extra = policy((["s3:PutObject", "s3:DeleteObject"], f"{BUCKET}/{writable}*"))
         rights["Statement"] += extra["Statement"]
     user = with_rights(s3_server, rights)
-    use_s3_client(lambda: client(user))
+    use_client(lambda: client(user))
     told: list[int] = []
     with pytest.raises(PublicationError) as error:
         score_partition(
@@ -346,7 +346,7 @@ def test_objects_are_encrypted_as_the_job_says(
     s3: Any, s3_server: ObjectStore, tmp_path: Path, lake: Place
 ):
     notes = tmp_path / "requests"
-    use_s3_client(lambda: noting(s3_server, notes))
+    use_client(lambda: noting(s3_server, notes))
     run = in_s3(
         lake,
         destination={"uri": "{data}/out", "sse": "AES256"},

@@ -10,8 +10,8 @@ from local.environment import ObjectStore
 from scoring.errors import PublicationError, SourceError
 from scoring.s3 import S3Storage
 from scoring.s3_client import default_client
-from scoring.storage import storage_for, use_s3_client, write
-from tests.s3_server import BUCKET, client, environment, keys
+from scoring.storage import write
+from tests.s3_server import BUCKET, client, environment, keys, storage_for, use_client
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_without_a_connection_boto3_finds_keys_and_endpoint_by_itself(
     for name, value in environment(s3_server).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-    use_s3_client(None)
+    use_client(None)
     uri = f"s3://{BUCKET}/x"
     write(storage_for(uri), uri, b"found")
     assert s3.get_object(Bucket=BUCKET, Key="x")["Body"].read() == b"found"

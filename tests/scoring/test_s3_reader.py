@@ -13,9 +13,8 @@ from local.environment import ObjectStore
 from scoring.errors import SourceError
 from scoring.s3_reader import ObjectReader
 from scoring.source import FileSource
-from scoring.storage import use_s3_client
 from tests.faulty_proxy import Counts, Fault, FaultyProxy
-from tests.s3_server import BUCKET, client
+from tests.s3_server import BUCKET, client, use_client
 from tests.scoring.factories import MONTH, Place, in_s3
 
 URI = f"s3://{BUCKET}/object"
@@ -67,10 +66,10 @@ def test_only_the_columns_that_are_needed_are_fetched(
     table = pa.table({"id": range(1, rows + 1), **columns, "x": noise.random(rows)})
     path = lake.source(table, row_group_size=rows // groups)
     s3.upload_file(str(path), BUCKET, f"lake/source/{MONTH}.parquet")
-    use_s3_client(lambda: through)
+    use_client(lambda: through)
     run = in_s3(lake)
     proxy.counts = Counts()
-    source = FileSource(run.job, run.partition, run.roots)
+    source = FileSource(run.job, run.partition, run.roots, run.connections)
     batches = source.batches(iter([rows]))
     read = next(batches)
     assert read.column_names == ["id", "x"]
@@ -88,9 +87,9 @@ def test_a_row_group_is_fetched_when_its_rows_are_wanted(
     table = pa.table({"id": range(rows), "x": np.random.default_rng(1).random(rows)})
     path = lake.source(table, row_group_size=rows // groups)
     s3.upload_file(str(path), BUCKET, f"lake/source/{MONTH}.parquet")
-    use_s3_client(lambda: through)
+    use_client(lambda: through)
     run = in_s3(lake)
-    source = FileSource(run.job, run.partition, run.roots)
+    source = FileSource(run.job, run.partition, run.roots, run.connections)
     batches = source.batches(iter([rows // groups] * (groups + 1)))
     proxy.counts = Counts()
     assert next(batches)["x"].to_pylist() == table["x"][: rows // groups].to_pylist()

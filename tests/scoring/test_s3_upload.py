@@ -18,9 +18,9 @@ from scoring.s3 import S3Storage
 from scoring.s3_upload import uploads_under
 from scoring.score import Scored
 from scoring.staging import Staged, read_staged, staged_writer
-from scoring.storage import pending, storage_for, use_s3_client, write
+from scoring.storage import pending, write
 from tests.faulty_proxy import Fault, FaultyProxy
-from tests.s3_server import BUCKET, client, keys, uploads
+from tests.s3_server import BUCKET, client, keys, storage_for, uploads, use_client
 from tests.scoring.factories import (
     MONTH,
     Place,
@@ -115,7 +115,7 @@ def test_what_a_killed_writer_of_a_staged_table_left_is_aborted_by_its_retry(s3:
     staged = stage(5)
     assert staged is not None
     assert uploads(s3) == []
-    assert sum(part.num_rows for part in read_staged(staged)) == 1_000_000
+    assert sum(part.num_rows for part in read_staged(staged, storage_for(uri))) == 1_000_000
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def proxy(s3_server: ObjectStore, s3: Any) -> Iterator[FaultyProxy]:
     with FaultyProxy(s3_server.endpoint_url) as between:
         seen = ObjectStore(between.url, s3_server.access_key, s3_server.secret_key)
         retries = {"mode": "standard", "total_max_attempts": 3}
-        use_s3_client(lambda: client(seen, read_timeout=2, connect_timeout=2, retries=retries))
+        use_client(lambda: client(seen, read_timeout=2, connect_timeout=2, retries=retries))
         yield between
 
 

@@ -13,11 +13,13 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info
 
 from scoring import extract as extract_module
+from scoring.connections import Connections
 from scoring.errors import ModelError, ScorerError
 from scoring.extract import extract
 from scoring.model import choose_model
 from scoring.score import prepare, score
 from scoring.staging import Staged, read_staged
+from scoring.storage import LocalStorage
 from tests.scoring.factories import (
     Place,
     extracted,
@@ -40,7 +42,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def table_of(staged: Staged | None) -> pa.Table:
     assert staged is not None
-    return pa.concat_tables(read_staged(staged))
+    return pa.concat_tables(read_staged(staged, LocalStorage()))
 
 
 def published(place: Place, code: str, shard_rows: int = 1000, **changes: Any) -> dict[str, Any]:
@@ -292,15 +294,15 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     found: list[str] = []
     real = score_module.load_model
-    score_module._loaded.cache_clear()
+    score_module._models.clear()
 
-    def noting(file: Any, trusted: list[str]) -> Any:
+    def noting(file: Any, trusted: list[str], connections: Connections) -> Any:
         found.append(file.sha256)
-        return real(file, trusted)
+        return real(file, trusted, connections)
 
     monkeypatch.setattr(score_module, "load_model", noting)
     yield found
-    score_module._loaded.cache_clear()
+    score_module._models.clear()
 
 
 def test_a_model_is_loaded_once_for_all_shards_and_anew_when_it_is_another(
@@ -329,5 +331,5 @@ def test_a_late_attempt_at_a_replaced_shard_leaves_the_predictions_of_the_new_on
     Path(replaced.uri).write_bytes(content)  # as the late attempt had opened it
     score(run, replaced, model)
     assert wanted.predictions is not None
-    tables = list(read_staged(wanted.predictions))
+    tables = list(read_staged(wanted.predictions, LocalStorage()))
     assert pa.concat_tables(tables).column("id").to_pylist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]

@@ -65,7 +65,7 @@ def asking(
 
 
 def source_of(run: PartitionRun) -> SqlSource:
-    source = open_source(run.job, run.partition, run.roots)
+    source = open_source(run.job, run.partition, run.roots, run.connections)
     assert isinstance(source, SqlSource)
     return source
 

@@ -15,8 +15,8 @@ import pytest
 from local.environment import ObjectStore
 from scoring.errors import PublicationError
 from scoring.staging import Staged, read_staged, staged_schema, staged_writer
-from scoring.storage import LocalStorage, storage_for
-from tests.s3_server import environment
+from scoring.storage import LocalStorage
+from tests.s3_server import environment, storage_for
 
 
 def stage(folder: Path, *tables: pa.Table, name: str = "rows-00000.arrow") -> Staged:
@@ -35,15 +35,15 @@ OTHER = pa.table({"id": [3], "place": pa.array(["c"]).dictionary_encode()})
 def test_what_is_staged_is_read_again_table_by_table(tmp_path: Path):
     staged = stage(tmp_path, ONE, OTHER)
     assert (staged.number, staged.rows) == (3, 3)
-    assert [table.to_pylist() for table in read_staged(staged)] == [
+    assert [table.to_pylist() for table in read_staged(staged, LocalStorage())] == [
         ONE.to_pylist(),
         OTHER.to_pylist(),
     ]
-    assert staged_schema(staged) == ONE.schema
+    assert staged_schema(staged, LocalStorage()) == ONE.schema
 
 
 def test_columns_can_be_picked(tmp_path: Path):
-    tables = list(read_staged(stage(tmp_path, ONE, OTHER), ["place"]))
+    tables = list(read_staged(stage(tmp_path, ONE, OTHER), LocalStorage(), ["place"]))
     assert [t.column_names for t in tables] == [["place"], ["place"]]
 
 
@@ -62,8 +62,8 @@ def test_a_reference_survives_json(tmp_path: Path):
 def test_without_rows_the_columns_are_still_known(tmp_path: Path):
     staged = stage(tmp_path, ONE.slice(0, 0))
     assert staged.rows == 0
-    assert sum(table.num_rows for table in read_staged(staged)) == 0
-    assert staged_schema(staged) == ONE.schema
+    assert sum(table.num_rows for table in read_staged(staged, LocalStorage())) == 0
+    assert staged_schema(staged, LocalStorage()) == ONE.schema
 
 
 def test_if_nothing_is_written_nothing_is_there(tmp_path: Path):
@@ -96,14 +96,17 @@ def flip_a_bit(path: Path) -> None:
         (lambda path: stage(path.parent, OTHER, name=path.name), "has other bytes"),
     ],
 )
-@pytest.mark.parametrize("read", [lambda staged: list(read_staged(staged)), staged_schema])
+@pytest.mark.parametrize("read", [lambda *staged: list(read_staged(*staged)), staged_schema])
 def test_a_staged_table_that_is_not_the_one_meant_is_never_read(
-    tmp_path: Path, read: Callable[[Staged], object], damage: Callable[[Path], object], told: str
+    tmp_path: Path,
+    read: Callable[[Staged, LocalStorage], object],
+    damage: Callable[[Path], object],
+    told: str,
 ):
     staged = stage(tmp_path, ONE)
     damage(Path(staged.uri))
     with pytest.raises(PublicationError) as error:
-        read(staged)
+        read(staged, LocalStorage())
     assert f"the staged table {staged.uri} {told}" in str(error.value)
     assert "nothing was published. Run the whole partition again" in str(error.value)
 
@@ -113,7 +116,7 @@ def test_a_file_that_is_no_table_is_never_read(tmp_path: Path):
     path.write_bytes(b"no table")
     staged = Staged(number=0, uri=str(path), rows=1, sha256=hashlib.sha256(b"no table").hexdigest())
     with pytest.raises(PublicationError, match="is not there or not whole"):
-        list(read_staged(staged))
+        list(read_staged(staged, LocalStorage()))
 
 
 def test_a_staged_table_from_afar_is_read_without_holding_it_in_memory(
@@ -145,11 +148,14 @@ def test_a_staged_table_from_afar_is_read_without_holding_it_in_memory(
 READ_AND_MEASURE = """
 import re, sys
 from pathlib import Path
+from scoring.connections import Connections
 from scoring.staging import Staged, read_staged
 def peak():  # of this program alone: getrusage knows that of its parent, too
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\\s+([0-9]+) kB", status)[1]) * 1024
 before = peak()
-rows = sum(table.num_rows for table in read_staged(Staged.model_validate_json(sys.argv[1])))
+staged = Staged.model_validate_json(sys.argv[1])
+storage = Connections().storage(staged.uri)
+rows = sum(table.num_rows for table in read_staged(staged, storage))
 print(rows, peak() - before)
 """

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from scoring.errors import PublicationError
-from scoring.storage import LocalStorage, pending, storage_for, write
+from scoring.storage import LocalStorage, pending, write
+from tests.s3_server import storage_for
 from tests.scoring.factories import as_nobody, in_process
 
 STORAGE = LocalStorage()

@@ -20,8 +20,8 @@ from scoring.errors import ContractError, PublicationError
 from scoring.manifest import Manifest
 from scoring.run import PartitionRun
 from scoring.score import Scored
-from scoring.storage import storage_for
 from scoring.upload import in_order, upload
+from tests.s3_server import storage_for
 from tests.scoring.factories import (
     Place,
     extracted,
