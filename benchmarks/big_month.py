@@ -84,7 +84,7 @@ def make_job(job_file: Path, source: str, folder: Path, destination: str) -> Pat
 
 def run(data: Path, job_file: Path, folder: Path, rows: int, pairs: int) -> dict[str, object]:
     """Measures bare loop and shell command in turn, ``pairs`` times, and returns the figures."""
-    from scoring.job_file import load_job
+    from scoring.job.loader import load_job
 
     source = make_month(data / "flights/year=2013/month=05/flights.parquet", folder, rows)
     job = make_job(job_file, str(source), folder, str(folder))

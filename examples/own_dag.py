@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, task
-from scoring_operators import ExtractOperator, ScoreOperator, UploadOperator
+from scoring_airflow import ExtractOperator, ScoreOperator, UploadOperator
 
 with DAG(
     dag_id="own_dag",

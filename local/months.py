@@ -14,8 +14,8 @@ from local.api import AirflowApi, Dag, DagRun, NotReachable, TaskInstance
 from local.errors import LocalError
 from local.task_log import failure_reason
 from local.terminal import MonthsBar
-from scoring.job import Job
-from scoring.partition import partition_at, partitions_between
+from scoring.job.partitions import partition_at, partitions_between
+from scoring.job.schema import Job
 
 OF_A_MONTH = ("scheduled", "backfill")  # run types; manual runs are the user's own affair
 LOOK_EVERY_SECONDS = 1.0  # each look costs the API server 0.1 s, which the tasks need too

@@ -20,8 +20,8 @@ from local.signals import signals_ignored, signals_interrupt
 from local.supervisor import Supervisor
 from local.terminal import Terminal
 from scoring.errors import ScoringError
-from scoring.job import Job
-from scoring.job_file import load_job
+from scoring.job.loader import load_job
+from scoring.job.schema import Job
 
 JOB = "flight_delay"
 

@@ -23,7 +23,7 @@ from local.secrets import Secrets, load_or_create
 from local.signals import signals_ignored, signals_interrupt
 from local.supervisor import Supervisor
 from local.terminal import Terminal
-from scoring.cores import available_cores
+from scoring.pipeline.cpus import available_cores
 
 
 @dataclass(frozen=True)

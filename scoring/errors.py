@@ -6,11 +6,13 @@
     ├── JobError            the job file is wrong                            exit status 2
     ├── PartitionError      there is no such partition for this job          exit status 2
     ├── SourceError         the source of a partition cannot be read         exit status 3
-    │   └── SourceMissing   ... because it is not there (yet)
+    │   └── SourceMissingError      ... because it is not there (yet)
     ├── ContractError       the rows are not what the job says they are      exit status 4
     ├── ModelError          the model cannot be chosen, trusted or loaded    exit status 5
     ├── ScorerError         predicting failed or gave other rows             exit status 6
     └── PublicationError    the result cannot be staged or published         exit status 7
+        ├── ReplacedMeanwhileError  ... because another writer was first
+        ├── NewerPublicationError   ... because a newer result is published
         └── VerifyError     a published partition is not what it should be   exit status 8
 
 A message says what is wrong and where, what would be right, and what was left untouched.
@@ -62,7 +64,7 @@ class SourceError(ScoringError):
     exit_status = 3
 
 
-class SourceMissing(SourceError):
+class SourceMissingError(SourceError):
     """The source of a partition is not there; worth a retry, as it may be late."""
 
 
@@ -90,8 +92,12 @@ class PublicationError(ScoringError):
     exit_status = 7
 
 
-class ReplacedMeanwhile(PublicationError):
+class ReplacedMeanwhileError(PublicationError):
     """A conditional write lost: another writer was first."""
+
+
+class NewerPublicationError(PublicationError):
+    """Another run has published the partition since this one read its source."""
 
 
 class VerifyError(PublicationError):

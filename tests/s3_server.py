@@ -18,9 +18,9 @@ from local.environment import ObjectStore
 from local.home import Home
 from local.secrets import load_or_create
 from local.supervisor import Supervisor
-from scoring.connections import Connections
-from scoring.objects import Storage
-from scoring.s3_client import client_config
+from scoring.storage.base import Storage
+from scoring.storage.connections import Connections
+from scoring.storage.s3.client import client_config
 
 BUCKET = "scoring"
 

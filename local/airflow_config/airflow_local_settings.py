@@ -33,7 +33,7 @@ _MODULES = (
     "scoring.extract",
     "scoring.score",
     "scoring.upload",
-    "scoring_operators",
+    "scoring_airflow",
 )
 
 

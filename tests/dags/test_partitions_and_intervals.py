@@ -14,10 +14,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from airflow.serialization.encoders import coerce_to_core_timetable
 from airflow.timetables.base import DataInterval, TimeRestriction
-from scoring_operators import job_dag
+from scoring_airflow import job_dag
 
-from scoring.job_file import load_job
-from scoring.partition import partition_at
+from scoring.job.loader import load_job
+from scoring.job.partitions import partition_at
 from tests import small_job
 
 ZONES = [

@@ -16,7 +16,7 @@ from airflow.models.dag import DagModel
 from airflow.models.errors import ParseImportError
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.utils.session import create_session
-from scoring_operators.import_errors import report_import_error
+from scoring_airflow.import_errors import report_import_error
 
 from scoring.errors import JobError
 from tests import small_job

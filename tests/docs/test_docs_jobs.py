@@ -14,11 +14,14 @@ import yaml
 from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
-from scoring_operators import alerts
+from scoring_airflow import notifications
 
-from scoring import errors, job, job_source, uri
-from scoring.job_file import load_job
-from scoring.partition import EXAMPLES
+from scoring import errors
+from scoring.job import schema as job
+from scoring.job import source as job_source
+from scoring.job import uri_templates as uri
+from scoring.job.loader import load_job
+from scoring.job.partitions import EXAMPLES
 from tests.docs.pages import REPOSITORY, Block, page
 
 JOBS = page("docs/jobs.md")
@@ -156,7 +159,7 @@ def test_uri_fields() -> None:
 
 def test_names_in_the_templates_of_alerts() -> None:
     table = JOBS.tables("alerts")[1]
-    assert [row[0].strip("`{ }") for row in table] == list(alerts.FACTS)
+    assert [row[0].strip("`{ }") for row in table] == list(notifications.FACTS)
 
 
 def test_reason_codes() -> None:

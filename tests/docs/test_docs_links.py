@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from scoring import destination
+from scoring.destinations import layout as destination
 from tests.docs.pages import PAGES, REPOSITORY, Page, page
 
 IN_THE_REPOSITORY = (

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from local.api import DagRun
-from scoring import cli
+from scoring.cli.main import main as cli
 from tests import shell, small_job
 from tests.integration.conftest import Stack
 

@@ -14,7 +14,7 @@ import pytest
 from local import components, object_store
 from local.environment import ObjectStore
 from local.secrets import load_or_create
-from scoring import cli
+from scoring.cli.main import main as cli
 from tests import small_job
 from tests.integration.conftest import Stack
 

@@ -25,7 +25,7 @@ def start(airflow_database: None, data: Path, tmp_path: Path) -> Start:
     operators, the ``job`` file and ``published``, the folder that the job publishes to.
     """
     from airflow.sdk import DAG, Asset
-    from scoring_operators import ExtractOperator, ScoreOperator, UploadOperator
+    from scoring_airflow import ExtractOperator, ScoreOperator, UploadOperator
 
     from tests.one_run import OneRun
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import ParamValidationError
-from scoring_operators import job_dag
+from scoring_airflow import job_dag
 
-from scoring.job_file import load_job
+from scoring.job.loader import load_job
 from tests import small_job
 from tests.one_run import OneRun
 

@@ -19,10 +19,10 @@ from airflow.dag_processing.dagbag import BundleDagBag
 from airflow.models.xcom import XComModel
 from airflow.sdk.exceptions import ParamValidationError
 from airflow.utils.session import create_session
-from scoring_operators import connections
+from scoring_airflow import connections
 
 from local.installation import free_port
-from scoring.job import Job
+from scoring.job.schema import Job
 from tests import shell, small_job
 from tests.plugins.conftest import Start
 from tests.warehouse import PASSWORD, Warehouse

@@ -14,7 +14,7 @@ from airflow.models.dagrun import DagRun
 from airflow.sdk import DAG
 from airflow.utils.session import create_session
 
-from scoring.job_file import load_job
+from scoring.job.loader import load_job
 from tests import shell, small_job
 
 REPOSITORY = Path(__file__).resolve().parents[2]

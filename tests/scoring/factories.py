@@ -23,13 +23,14 @@ import skops.io
 import yaml
 from sklearn.linear_model import LinearRegression
 
-from scoring.extract import Extraction, extract
-from scoring.job_file import JobFile, load_job
-from scoring.manifest import Manifest
-from scoring.model import choose_model
-from scoring.run import PartitionRun
-from scoring.score import Scored, score
-from scoring.upload import upload
+from scoring.destinations.layout import Layout
+from scoring.destinations.manifest import Manifest
+from scoring.job.loader import JobFile, load_job
+from scoring.pipeline.context import PartitionContext
+from scoring.pipeline.extract import extract
+from scoring.pipeline.handover import Extraction, Scored
+from scoring.pipeline.publish import publish
+from scoring.pipeline.score import score
 from tests.s3_server import connections
 
 MONTH = "2013-02"
@@ -117,9 +118,11 @@ class Place:
         path.write_text(yaml.safe_dump(merged(JOB, changes), sort_keys=False))
         return load_job(path)
 
-    def run(self, job: JobFile | None = None, key: str = MONTH, attempt: str = "a") -> PartitionRun:
+    def run(
+        self, job: JobFile | None = None, key: str = MONTH, attempt: str = "a"
+    ) -> PartitionContext:
         job = job or self.job()
-        return PartitionRun(
+        return PartitionContext(
             job, job.job.parse(key), job.roots(str(self.data)), attempt, connections()
         )
 
@@ -129,11 +132,16 @@ class Place:
         return sorted(path.relative_to(self.out).as_posix() for path in found)
 
 
-def in_s3(place: Place, attempt: str = "a", **changes: Any) -> PartitionRun:
+def layout(run: PartitionContext) -> Layout:
+    """Where everything of the run's job is published."""
+    return Layout(run.publisher.uri)
+
+
+def in_s3(place: Place, attempt: str = "a", **changes: Any) -> PartitionContext:
     """A run of the sample job on the copy of ``place`` in the bucket."""
     job = place.job(**changes)
     roots = job.roots("s3://scoring/lake")
-    return PartitionRun(job, job.job.parse(MONTH), roots, attempt, connections())
+    return PartitionContext(job, job.job.parse(MONTH), roots, attempt, connections())
 
 
 def in_shards_of(job_file: JobFile, shard_rows: int) -> JobFile:
@@ -142,18 +150,18 @@ def in_shards_of(job_file: JobFile, shard_rows: int) -> JobFile:
     return replace(job_file, job=job_file.job.model_copy(update={"run": smaller}))
 
 
-def extracted(run: PartitionRun, pinned: str | None = None) -> Extraction:
-    return extract(run, choose_model(run, pinned))
+def extracted(run: PartitionContext, pinned: str | None = None) -> Extraction:
+    return extract(run, run.model_file(pinned))
 
 
-def scored(run: PartitionRun, extraction: Extraction) -> list[Scored]:
+def scored(run: PartitionContext, extraction: Extraction) -> list[Scored]:
     return [score(run, shard, extraction.model) for shard in extraction.shards]
 
 
-def publish(run: PartitionRun, pinned: str | None = None) -> Manifest:
+def run_steps(run: PartitionContext, pinned: str | None = None) -> Manifest:
     """The three steps one after the other, as Airflow's tasks take them, in this process."""
     extraction = extracted(run, pinned)
-    return upload(run, scored(run, extraction), {"by": "test"})
+    return publish(run, scored(run, extraction), {"by": "test"})
 
 
 def predictions(manifest: Manifest) -> pa.Table:

@@ -29,7 +29,7 @@ FAILING_SCORER = """\
 from pathlib import Path
 
 def run(df, model):
-    if Path(__file__).with_name("broken").exists() and (df.index == 1501).any():
+    if Path(__file__).with_name("broken").exists() and (df['delay'] == 1501).any():
         raise ValueError("the second shard cannot be scored")
     return df.assign(predicted_delay=model.predict(df))[["predicted_delay"]]
 """
@@ -41,7 +41,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
-from scoring_operators import ExtractOperator, ScoreOperator, UploadOperator
+from scoring_airflow import ExtractOperator, ScoreOperator, UploadOperator
 
 HERE = Path(__file__).parent
 CONTESTED = ("2013-03", "2013-04")
@@ -49,20 +49,20 @@ CONTESTED = ("2013-03", "2013-04")
 
 class MeetingUpload(UploadOperator):
     def execute(self, context):
-        import scoring.upload
+        from scoring.destinations.parquet import ParquetPublication
 
-        swap = scoring.upload._swap
+        commit = ParquetPublication.commit
 
-        def meet_and_swap(run, *others):
-            month = run.partition.key
+        def meet_and_commit(publication, manifest):
+            month = manifest.partition
             (HERE / f"here-{month}-{self.dag_id}").touch()
             deadline = time.monotonic() + 120
             while month in CONTESTED and len(list(HERE.glob(f"here-{month}-*"))) < 2:
                 assert time.monotonic() < deadline, "the other publisher has not come"
                 time.sleep(0.02)
-            return swap(run, *others)
+            return commit(publication, manifest)
 
-        scoring.upload._swap = meet_and_swap
+        ParquetPublication.commit = meet_and_commit
         return super().execute(context)
 
 

@@ -1,0 +1,127 @@
+"""The Dag that a job file stands for."""
+
+from __future__ import annotations
+
+from datetime import UTC, timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
+
+from scoring.destinations.layout import Layout
+from scoring.job.loader import JobFile
+from scoring.job.schema import Job
+from scoring_airflow import notifications
+from scoring_airflow.dag_docs import dag_doc
+from scoring_airflow.operators.extract import ExtractOperator
+from scoring_airflow.operators.score import ScoreOperator
+from scoring_airflow.operators.upload import UploadOperator
+from scoring_airflow.retry import ExponentialBackoff
+
+
+def job_dag(job_file: JobFile) -> DAG:
+    """One run a partition: extract the rows, score each shard, publish the predictions.
+
+    Raises JobError for what only Airflow can tell: an executor or a notifier that it has not.
+    """
+    notifications.check_alerts(job_file)
+    _check_executor(job_file)
+    job, last = job_file.job, job_file.job.last_partition
+    with DAG(
+        dag_id=job.name,
+        description=job.description or None,
+        doc_md=dag_doc(job_file),
+        tags={*job.tags, "scoring"},
+        # By name: a plain cron string means another timetable, and another one still in tests.
+        schedule=CronDataIntervalTimetable(job.schedule, timezone=job.timezone),
+        start_date=job.first_partition.start,
+        end_date=last.end.astimezone(UTC) - timedelta(seconds=1) if last else None,
+        catchup=True,
+        max_active_runs=job.run.max_active_runs,
+        params={
+            "model_version": _model_version_param(job),
+            "replace_newer": _replace_newer_param(),
+        },
+        default_args=_task_arguments(job, str(job_file.path)),
+        on_failure_callback=notifications.on_failure(job_file),
+        deadline=notifications.deadline(job_file),
+        auto_register=False,  # or Airflow would run what there is of a Dag whose making failed
+    ) as dag:
+        extract = ExtractOperator(
+            task_id="extract", model_version="{{ params.model_version or '' }}"
+        )
+        score = ScoreOperator.partial(
+            task_id="score",
+            map_index_template="shard {{ task.shard.number }}: {{ task.shard.rows }} rows",
+        ).expand(shard=extract.output)
+        UploadOperator(
+            task_id="upload",
+            scored=score.output,
+            replace_newer="{{ params.replace_newer }}",
+            outlets=[_asset(job_file)],
+        )
+    return dag
+
+
+def _task_arguments(job: Job, path: str) -> dict[str, Any]:
+    pause = timedelta(seconds=job.run.retry_delay_seconds)
+    arguments: dict[str, Any] = {
+        "job_file": path,
+        "owner": job.owner,
+        "retries": job.run.retries,
+        "retry_delay": pause,
+        "retry_policy": ExponentialBackoff(pause, job.run.retries),
+    }
+    if job.run.execution_timeout_minutes:
+        arguments["execution_timeout"] = timedelta(minutes=job.run.execution_timeout_minutes)
+    for name in ("queue", "pool", "executor"):
+        if value := getattr(job.run, name):
+            arguments[name] = value
+    return arguments
+
+
+def _check_executor(job_file: JobFile) -> None:
+    """JobError for an executor that Airflow has not: Airflow would refuse all jobs for one of them."""
+    name = job_file.job.run.executor
+    if name is None:
+        return
+    from airflow.exceptions import UnknownExecutorException
+    from airflow.executors.executor_loader import ExecutorLoader
+
+    try:
+        ExecutorLoader.lookup_executor_name_by_str(name, team_name=None, validate_teams=False)
+    except UnknownExecutorException:
+        known = ", ".join(
+            e.alias or e.module_path
+            for e in ExecutorLoader.get_executor_names(validate_teams=False)
+        )
+        raise job_file.error(
+            ("run", "executor"), f'"{name}" is none of Airflow\'s executors here: {known}'
+        ) from None
+
+
+def _model_version_param(job: Job) -> Param:
+    return Param(
+        None,
+        type=["null", "string"],
+        enum=[None, *job.version_names],
+        title="Model version",
+        description="Score with this version; empty: the version that the job's policy says.",
+    )
+
+
+def _replace_newer_param() -> Param:
+    return Param(
+        False,
+        type="boolean",
+        title="Replace a newer publication",
+        description="Publish even where another run has published the partition since this run read "
+        "its source.",
+    )
+
+
+def _asset(job_file: JobFile) -> Asset:
+    uri = Layout.of(job_file.job, job_file.roots()).uri
+    return Asset(
+        name=f"{job_file.job.name} predictions", uri=uri if "://" in uri else Path(uri).as_uri()
+    )

@@ -1,0 +1,106 @@
+"""What the three operators have in common: which job, which partition, which attempt."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from scoring.errors import (
+    NewerPublicationError,
+    PartitionError,
+    PublicationError,
+    ScoringError,
+    SourceError,
+)
+from scoring_airflow.connections import airflow_connections, aws_conn_id_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from scoring.pipeline.context import PartitionContext
+
+TRANSIENT = (SourceError, PublicationError)
+"""Errors that may be gone at the next try; a retry only repeats all others."""
+
+PERMANENT = (NewerPublicationError,)
+"""Those among them that stay."""
+
+
+class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not read Airflow
+    """Base of the operators: a step of scoring one partition of a job.
+
+    :param job_file: path of the job file.
+    :param data_interval_start: the moment whose partition is scored, as ISO 8601 text with an
+        offset; by default the run's own data interval.
+    """
+
+    template_fields: Sequence[str] = ("job_file", "data_interval_start")
+    ui_color: ClassVar[str] = "#e8f1fb"
+
+    def __init__(
+        self,
+        *,
+        job_file: str,
+        data_interval_start: str = "{{ data_interval_start | default('') }}",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.job_file = job_file
+        self.data_interval_start = data_interval_start
+
+    def partition_context(self, context: Context) -> PartitionContext:
+        """What the library scores: one attempt per Dag run, so that a retry finds its staging."""
+        from scoring.job.loader import load_job
+        from scoring.job.partitions import partition_at
+        from scoring.pipeline.context import PartitionContext
+
+        job_file = load_job(self.job_file)
+        partition = partition_at(self._moment(), job_file.job.partition, job_file.job.zone)
+        job_file.job.partition_to_score(partition.key)
+        dag_run = context["dag_run"]
+        return PartitionContext(
+            job_file,
+            partition,
+            job_file.roots(),
+            _attempt(dag_run.dag_id, dag_run.run_id),
+            airflow_connections(aws_conn_id_of(job_file.job)),
+        )
+
+    def _moment(self) -> datetime:
+        if not self.data_interval_start:
+            raise PartitionError(
+                "this run has no data interval, so it is not known what to score: it was triggered "
+                "without a logical date. `airflow backfill create` scores partitions by their dates"
+            )
+        try:
+            return datetime.fromisoformat(self.data_interval_start)
+        except ValueError:
+            raise PartitionError(
+                f"data_interval_start is {self.data_interval_start!r}, which is not a moment such as "
+                "2013-05-02T03:00:00+00:00"
+            ) from None
+
+
+def _attempt(dag_id: str, run_id: str) -> str:
+    """A folder name for a Dag run, readable and never the same for two runs."""
+    digest = hashlib.sha256(f"{dag_id}\0{run_id}".encode()).hexdigest()[:8]
+    return re.sub(r"[^A-Za-z0-9-]+", "_", run_id)[:60] + "-" + digest
+
+
+@contextmanager
+def fail_if_permanent() -> Iterator[None]:
+    """Fail without retry on permanent errors; let Airflow retry transient ones."""
+    try:
+        yield
+    except ScoringError as error:
+        if isinstance(error, TRANSIENT) and not isinstance(error, PERMANENT):
+            raise
+        # Without the error itself: the log would show its text twice, with a traceback each.
+        raise AirflowFailException(str(error)) from error.__cause__

@@ -1,0 +1,40 @@
+"""ScoreOperator: one staged shard of rows becomes a staged table of predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from scoring_airflow.concurrency import tasks_at_once
+from scoring_airflow.operators.base import PartitionOperator, fail_if_permanent
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ScoreOperator(PartitionOperator):
+    """Loads the model and predicts one shard; map it over the shards that extract returned.
+
+    :param shard: one of the dicts that ``ExtractOperator`` returned.  Templated.
+    """
+
+    template_fields: Sequence[str] = (*PartitionOperator.template_fields, "shard")
+
+    def __init__(self, *, shard: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.shard = shard
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from scoring.pipeline.cpus import threads_of_each
+        from scoring.pipeline.handover import load_extraction
+        from scoring.pipeline.score import score
+        from scoring.pipeline.staging import Staged
+
+        with fail_if_permanent():
+            attempt = self.partition_context(context)
+            model = load_extraction(attempt).model
+            threads = threads_of_each(tasks_at_once(self.executor))
+            scored = score(attempt, Staged.model_validate(self.shard), model, threads)
+        rows = scored.predictions.rows if scored.predictions else 0
+        self.log.info(f"shard {scored.number}: {rows:,} rows scored in {scored.seconds:.2f} s")
+        return scored.model_dump()

@@ -1,0 +1,81 @@
+"""UploadOperator: the staged predictions of a partition are published as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from scoring_airflow.operators.base import PartitionOperator, fail_if_permanent
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from scoring.destinations.manifest import Manifest
+
+
+class UploadOperator(PartitionOperator):
+    """Checks that no row was lost, publishes the partition and writes its manifest.
+
+    Each of the task's ``outlets`` gets an asset event that carries the figures of the manifest.
+
+    :param scored: what the mapped ``ScoreOperator`` returned (``score.output``).  Templated.
+    :param replace_newer: publish even where another run has published the partition since this run
+        read its source: true or false, or a text such as ``"True"``.  Templated.
+    """
+
+    template_fields: Sequence[str] = (
+        *PartitionOperator.template_fields,
+        "scored",
+        "replace_newer",
+    )
+
+    def __init__(
+        self,
+        *,
+        scored: Sequence[dict[str, Any]],
+        replace_newer: bool | str = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.scored = scored
+        self.replace_newer = replace_newer
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from scoring.pipeline.handover import Scored
+        from scoring.pipeline.publish import in_order, publish
+
+        dag_run = context["dag_run"]
+        triggered_by = {
+            "by": "airflow",
+            "dag_id": dag_run.dag_id,
+            "run_id": dag_run.run_id,
+            "try_number": str(context["ti"].try_number),
+        }
+        with fail_if_permanent():
+            attempt = self.partition_context(context)
+            # As a slice: Airflow hands mapped results over with one request then, not one for each.
+            scored = in_order(Scored.model_validate(s) for s in self.scored[:])
+            replace_newer = str(self.replace_newer).lower() == "true"
+            manifest = publish(attempt, scored, triggered_by, replace_newer=replace_newer)
+        self.log.info(
+            f"{manifest.partition}: {manifest.rows.scored:,} rows published, "
+            f"{manifest.rows.quarantined:,} quarantined, model version {manifest.model.version}: "
+            f"{manifest.output.uri}"
+        )
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra = _figures(manifest)
+        return _figures(manifest)
+
+
+def _figures(manifest: Manifest) -> dict[str, Any]:
+    """What a reader of the asset's events wants to know, small enough for an event."""
+    return {
+        "job": manifest.job,
+        "partition": manifest.partition,
+        "model_version": manifest.model.version,
+        "rows_in": manifest.rows.rows_in,
+        "rows_scored": manifest.rows.scored,
+        "rows_quarantined": manifest.rows.quarantined,
+        "output": manifest.output.uri,
+        "sha256": manifest.output.sha256,
+    }

@@ -1,0 +1,1 @@
+"""Triggers: what the triggerer does so that no worker has to wait."""

@@ -1,0 +1,45 @@
+"""Hashes of rows: the same values have the same hash in every process."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from scoring.arrow.text import as_text, dictionary_codes, is_text
+
+Hashes = npt.NDArray[np.uint64]
+
+
+def hash_rows(columns: list[pa.Array]) -> Hashes:
+    """A 64-bit hash for each row of ``columns``, the same for the same values in every process."""
+    combined = np.full(len(columns[0]), 0x9E3779B97F4A7C15, dtype=np.uint64)
+    for values in columns:
+        combined *= np.uint64(0x100000001B3)
+        combined ^= _hashes(values)
+        combined ^= combined >> np.uint64(29)
+    return combined
+
+
+def _hashes(values: pa.Array) -> Hashes:
+    if is_text(values.type):
+        if not pa.types.is_dictionary(values.type):
+            values = values.dictionary_encode()
+        distinct = np.array(values.dictionary.to_pylist(), dtype=object)
+        of_distinct = pd.util.hash_array(distinct, categorize=False)
+        return np.append(of_distinct, np.uint64(0))[dictionary_codes(values)]
+    if pa.types.is_floating(values.type):
+        values = values.cast(pa.float64())
+    elif pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
+        values = values.cast(pa.int64(), safe=False)  # a large uint64 keeps its bits
+    elif pa.types.is_temporal(values.type):
+        if pa.types.is_date32(values.type) or pa.types.is_time32(values.type):
+            values = values.cast(pa.int32())
+        values = values.cast(pa.int64())
+    else:
+        return _hashes(as_text(values))
+    numbers = pd.util.hash_array(values.fill_null(0).to_numpy(zero_copy_only=False))
+    if values.null_count:
+        numbers[np.asarray(values.is_null())] = 0
+    return numbers

@@ -1,0 +1,66 @@
+"""Numbers cast to a narrower type, judged value by value."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scoring.arrow.columns import Mask, no_rows, null_mask
+
+ARROW_TYPES: dict[str, pa.DataType] = {
+    "string": pa.string(),
+    "int8": pa.int8(),
+    "int16": pa.int16(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "boolean": pa.bool_(),
+    "date": pa.date32(),
+}
+
+
+def narrowed(values: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask]:
+    """A number column in another number type; values that it cannot hold become null."""
+    if values.type == target:
+        return values, no_rows(values)
+    if pa.types.is_decimal(values.type):
+        if pa.types.is_integer(target):
+            return _whole(values, target)
+        values = values.cast(pa.float64())
+    try:
+        return values.cast(target), no_rows(values)
+    except pa.ArrowInvalid:
+        pass
+    if not pa.types.is_integer(target):  # a large integer or a double, rounded as pandas does
+        return values.cast(target, safe=False), no_rows(values)
+    present = ~null_mask(values)
+    numbers = values.fill_null(0).to_numpy(zero_copy_only=False)
+    limits = np.iinfo(target.to_pandas_dtype())
+    with np.errstate(invalid="ignore"):
+        in_range = (numbers >= limits.min) & (numbers <= limits.max)
+        if pa.types.is_integer(values.type):
+            fits = present & in_range
+        else:
+            fits = present & in_range & (np.floor(numbers) == numbers)
+            fits &= numbers < 2.0**63  # int64's largest value is not a double
+    kept = pa.array(np.where(fits, numbers, 0).astype(limits.dtype), mask=~fits)
+    return kept, present & ~fits
+
+
+def _whole(decimals: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask]:
+    """Decimals as integers, digit for digit: as floats they would lose some above 2**53."""
+    try:
+        return decimals.cast(target), no_rows(decimals)
+    except pa.ArrowInvalid:
+        pass
+    wide = decimals.cast(pa.decimal256(76, max(0, decimals.type.scale)))  # the type that has trunc
+    limits = np.iinfo(target.to_pandas_dtype())
+    whole = pc.equal(pc.trunc(wide), wide)
+    in_range = pc.and_(
+        pc.greater_equal(wide, pa.scalar(limits.min)), pc.less_equal(wide, pa.scalar(limits.max))
+    )
+    fits = pc.and_(whole, in_range)
+    kept = pc.if_else(fits, wide, pa.scalar(None, wide.type)).cast(target)
+    return kept, np.asarray(pc.invert(fits).fill_null(False))

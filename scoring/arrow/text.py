@@ -1,0 +1,65 @@
+"""Text columns, and their dictionary encoding.
+
+Repetitive text stays dictionary-encoded (each distinct value once, and a number a row) all the way
+from the file to the model: checks, hashes and conversions then cost as much as the distinct values.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+
+def is_text(kind: pa.DataType) -> bool:
+    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(
+        pa.types.is_string(inner)
+        or pa.types.is_large_string(inner)
+        or pa.types.is_string_view(inner)
+    )
+
+
+def dictionary_encoded(values: pa.Array) -> pa.Array:
+    """Text as a dictionary of ``string`` and int32 numbers; anything else as it is.
+
+    The dictionary has the values that occur, in the order in which they first do, so that it does
+    not depend on how the source was stored.
+    """
+    if not is_text(values.type):
+        return values
+    if not pa.types.is_dictionary(values.type):
+        values = values.dictionary_encode()
+    return _in_order_of_appearance(values).cast(pa.dictionary(pa.int32(), pa.string()))
+
+
+def decoded(values: pa.Array) -> pa.Array:
+    """``values`` without dictionary encoding."""
+    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+
+
+def as_text(values: pa.Array) -> pa.Array:
+    """``values`` as they would be printed; null stays null."""
+    values = decoded(values)
+    try:
+        return values.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return pa.array([None if v is None else str(v) for v in values.to_pylist()], pa.string())
+
+
+def dictionary_codes(values: pa.DictionaryArray) -> npt.NDArray[np.intp]:
+    """The number of each row's distinct value; for null, one past the last of them."""
+    numbers = values.indices.cast(pa.int64())
+    if values.indices.null_count:
+        numbers = numbers.fill_null(len(values.dictionary))
+    return np.asarray(numbers)
+
+
+def _in_order_of_appearance(values: pa.DictionaryArray) -> pa.DictionaryArray:
+    used = values.indices.drop_null().unique().to_numpy()
+    if np.array_equal(used, np.arange(len(values.dictionary))):
+        return values
+    numbers = np.zeros(len(values.dictionary), dtype=np.int32)
+    numbers[used] = np.arange(len(used))
+    indices = pa.array(numbers).take(values.indices)  # null stays null
+    return pa.DictionaryArray.from_arrays(indices, values.dictionary.take(pa.array(used)))

@@ -1,0 +1,1 @@
+"""The shell command ``python -m scoring``: one module for each command."""

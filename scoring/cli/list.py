@@ -1,0 +1,26 @@
+"""``list``: the jobs, and how many of their partitions are published."""
+
+from __future__ import annotations
+
+import argparse
+
+from scoring.cli import options as shared
+from scoring.cli import output
+from scoring.destinations.base import open_publisher
+from scoring.storage.connections import Connections
+
+HELP = "list the jobs and how many partitions are published"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    shared.add_data_and_json(parser)
+
+
+def command(options: argparse.Namespace) -> int:
+    files, status = shared.load_each(shared.job_paths(options.jobs))
+    found = []
+    for file in files.values():
+        publisher = open_publisher(file.job, file.roots(options.data), Connections())
+        found.append((file, list(publisher.all_published())))
+    output.jobs(found, options.json)
+    return status

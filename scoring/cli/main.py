@@ -1,0 +1,72 @@
+"""The shell command: ``python -m scoring run|verify|check|list|show``.
+
+What it prints for people goes to the terminal by way of ``scoring.cli.output``; ``--json`` prints one
+JSON document on stdout and nothing else there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from scoring import __version__
+from scoring.cli import check, run, show, verify
+from scoring.cli import list as list_jobs
+from scoring.cli.options import add_jobs_folder
+from scoring.errors import ScoringError
+
+COMMANDS = {"run": run, "verify": verify, "check": check, "list": list_jobs, "show": show}
+"""Each is a module with ``HELP``, ``add_arguments`` and ``command``."""
+
+EPILOG = """\
+exit status:
+  0  done          2  job file, partition key or usage     3  source
+  4  contract      5  model                                6  scorer
+  7  publication   8  verify found a difference            1  anything else
+  130  interrupted
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        status = command(options)
+        sys.stdout.flush()  # here, where a reader that has gone away is no error
+        return status
+    except ScoringError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("interrupted; a partition is published as a whole or not at all", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m scoring",
+        description="Score a partition (a month, week, day or hour) of a job, and look at what is "
+        "published. Airflow runs the same code.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, module in COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=module.HELP,
+            description=module.HELP,
+            epilog=EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(command=module.command)
+        add_jobs_folder(sub)
+        module.add_arguments(sub)
+    return parser

@@ -1,0 +1,88 @@
+"""Options that several commands have, and the job files that they name."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from scoring.errors import JobError
+from scoring.job.loader import JobFile, load_job
+
+
+def add_jobs_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--jobs",
+        metavar="DIR",
+        type=Path,
+        default=Path(os.environ.get("SCORING_JOBS", "dags/jobs")),
+        help="folder of the job files (default: $SCORING_JOBS, else dags/jobs)",
+    )
+
+
+def add_job(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job", help="the job's name, or the path of its file")
+
+
+def add_partition(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("partition", help="the partition, such as 2013-05")
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        metavar="N",
+        help="scoring processes (default: one for each core)",
+    )
+
+
+def add_data_and_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="what {data} in a job's URIs stands for (default: $SCORING_DATA, else .run/data)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout, nothing else")
+
+
+def job_file(options: argparse.Namespace) -> JobFile:
+    """The job that the command names."""
+    return load_job(job_path(options.job, options.jobs))
+
+
+def job_path(job: str, folder: Path) -> Path:
+    """The file of a job that is named, or given as a path ending in .yaml."""
+    if job.endswith((".yaml", ".yml")):
+        return Path(job)
+    path = folder / f"{job}.yaml"
+    if not path.is_file():
+        known = ", ".join(p.stem for p in job_paths(folder))
+        raise JobError(f"there is no job {job!r}: {path} does not exist; jobs there: {known}")
+    return path
+
+
+def job_paths(folder: Path) -> list[Path]:
+    paths = sorted(folder.glob("*.yaml"))
+    if not paths:
+        raise JobError(f"there is no job file (*.yaml) in {folder}; --jobs names another folder")
+    return paths
+
+
+def load_each(paths: list[Path]) -> tuple[dict[Path, JobFile], int]:
+    """The valid job files and the exit status; says on stderr what is wrong with the others."""
+    files, status = {}, 0
+    for path in paths:
+        try:
+            files[path] = load_job(path)
+        except JobError as error:
+            print(f"error: {error}", file=sys.stderr)
+            status = error.exit_status
+    return files, status
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)

@@ -1,0 +1,167 @@
+"""What the shell command shows: progress, tables, and the same facts as JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from scoring.destinations.manifest import Manifest
+from scoring.job.loader import JobFile
+from scoring.job.partitions import partitions_between
+from scoring.job.schema import Job
+
+if TYPE_CHECKING:
+    from scoring.pipeline.local import OnProgress
+
+_LABELS = {"extract": "read and checked", "upload": "scored and joined"}
+
+
+@contextlib.contextmanager
+def progress(title: str, quiet: bool) -> Iterator[OnProgress]:
+    """A progress bar for each step, on stderr; none when that is no terminal, or for JSON."""
+    console = Console(stderr=True)
+    bars = Progress(
+        TextColumn(f"{title}  {{task.description}}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("rows"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=quiet or not console.is_terminal,
+    )
+    tasks = {step: bars.add_task(label, total=None) for step, label in _LABELS.items()}
+
+    def on_progress(step: str, rows: int, total: int | None) -> None:
+        bars.update(tasks[step], advance=rows, total=total)
+
+    with bars:
+        yield on_progress
+
+
+def manifest(published: Manifest, as_json: bool) -> None:
+    """One published partition: what, from what, by what, and how the predictions look."""
+    if as_json:
+        print(published.to_json(), end="")
+        return
+    rows, table = published.rows, Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("job", published.job)
+    table.add_row("partition", published.partition)
+    table.add_row("model version", published.model.version)
+    table.add_row("rows in", f"{rows.rows_in:,}")
+    table.add_row("scored", f"{rows.scored:,}")
+    table.add_row("quarantined", f"{rows.quarantined:,}")
+    for rule, count in rows.reasons.items():
+        table.add_row("", f"{count:,}  {rule}")
+    for name, figures in published.statistics.items():
+        table.add_row(name, _figures(figures))
+    table.add_row("predictions", published.output.uri)
+    if published.quarantine:
+        table.add_row("quarantine", published.quarantine.uri)
+    table.add_row("sha256", published.output.sha256)
+    seconds = ", ".join(f"{step} {s:.2f} s" for step, s in published.durations_seconds.items())
+    table.add_row("took", seconds)
+    _print(table)
+
+
+def verified(published: Manifest, as_json: bool) -> None:
+    if as_json:
+        same = {"job": published.job, "partition": published.partition, "same": True}
+        print(json.dumps(same | {"sha256": published.output.sha256}))
+        return
+    print(
+        f"{published.job} {published.partition}: scored again with model version "
+        f"{published.model.version}, the same {published.output.bytes:,} bytes "
+        f"(sha256 {published.output.sha256})"
+    )
+
+
+def jobs(found: list[tuple[JobFile, list[Manifest]]], as_json: bool) -> None:
+    """Every job: its partitions, its model versions and how many partitions are published."""
+    facts: list[dict[str, Any]] = [
+        {
+            "job": file.job.name,
+            "partition": file.job.partition,
+            "start": file.job.start,
+            "end": file.job.end,
+            "model_versions": file.job.version_names,
+            "published": len(published),
+            "file": str(file.path),
+        }
+        for file, published in found
+    ]
+    _table(facts, as_json)
+
+
+def partitions(job: Job, published: list[Manifest], as_json: bool) -> None:
+    """Every partition of a job up to its end (else up to the last published one), in order."""
+    of_key = {m.partition: m for m in published}
+    last = job.last_partition or (job.parse(published[-1].partition) if published else None)
+    keys = [p.key for p in partitions_between(job.first_partition, last)] if last else []
+    facts = [_partition_facts(key, of_key.get(key), job) for key in keys]
+    if not facts and not as_json:
+        print(f"nothing is published for {job.name} yet")
+        return
+    _table(facts, as_json)
+
+
+def _partition_facts(key: str, published: Manifest | None, job: Job) -> dict[str, Any]:
+    if published is None:
+        return {"partition": key, "state": "missing"}
+    return {
+        "partition": key,
+        "state": "published",
+        "model_version": published.model.version,
+        "rows_in": published.rows.rows_in,
+        "scored": published.rows.scored,
+        "quarantined": published.rows.quarantined,
+        "mean": published.statistics.get(job.output.prediction, {}).get("mean"),
+    }
+
+
+def _figures(figures: dict[str, Any]) -> str:
+    if "mean" in figures:
+        median = figures["quantiles"]["0.5"]
+        return (
+            f"mean {figures['mean']:.4g}, median {median:.4g}, std {figures['std']:.4g}, "
+            f"from {figures['min']:.4g} to {figures['max']:.4g}"
+        )
+    return ", ".join(f"{label}: {count:,}" for label, count in figures.get("classes", {}).items())
+
+
+def _table(facts: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return
+    names = list(dict.fromkeys(name for row in facts for name in row))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        numeric = any(isinstance(row.get(name), int | float) for row in facts)
+        table.add_column(name.replace("_", " "), justify="right" if numeric else "left")
+    for row in facts:
+        table.add_row(*(_cell(row.get(name)) for name in names))
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """Prints texts as they are; in a file or a pipe in full, however long the lines become."""
+    console = Console(markup=False, emoji=False)
+    if not console.is_terminal:
+        unbounded = console.options.update(max_width=1 << 20)
+        console.width = console.measure(table, options=unbounded).maximum
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

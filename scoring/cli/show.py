@@ -1,0 +1,39 @@
+"""``show``: what is published, all partitions or one in detail."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from scoring.cli import options as shared
+from scoring.cli import output
+from scoring.destinations.base import open_publisher
+from scoring.storage.connections import Connections
+
+HELP = "show what is published: all partitions, or one in detail"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    shared.add_job(parser)
+    parser.add_argument("partition", nargs="?", help="one partition (default: all)")
+    shared.add_data_and_json(parser)
+
+
+def command(options: argparse.Namespace) -> int:
+    job_file = shared.job_file(options)
+    job = job_file.job
+    publisher = open_publisher(job, job_file.roots(options.data), Connections())
+    if options.partition is None:
+        output.partitions(job, list(publisher.all_published()), options.json)
+        return 0
+    partition = job.partition_to_score(options.partition)
+    manifest = publisher.published(partition)
+    if manifest is None:
+        print(
+            f"error: nothing is published for {job.name} {partition.key} under "
+            f"{publisher.uri}; `python -m scoring run {job.name} {partition.key}` scores it",
+            file=sys.stderr,
+        )
+        return 1
+    output.manifest(manifest, options.json)
+    return 0

@@ -1,0 +1,120 @@
+"""Row ids that occur more than once in a partition, found without holding the partition in memory.
+
+Each row id is hashed to 64 bits as the rows stream by; hashes are kept in memory for a small
+partition and in 64 files by their first bits for a large one.  Rows whose hashes are equal are only
+candidates: the caller compares their real ids, so a collision never costs a good row.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from scoring.arrow.columns import combined_column
+from scoring.arrow.hashing import Hashes
+from scoring.arrow.text import decoded
+
+ROWS_IN_MEMORY = 2_000_000
+CANDIDATES_AT_ONCE = 250_000
+_BUCKET_BITS = 6
+_ENTRY = np.dtype([("hash", np.uint64), ("row", np.int64)])
+
+Rows = npt.NDArray[np.int64]
+
+
+class RowIdIndex:
+    """The hashes of all row ids seen so far, and the number of the row of each."""
+
+    def __init__(self, rows_in_memory: int = ROWS_IN_MEMORY) -> None:
+        self._limit = rows_in_memory
+        self._waiting: list[npt.NDArray[np.void]] = []
+        self._rows_waiting = 0
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def add(self, hashes: Hashes, rows: Rows) -> None:
+        """Takes in the hash and the number of each of some rows."""
+        entries = np.empty(len(rows), dtype=_ENTRY)
+        entries["hash"], entries["row"] = hashes, rows
+        self._waiting.append(entries)
+        self._rows_waiting += len(rows)
+        if self._rows_waiting > self._limit:
+            self._spill()
+
+    def candidates(self) -> Iterator[Rows]:
+        """Row numbers, ascending within each array, whose hash another row of that array has too.
+
+        All rows of one hash are in the same array.
+        """
+        found: list[Rows] = []
+        for bucket in self._buckets():
+            # Bare hashes sort many times faster than pairs, and mostly none of them is repeated.
+            hashes = np.sort(bucket["hash"])
+            repeated = hashes[1:][hashes[1:] == hashes[:-1]]
+            if not len(repeated):
+                continue
+            found.append(bucket["row"][np.isin(bucket["hash"], repeated)])
+            if sum(map(len, found)) > CANDIDATES_AT_ONCE:
+                yield np.sort(np.concatenate(found))
+                found = []
+        if found:
+            yield np.sort(np.concatenate(found))
+
+    def _buckets(self) -> Iterator[npt.NDArray[np.void]]:
+        if self._folder is None:
+            yield np.concatenate(self._waiting) if self._waiting else np.empty(0, _ENTRY)
+            return
+        self._spill()
+        for file in sorted(Path(self._folder.name).iterdir()):
+            yield np.fromfile(file, dtype=_ENTRY)
+
+    def _spill(self) -> None:
+        if not self._waiting:
+            return
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="scoring-row-ids-")
+        entries = np.concatenate(self._waiting)
+        self._waiting, self._rows_waiting = [], 0
+        bucket = (entries["hash"] >> np.uint64(64 - _BUCKET_BITS)).astype(np.uint8)
+        entries = entries[np.argsort(bucket, kind="stable")]
+        sizes = np.bincount(bucket, minlength=1 << _BUCKET_BITS)
+        for number, part in enumerate(np.split(entries, np.cumsum(sizes)[:-1])):
+            with (Path(self._folder.name) / f"{number:02d}").open("ab") as file:
+                part.tofile(file)
+
+
+def repeated_rows(
+    candidates: Rows, tables: Iterable[pa.Table], row_id: list[str], row: str
+) -> Rows:
+    """Of ``candidates`` (ascending), the rows whose id an earlier one of them has too.
+
+    ``tables`` have the columns ``row_id`` and ``row``, which numbers the rows; in order.
+    """
+    parts = []
+    for table in tables:
+        wanted = np.isin(table.column(row).to_numpy(), candidates)
+        if wanted.any():
+            kept = table.filter(pa.array(wanted))
+            parts.append(
+                pa.table({n: decoded(combined_column(kept, n)) for n in kept.column_names})
+            )
+    frame = pa.concat_tables(parts).to_pandas()
+    return np.asarray(frame[row][frame.duplicated(row_id, keep="first")], dtype=np.int64)

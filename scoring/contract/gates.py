@@ -1,0 +1,76 @@
+"""Gates: checks on a whole partition, which is published only if it passes all of them.
+
+A gate measures one figure and holds it against a limit of the job's ``checks``, whose name it has.
+Another gate is another function in ``GATES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import BaseModel, ConfigDict
+
+from scoring.contract.tally import Tally
+from scoring.errors import ContractError
+from scoring.job.partitions import Partition
+from scoring.job.schema import ChecksConfig, Job
+
+
+class Verdict(BaseModel):
+    """What a gate found, as it stands in the manifest: ``passed`` or ``failed``."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    gate: str
+    figure: float
+    limit: float
+    verdict: str
+
+
+def min_rows(tally: Tally, checks: ChecksConfig) -> tuple[Verdict, str]:
+    """At least so many rows must come in."""
+    passed = tally.rows_in >= checks.min_rows
+    return _verdict("min_rows", tally.rows_in, checks.min_rows, passed), (
+        f"{tally.rows_in:,} rows came in, fewer than checks.min_rows, "
+        f"{checks.min_rows:,}; nothing was published"
+    )
+
+
+def max_quarantined_fraction(tally: Tally, checks: ChecksConfig) -> tuple[Verdict, str]:
+    """At most this part of the rows may be quarantined."""
+    limit = checks.max_quarantined_fraction
+    fraction = tally.rows_quarantined / tally.rows_in if tally.rows_in else 0.0
+    return _verdict("max_quarantined_fraction", fraction, limit, fraction <= limit), (
+        f"{tally.rows_quarantined:,} of {tally.rows_in:,} rows ({fraction:.2%}) break "
+        f"the contract, more than checks.max_quarantined_fraction, {limit:.2%}; nothing was "
+        "published. Fix the source, let inputs be nullable, or raise "
+        f"checks.max_quarantined_fraction\n{tally.summary()}"
+    )
+
+
+GATES: list[Callable[[Tally, ChecksConfig], tuple[Verdict, str]]] = [
+    min_rows,
+    max_quarantined_fraction,
+]
+"""Each returns its verdict, and what to say if it has failed."""
+
+
+def check_gates(
+    tally: Tally, job: Job, partition: Partition, at_least: bool = False
+) -> list[Verdict]:
+    """The verdicts of all gates; ContractError, which says why, if one of them has failed.
+
+    ``at_least``: all rows have come in, and further ones may be quarantined.
+    """
+    verdicts = []
+    for gate in GATES:
+        verdict, problem = gate(tally, job.checks)
+        if verdict.verdict == "failed":
+            prefix = "at least " if at_least else ""
+            raise ContractError(f"{job.name} {partition.key}: {prefix}{problem}")
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _verdict(gate: str, figure: float, limit: float, passed: bool) -> Verdict:
+    return Verdict(gate=gate, figure=figure, limit=limit, verdict="passed" if passed else "failed")

@@ -1,0 +1,75 @@
+"""Row accounting: how many rows came in, and how many were quarantined by which rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scoring.contract.rules import Rule
+from scoring.errors import quoted
+
+EXAMPLE_CHARACTERS = 80
+"""How much of a value a message quotes."""
+
+
+@dataclass
+class Tally:
+    """How many rows came in, and how many were quarantined by which rule, with examples.
+
+    ``quarantined`` and ``examples`` are keyed by the rule as text (``missing_value: dep_delay``).
+    At most ``examples_per_rule`` rows are quoted for each rule.
+    """
+
+    rows_in: int = 0
+    quarantined: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    examples_per_rule: int = 3
+
+    @property
+    def rows_quarantined(self) -> int:
+        return sum(self.quarantined.values())
+
+    def add(self, rows: pa.Table) -> None:
+        """Counts quarantined rows: a table with ``reason``, ``column``, ``value`` and row ids."""
+        counted = rows.group_by(["reason", "column"], use_threads=False).aggregate(
+            [([], "count_all")]
+        )
+        for group in counted.to_pylist():
+            reason, column, count = group["reason"], group["column"], group["count_all"]
+            rule = str(Rule(reason, column))
+            self.quarantined[rule] = self.quarantined.get(rule, 0) + count
+            examples = self.examples.setdefault(rule, [])
+            if len(examples) < self.examples_per_rule:
+                of_rule = (pc.field("reason") == reason) & (
+                    pc.field("column").is_null() if column is None else pc.field("column") == column
+                )
+                shown = rows.filter(of_rule).slice(0, self.examples_per_rule - len(examples))
+                examples += [_shown(row, column) for row in shown.to_pylist()]
+
+    def summary(self) -> str:
+        """One line a rule: how many rows break it, and some of them."""
+        worst_first = sorted(self.quarantined.items(), key=lambda item: -item[1])
+        lines = []
+        for rule, count in worst_first:
+            shown = "; ".join(self.examples.get(rule, []))
+            examples = f", for example {shown}" if shown else ""
+            lines.append(
+                f"  {quoted(rule, EXAMPLE_CHARACTERS)}: {count:,} row{'s' if count > 1 else ''}{examples}"
+            )
+        return "\n".join(lines)
+
+
+def _shown(row: dict[str, object], column: str | None) -> str:
+    ids = ", ".join(
+        _pair(name, value)
+        for name, value in row.items()
+        if name not in ("row", "reason", "column", "value", "partition")
+    )
+    value = f", {_pair(column, row['value'])}" if column else ""
+    return f"row {row['row']} ({ids}{value})"
+
+
+def _pair(name: str, value: object) -> str:
+    return f"{quoted(name, EXAMPLE_CHARACTERS)}={quoted(str(value), EXAMPLE_CHARACTERS)}"

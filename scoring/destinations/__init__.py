@@ -1,0 +1,1 @@
+"""Destinations: where predictions are published, and how a partition is replaced as a whole."""

@@ -1,0 +1,62 @@
+"""Where everything of a partition lies under the destination of its job.
+
+::
+
+    DESTINATION/month=2013-05/predictions.parquet             what readers read
+    DESTINATION/_manifests/month=2013-05.json                 what was scored, by what, from what
+    DESTINATION/_manifests/month=2013-05.next-DIGEST.json     only while a publication is under way
+    DESTINATION/_quarantine/month=2013-05/DIGEST.parquet      the rows that were not scored, and why
+    DESTINATION/_staging/month=2013-05/ATTEMPT/…              only while a run is under way
+    DESTINATION/_locks/month=2013-05                          held by the one that publishes
+
+Readers of datasets pass over names that begin with an underscore.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scoring.job.partitions import Partition
+from scoring.job.schema import Job
+from scoring.job.uri_templates import Roots
+
+NEXT = ".next-"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The URIs under one destination.  ``path`` is a partition's folder, such as ``month=2013-05``."""
+
+    uri: str
+
+    @classmethod
+    def of(cls, job: Job, roots: Roots) -> Layout:
+        return cls(roots.expand(job.destination.uri).rstrip("/"))
+
+    def output(self, partition: Partition) -> str:
+        return f"{self.uri}/{partition.path}/predictions.parquet"
+
+    def quarantine(self, partition: Partition, sha256: str) -> str:
+        return f"{self.quarantines(partition)}/{sha256[:16]}.parquet"
+
+    def quarantines(self, partition: Partition) -> str:
+        """Where the quarantines of all publications of ``partition`` lie."""
+        return f"{self.uri}/_quarantine/{partition.path}"
+
+    @property
+    def manifests(self) -> str:
+        return f"{self.uri}/_manifests"
+
+    def manifest(self, path: str) -> str:
+        return f"{self.manifests}/{path}.json"
+
+    def next_manifest(self, path: str, sha256: str) -> str:
+        """Where a manifest waits for the swap of its predictions, which have the digest ``sha256``."""
+        return f"{self.manifests}/{path}{NEXT}{sha256[:16]}.json"
+
+    @property
+    def staging(self) -> str:
+        return f"{self.uri}/_staging"
+
+    def lock(self, partition: Partition) -> str:
+        return f"{self.uri}/_locks/{partition.path}"

@@ -1,0 +1,158 @@
+"""The manifest of a published partition: what was scored, by what, from what, with which figures.
+
+It lies beside the data, in ``DESTINATION/_manifests/month=2013-05.json``, where readers of the
+dataset do not look.  There is no other record: what is published is what the manifests say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+import scoring
+from scoring.contract.gates import Verdict
+from scoring.errors import PublicationError
+from scoring.monitoring.statistics import Counts
+from scoring.sources.base import SourceRecord
+
+FORMAT_VERSION = 1
+_NUMBERS = re.compile(r"\[\s+[-0-9.,eE+\s]+\]")
+PACKAGES = ("numpy", "pandas", "pyarrow", "scikit-learn", "skops")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
+
+
+class ModelRecord(_Record):
+    """The model that made the predictions; for a job without one, the scorer file stands for it.
+
+    ``runtime_versions`` has the releases of the libraries that saved it.
+    """
+
+    name: str
+    version: str
+    uri: str
+    sha256: str
+    runtime_versions: dict[str, str] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_older_release(cls, values: Any) -> Any:
+        """Until 0.1, ``saved_with_sklearn`` was the one release that a manifest named."""
+        if isinstance(values, dict) and values.get("saved_with_sklearn"):
+            return {"runtime_versions": {"scikit-learn": values["saved_with_sklearn"]}} | values
+        return values
+
+
+class RowsRecord(_Record):
+    """``in`` = ``scored`` + ``quarantined``; ``reasons`` counts the quarantined by their rule."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+    rows_in: int = Field(alias="in")  # `in` is a word of Python's own
+    scored: int
+    quarantined: int
+    reasons: dict[str, int]
+
+
+class ObjectRecord(_Record):
+    uri: str
+    bytes: int
+    sha256: str
+
+
+class _Format(_Record):
+    format_version: int = FORMAT_VERSION
+
+
+class Manifest(_Format):
+    """One published partition.  Times are ISO 8601 with offset; durations are in seconds."""
+
+    job: str
+    job_sha256: str
+    partition: str
+    interval_start: str
+    interval_end: str
+    model: ModelRecord
+    scorer_sha256: str | None
+    source: SourceRecord
+    rows: RowsRecord
+    output: ObjectRecord
+    quarantine: ObjectRecord | None
+    gates: list[Verdict] = []
+    inputs: dict[str, Counts] = {}
+    statistics: dict[str, dict[str, Any]]
+    run: dict[str, str]
+    code_version: str
+    packages: dict[str, str]
+    durations_seconds: dict[str, float]
+
+    @property
+    def publisher(self) -> str:
+        """The run that published this, in words."""
+        return self.publisher_of(self.run)
+
+    @staticmethod
+    def publisher_of(run: Mapping[str, str]) -> str:
+        """A ``run`` record in words."""
+        if "run_id" in run:
+            return f"the run {run['run_id']} of the Dag {run.get('dag_id')}"
+        return f"a run from the {run.get('by', 'shell')}"
+
+    @property
+    def identity(self) -> str:
+        """A digest that no other publication has, not even one of the same bytes."""
+        of = [self.job, self.output.sha256, self.run, self.durations_seconds]
+        return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
+
+    def is_of(self, run: Mapping[str, str]) -> bool:
+        """Whether this was published by the Airflow run that the ``run`` record names."""
+        return "run_id" in run and all(
+            self.run.get(key) == run.get(key) for key in ("dag_id", "run_id")
+        )
+
+    def to_json(self) -> str:
+        """The manifest as it is stored; a list of numbers takes one line."""
+        text = self.model_dump_json(indent=2, by_alias=True, exclude_defaults=False)
+        return _NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n"
+
+
+def parse_manifest(data: bytes, uri: str) -> Manifest:
+    """The manifest in ``data``; PublicationError if it is none, or of a newer format."""
+    try:
+        version = _Format.model_validate_json(data).format_version
+        if version > FORMAT_VERSION:
+            raise PublicationError(
+                f"{uri} has format_version {version}, and this release reads up to "
+                f"{FORMAT_VERSION}: upgrade batch-scoring to read it"
+            )
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        told = ".".join(map(str, first["loc"])) + " " + first["msg"]
+        raise PublicationError(f"{uri} is not a manifest: {told.strip()}") from None
+
+
+@cache
+def code_version() -> str:
+    """The release, and a digest of this package's source: the same code has the same version."""
+    digest = hashlib.sha256()
+    package = Path(scoring.__file__).parent
+    for file in sorted(package.rglob("*.py")):
+        digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
+    return f"{scoring.__version__}+{digest.hexdigest()[:12]}"
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """The releases of the packages that shape the predictions and the files."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}

@@ -1,0 +1,241 @@
+"""Parquet files as a destination: one for each partition, swapped in one step.
+
+The order makes a kill at any instant harmless: the quarantine (under its digest's name), the new
+manifest (as ``.next-DIGEST``), the swap of the predictions, the swap of the manifest.  See
+docs/decisions/0002-publication.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from glob import escape
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scoring.destinations.layout import Layout
+from scoring.destinations.manifest import Manifest, ObjectRecord
+from scoring.destinations.published import all_published, published, waiting_manifests
+from scoring.errors import (
+    NewerPublicationError,
+    PublicationError,
+    ReplacedMeanwhileError,
+    ScoringError,
+)
+from scoring.job.partitions import Partition
+from scoring.job.schema import Job
+from scoring.job.uri_templates import Roots
+from scoring.storage.base import Pending, Storage, Unchanged, pending, write
+from scoring.storage.connections import Connections
+from scoring.storage.local import exclusive
+
+
+class ParquetPublisher:
+    """Publishes under ``uri``; a ``Publisher``."""
+
+    def __init__(self, job: Job, roots: Roots, connections: Connections) -> None:
+        self.layout = Layout.of(job, roots)
+        self.storage = connections.storage(self.layout.uri, job.destination.encryption)
+        self._job_name = job.name
+
+    @property
+    def uri(self) -> str:
+        return self.layout.uri
+
+    @property
+    def staging(self) -> str:
+        return self.layout.staging
+
+    def published(self, partition: Partition) -> Manifest | None:
+        """See ``Publisher``."""
+        return published(self.layout, self.storage, partition.path)
+
+    def all_published(self) -> Iterator[Manifest]:
+        """See ``Publisher``."""
+        return all_published(self.layout, self.storage)
+
+    def mark(self, partition: Partition) -> str | None:
+        """See ``Publisher``: the identity of the manifest in force."""
+        output = self.layout.output(partition)
+        with pending(self.storage, output, Unchanged(self.storage.version(output))):
+            found = self.published(partition)
+            return found.identity if found else None
+
+    @contextlib.contextmanager
+    def begin(
+        self,
+        partition: Partition,
+        mark: str | None,
+        run: Mapping[str, str],
+        work: str,
+        replace_newer: bool = False,
+    ) -> Iterator[ParquetPublication]:
+        """See ``Publisher``."""
+        output = self.layout.output(partition)
+        with exclusive(self.layout.lock(partition), f"{self._job_name} {partition.key}"):
+            version = self.storage.version(output)  # before the look: who swaps after it is noticed
+            newer = self._newer_than(mark, partition, run)
+            if newer is not None and not replace_newer:
+                raise _newer(partition, newer, run)
+            with pending(self.storage, output, Unchanged(version)) as new:
+                publication = ParquetPublication(self, partition, new, work, newer)
+                try:
+                    yield publication
+                except ReplacedMeanwhileError:
+                    newer = self._newer_than(mark, partition, run)
+                    if newer is None:
+                        raise
+                    raise _newer(partition, newer, run) from None
+                finally:
+                    publication.abort()
+
+    def _newer_than(
+        self, mark: str | None, partition: Partition, run: Mapping[str, str]
+    ) -> Manifest | None:
+        """What another run has published since ``mark``; an earlier try of this very run is not one."""
+        found = self.published(partition)
+        if found is None or found.identity == mark or found.is_of(run):
+            return None
+        return found
+
+
+class ParquetPublication:
+    """A partition on its way; a ``Publication``."""
+
+    def __init__(
+        self,
+        publisher: ParquetPublisher,
+        partition: Partition,
+        output: Pending,
+        work: str,
+        replaced: Manifest | None,
+    ) -> None:
+        self._layout, self._storage = publisher.layout, publisher.storage
+        self._partition, self._output, self._work = partition, output, work
+        self._replaced = replaced
+        self._writer: pq.ParquetWriter | None = None
+        self._left_by_others = _left_by_others(self._layout, self._storage, partition)
+
+    def write(self, table: pa.Table) -> None:
+        """See ``Publication``."""
+        if self._writer is None:
+            self._writer = _parquet_writer(self._output, table.schema)
+        self._writer.write_table(table)
+
+    def close(self) -> ObjectRecord:
+        """See ``Publication``."""
+        assert self._writer is not None  # a table without rows is written, too
+        self._writer.close()
+        return ObjectRecord(
+            uri=self._layout.output(self._partition),
+            bytes=self._output.size,
+            sha256=self._output.sha256,
+        )
+
+    def write_quarantine(self, tables: Iterator[pa.Table]) -> ObjectRecord | None:
+        """See ``Publication``: one parquet file, named by its digest."""
+        first = next(tables, None)
+        if first is None:
+            return None
+        uri = f"{self._work}/quarantine.parquet"
+        with pending(self._storage, uri) as new:
+            with pq.ParquetWriter(
+                new, first.schema, compression="zstd", store_schema=False
+            ) as writer:
+                writer.write_table(first)
+                for table in tables:
+                    writer.write_table(table.cast(first.schema))
+            new.commit()
+        named = self._layout.quarantine(self._partition, new.sha256)
+        self._storage.move(uri, named)
+        return ObjectRecord(uri=named, bytes=new.size, sha256=new.sha256)
+
+    def commit(self, manifest: Manifest) -> Manifest:
+        """See ``Publication``."""
+        if self._replaced is not None:
+            replaced = {"replaced_newer": self._replaced.publisher}
+            manifest = manifest.model_copy(update={"run": manifest.run | replaced})
+        waiting = self._swap(manifest)
+        kept = manifest.quarantine.uri if manifest.quarantine else None
+        for uri in {*self._left_by_others, waiting} - {kept}:
+            self._storage.remove(uri)
+        return manifest
+
+    def abort(self) -> None:
+        """See ``Publication``."""
+        # A writer that is still open would write once more when it is collected, to a closed file.
+        if self._writer is not None:
+            self._writer.close()
+        self._output.abort()
+
+    def _swap(self, manifest: Manifest) -> str:
+        """Publish the predictions and their manifest; returns where the manifest waited meanwhile."""
+        path, data, storage = self._partition.path, manifest.to_json().encode(), self._storage
+        waiting = self._layout.next_manifest(path, manifest.output.sha256)
+        new = f"{self._work}/manifest.json"
+        write(storage, new, data)
+        storage.move(new, waiting)
+        try:
+            self._output.commit()
+        except PublicationError:
+            # A server that died may have swapped them and not said so: then the manifest waits for the
+            # next try.  Where nobody can be asked, it waits too; readers go by its digest.
+            with contextlib.suppress(ScoringError):
+                if storage.sha256(manifest.output.uri) != manifest.output.sha256:
+                    storage.remove(waiting)
+            raise
+        self._write_manifest(self._layout.manifest(path), data, manifest.output.uri)
+        return waiting
+
+    def _write_manifest(self, uri: str, data: bytes, output: str) -> None:
+        """Write the manifest while the predictions are still those that were committed here."""
+        # The manifest's version is noted before the predictions' is looked at: whoever swaps them
+        # after that look writes the manifest later than this, or makes this write fail.
+        while True:
+            unchanged = Unchanged(self._storage.version(uri))
+            if self._storage.version(output) != self._output.version:
+                raise PublicationError(
+                    f"{output} was replaced by another process right after this one had "
+                    "written it; that one's stays"
+                )
+            with (
+                contextlib.suppress(ReplacedMeanwhileError),
+                pending(self._storage, uri, unchanged) as new,
+            ):
+                new.write(data)
+                new.commit()
+                return
+
+
+def _left_by_others(layout: Layout, storage: Storage, partition: Partition) -> list[str]:
+    """What is no longer needed once these predictions stand: older quarantines and manifests.
+
+    Listed before the swap.  Another publisher's that are among them lose with it, as the swap of
+    predictions that it saw replaced fails; those it makes after this swap are not among them.
+    """
+    quarantines = storage.find(f"{escape(layout.quarantines(partition))}/*.parquet")
+    return [f.uri for f in quarantines] + waiting_manifests(layout, storage, partition.path)
+
+
+def _newer(partition: Partition, newer: Manifest, run: Mapping[str, str]) -> NewerPublicationError:
+    return NewerPublicationError(
+        f"{newer.job} {partition.key}: {newer.publisher} has published this {partition.kind} with "
+        f"model version {newer.model.version}, after {Manifest.publisher_of(run)} had read the "
+        "source. The newer publication stands; nothing was changed. Run the whole partition again (in "
+        "Airflow: clear the run from its first task), or publish the older result all the same: "
+        '--force in the shell, {"replace_newer": true} in the conf of the Airflow run'
+    )
+
+
+def _parquet_writer(output: Pending, schema: pa.Schema) -> pq.ParquetWriter:
+    repetitive = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+    return pq.ParquetWriter(
+        output,
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=repetitive,
+        # Without Arrow's own schema every reader sees plain text columns, whatever wrote them.
+        store_schema=False,
+    )

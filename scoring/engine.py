@@ -1,0 +1,265 @@
+"""The scoring engine: an Arrow table in, predictions and rejected rows out.
+
+Pure: no storage, no state, no clock.  Batch, verification and whatever else scores rows call
+``score_table``, so that a row gets the same prediction from all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from scoring.arrow.columns import Mask, combined_column, null_mask, to_pandas
+from scoring.arrow.text import dictionary_encoded
+from scoring.contract.rules import Rule
+from scoring.errors import ModelError, ScorerError, ScoringError
+from scoring.job.schema import Job
+from scoring.models.base import Model
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What became of the rows of a table.
+
+    ``table`` has the rows that got a prediction, in their order: the row ids, the outputs, the kept
+    columns.  ``rejected`` has one row for each other one, rule by rule: ``position`` (from 0, in the
+    table that was scored), ``reason`` and ``column``.
+    """
+
+    table: pa.Table
+    rejected: pa.Table
+
+
+def score_table(table: pa.Table, model: Model, job: Job) -> Predictions:
+    """Score ``table``: the row ids, inputs and kept columns of ``job``, in the contract's types.
+
+    The model sees the inputs as a DataFrame with a RangeIndex.  What it returns is taken by position,
+    after its length and, for pandas, its index are checked.  A row with an output that is null or
+    infinite is rejected (``null_prediction``, ``infinite_prediction``).
+
+    Raises ModelError where the model does not fit the job, and ScorerError where predicting fails or
+    does not give one value for each row.
+    """
+    check_model(model, job)
+    if not table.num_rows:
+        return Predictions(no_predictions(table.schema, job), _rejected([]))
+    outputs = _outputs(model, _frame(table, job), job)
+    scored = _with_source_columns(table, outputs, job)
+    broken = _broken_rules(scored, job)
+    if broken:
+        keep = np.ones(table.num_rows, dtype=bool)
+        keep[np.concatenate([positions for _, positions in broken])] = False
+        scored = scored.filter(pa.array(keep))
+    return Predictions(scored, _rejected(broken))
+
+
+def check_model(model: Model, job: Job) -> None:
+    """ModelError for what is wrong with ``model`` before any row is seen."""
+    _input_order(model, job)
+    _class_positions(model, job)
+
+
+def no_predictions(schema: pa.Schema, job: Job) -> pa.Table:
+    """A ``Predictions.table`` without rows, for a source of ``schema``: predictions are numbers."""
+    outputs = (job.output.prediction, *job.output.probabilities)
+    fields = {name: schema.field(name).type for name in job.row_id}
+    fields |= dict.fromkeys(outputs, pa.float64())
+    fields |= {name: schema.field(name).type for name in job.output.keep}
+    return pa.schema(fields).empty_table()
+
+
+def _frame(table: pa.Table, job: Job) -> pd.DataFrame:
+    return pd.DataFrame({name: to_pandas(combined_column(table, name)) for name in job.inputs})
+
+
+def _input_order(model: Model, job: Job) -> list[str]:
+    order = list(job.inputs) if model.inputs is None else model.inputs
+    missing = [name for name in order if name not in job.inputs]
+    if missing:
+        raise ModelError(
+            f"the model of {job.name} was trained with {', '.join(map(repr, missing))}, which the "
+            f"job's inputs do not list (they are {', '.join(job.inputs)}); nothing was scored"
+        )
+    return order
+
+
+def _class_positions(model: Model, job: Job) -> dict[str, int]:
+    """For each probability column of the job, the column of predict_proba that it is."""
+    if not job.output.probabilities or job.scorer:
+        return {}
+    classes = model.classes
+    if classes is None:
+        raise ModelError(
+            f"output.probabilities of {job.name} needs predict_proba, and "
+            f"{type(model.native).__name__} has no predict_proba; nothing was scored"
+        )
+    for name, label in job.output.probabilities.items():
+        if label not in classes:
+            raise ModelError(
+                f"output.probabilities.{name} of {job.name} is for the class {label!r}, and the "
+                f"model knows {', '.join(map(repr, classes))}; nothing was scored"
+            )
+    return {name: classes.index(label) for name, label in job.output.probabilities.items()}
+
+
+def _outputs(model: Model, frame: pd.DataFrame, job: Job) -> dict[str, pa.Array]:
+    """The output columns by name, aligned with ``frame`` and without those of the source."""
+    given = frame.index
+    features = frame[_input_order(model, job)]
+    found: dict[str, Any] = {}
+    try:
+        predicted = model.predict(features)
+        positions = _class_positions(model, job)
+        probabilities = model.predict_proba(features) if positions else None
+    except ScoringError:
+        raise
+    except Exception as error:
+        raise ScorerError(
+            f"predicting failed with {type(error).__name__}: {error}; nothing was published"
+        ) from error
+    if job.scorer:
+        found = _of_scorer(predicted, given, job)
+    else:
+        found[job.output.prediction] = _only_column(predicted, given, "predict")
+        found |= {
+            name: _columns(probabilities, given, "predict_proba")[:, at]
+            for name, at in positions.items()
+        }
+    return {
+        name: _arrow(name, values) for name, values in found.items() if name not in job.kept_columns
+    }
+
+
+def _of_scorer(outputs: Any, given: pd.Index, job: Job) -> dict[str, Any]:
+    """The columns of what a job's own scorer returned, by name."""
+    if not isinstance(outputs, pd.DataFrame):
+        raise ScorerError(
+            f"the scorer must return a DataFrame, not {type(outputs).__name__}; nothing was published"
+        )
+    if not outputs.index.equals(given):
+        missing = given.difference(outputs.index)[:3].tolist()
+        added = outputs.index.difference(given)[:3].tolist()
+        raise ScorerError(
+            f"the scorer was given {len(given):,} rows and returned {len(outputs):,} with "
+            f"another index (missing: {missing or 'none'}, added: {added or 'none'}; else their "
+            "order differs). It must keep the index of df as it is. Nothing was published"
+        )
+    twice = outputs.columns[outputs.columns.duplicated()]
+    if len(twice):
+        raise ScorerError(f"the scorer returned two columns {twice[0]!r}; nothing was published")
+    wanted = (job.output.prediction, *job.output.probabilities)
+    absent = [name for name in wanted if name not in outputs.columns]
+    if absent:
+        raise ScorerError(
+            f"the scorer returned no column {', '.join(map(repr, absent))}, which output in "
+            f"the job file names; it returned {', '.join(map(str, outputs.columns))}"
+        )
+    return {str(name): outputs[name] for name in outputs.columns}
+
+
+def _only_column(values: Any, given: pd.Index, method: str) -> Any:
+    """One value for each row, from whatever ``method`` returned."""
+    _check_rows(values, given, method)
+    if not hasattr(values, "shape"):
+        try:
+            values = np.asarray(values)
+        except ValueError:
+            raise ScorerError(
+                f"{method} returned values of different lengths; nothing was published"
+            ) from None
+    shape = tuple(values.shape)
+    if len(shape) == 1:
+        return values
+    if shape[1:] == (1,):
+        return _columns(values, given, method)[:, 0]
+    raise ScorerError(
+        f"{method} returned an array of shape {shape}, and one value for each row is needed; nothing "
+        "was published. A scorer (scorer: in the job file) can return several outputs by name"
+    )
+
+
+def _columns(values: Any, given: pd.Index, method: str) -> Any:
+    """A two-dimensional array of what ``method`` returned, a row for each row."""
+    _check_rows(values, given, method)
+    array = values.to_numpy() if isinstance(values, pd.DataFrame) else np.asarray(values)
+    if array.ndim != 2:
+        raise ScorerError(
+            f"{method} returned an array of shape {array.shape}, and one row of values for each row "
+            "is needed; nothing was published"
+        )
+    return array
+
+
+def _check_rows(values: Any, given: pd.Index, method: str) -> None:
+    """ScorerError unless ``values`` has as many rows as were given, in an order that is theirs."""
+    if not hasattr(values, "__len__") or isinstance(values, str | bytes | dict):
+        raise ScorerError(
+            f"{method} returned {type(values).__name__}, and one value for each row is needed; nothing "
+            "was published"
+        )
+    if len(values) != len(given):
+        raise ScorerError(
+            f"{method} was given {len(given):,} rows and returned {len(values):,}; nothing was published"
+        )
+    if isinstance(values, pd.Series | pd.DataFrame) and not values.index.equals(given):
+        raise ScorerError(
+            f"{method} returned a {type(values).__name__} with an index of its own, from "
+            f"{values.index[0]!r} to {values.index[-1]!r}, so that it is unknown which row each value "
+            f"is for. It must be that of the rows that were given, 0 to {len(given) - 1:,}. Nothing was "
+            "published"
+        )
+
+
+def _arrow(name: str, values: Any) -> pa.Array:
+    try:
+        column = values if isinstance(values, pd.Series) else pd.Series(values)
+        return dictionary_encoded(pa.Array.from_pandas(column))
+    except (pa.ArrowException, ValueError) as error:
+        raise ScorerError(
+            f"the output column {name!r} cannot be stored: {error}; nothing was published"
+        ) from error
+
+
+def _with_source_columns(table: pa.Table, outputs: dict[str, pa.Array], job: Job) -> pa.Table:
+    """Row ids, outputs, kept columns: one row for each row of ``table``."""
+    columns = {name: combined_column(table, name) for name in job.row_id}
+    columns |= outputs
+    columns |= {name: combined_column(table, name) for name in job.output.keep}
+    return pa.table(columns)
+
+
+def _broken_rules(scored: pa.Table, job: Job) -> list[tuple[Rule, np.ndarray[Any, Any]]]:
+    """Each rule for outputs that some rows break, and their positions; a row breaks one at most."""
+    seen = np.zeros(scored.num_rows, dtype=bool)
+    found = []
+    for rule, broken in _output_rules(scored, job):
+        broken = broken & ~seen
+        if broken.any():
+            found.append((rule, np.flatnonzero(broken)))
+            seen |= broken
+    return found
+
+
+def _output_rules(scored: pa.Table, job: Job) -> Iterator[tuple[Rule, Mask]]:
+    for name in (job.output.prediction, *job.output.probabilities):
+        values = combined_column(scored, name)
+        yield Rule("null_prediction", name), null_mask(values)
+        if pa.types.is_floating(values.type):
+            yield Rule("infinite_prediction", name), np.isinf(values.to_numpy(zero_copy_only=False))
+
+
+def _rejected(broken: list[tuple[Rule, np.ndarray[Any, Any]]]) -> pa.Table:
+    positions = [positions for _, positions in broken]
+    rules = [rule for rule, rows in broken for _ in rows]
+    return pa.table(
+        {
+            "position": pa.array(np.concatenate([np.empty(0, np.int64), *positions]), pa.int64()),
+            "reason": pa.array([rule.reason for rule in rules], pa.string()),
+            "column": pa.array([rule.column for rule in rules], pa.string()),
+        }
+    )

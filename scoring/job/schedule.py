@@ -1,0 +1,95 @@
+"""The cron schedule of a job, held against its partitions.
+
+A run scores the partition that its data interval begins in.  So a schedule fits only when every
+partition has exactly one interval that begins in it.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from croniter import CroniterError, croniter
+
+from scoring.job.partitions import Kind, Partition, partition_at
+
+FIRES_TO_CHECK = 26
+"""Enough to see two Februaries, one of which has 28 days."""
+
+_COARSER: dict[Kind, dict[str, int]] = {
+    "month": {"month": 3},
+    "week": {"day of month": 2, "month": 3},
+    "day": {"day of month": 2, "month": 3, "day of week": 4},
+    "hour": {"hour": 1, "day of month": 2, "month": 3, "day of week": 4},
+}
+"""The fields of a cron expression that must be ``*``, or some partitions are left out."""
+
+_FITTING = {"month": "0 3 2 * *", "week": "0 3 * * 2", "day": "0 3 * * *", "hour": "15 * * * *"}
+
+
+def check_zone(name: str) -> str:
+    """``name`` itself, or ValueError where no time zone is called so."""
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, KeyError):  # a folder of zones, no zone's name, no such zone
+        raise ValueError(
+            f"{name!r} is not an IANA time zone such as UTC or America/New_York"
+        ) from None
+    return name
+
+
+def check_cron(cron: str) -> str:
+    """``cron`` itself; ValueError unless it has five fields that croniter (which Airflow uses) understands."""
+    message = f"{cron!r} is not a cron expression of five fields, such as '0 3 2 * *'"
+    if len(cron.split()) != 5:
+        raise ValueError(message)
+    try:
+        croniter(cron)
+    except (CroniterError, ValueError) as error:
+        raise ValueError(f"{message}: {error}") from None
+    if re.search(r"(?<![a-z])r(?![a-z])", cron, re.IGNORECASE):
+        raise ValueError(
+            f"{cron!r} has a random field, R: its runs would get new dates at each look"
+        )
+    return cron
+
+
+def schedule_mismatch(cron: str, first: Partition, zone: ZoneInfo) -> str | None:
+    """Why ``cron`` does not give every partition from ``first`` on one run; None when it does."""
+    what = _left_out(cron, first.kind) or _first_mismatch(cron, first, zone)
+    if what is None:
+        return None
+    return (
+        f"{cron!r} does not fit partitions by {first.kind}: there would be {what}; "
+        f"{_FITTING[first.kind]!r} fits"
+    )
+
+
+def _left_out(cron: str, kind: Kind) -> str | None:
+    fields = croniter(cron).expanded
+    for name, at in _COARSER[kind].items():
+        if fields[at] != ["*"]:
+            return f"no run for some {kind}s, as the {name} in it is not *"
+    return None
+
+
+def _first_mismatch(cron: str, first: Partition, zone: ZoneInfo) -> str | None:
+    begin = first.start.replace(tzinfo=None)
+    fires = croniter(cron, begin - timedelta(seconds=1), ret_type=datetime)
+    expected, seen = first, None
+    for _ in range(FIRES_TO_CHECK):
+        actual = partition_at(_moment(fires.get_next(), begin, first), first.kind, zone)
+        if actual.key == seen:
+            return f"more than one run for {seen}"
+        if actual.key != expected.key:
+            return f"no run for {expected.key}"
+        seen, expected = actual.key, expected.next()
+    return None
+
+
+def _moment(fire: datetime, begin: datetime, first: Partition) -> datetime:
+    """The moment of a ``fire`` on the wall clock; hours are counted through, as DST repeats some."""
+    if first.kind == "hour":
+        return first.start.astimezone(UTC) + (fire - begin)
+    return fire.replace(tzinfo=first.start.tzinfo)

@@ -1,0 +1,253 @@
+"""What a job file may say: the declarative model of one scoring job.
+
+Reading a file and naming the line of a mistake is in ``scoring.job_file``.  This module is imported
+whenever Airflow parses a Dag file, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, Field
+
+from scoring.errors import ModelError, PartitionError, quoted
+from scoring.job import schedule
+from scoring.job.alert import AlertConfig
+from scoring.job.destination import DestinationConfig
+from scoring.job.inputs import ColumnConfig
+from scoring.job.model import ModelConfig, ModelVersionConfig
+from scoring.job.partitions import Kind, Partition, parse_key
+from scoring.job.section import Problem, Section
+from scoring.job.source import SourceConfig
+from scoring.registry import MODELS
+
+ADDED_COLUMNS = ("model_version", "partition")
+"""Columns that every published table has, beside the row ids, the outputs and the kept columns."""
+
+QUARANTINE_COLUMNS = ("row", "reason", "column", "value")
+"""Columns that every quarantine table has, beside the row ids and ``partition``."""
+
+
+class OutputConfig(Section):
+    """The published columns beside the row ids, ``model_version`` and ``partition``."""
+
+    prediction: str = "prediction"
+    probabilities: dict[str, str | int | bool] = {}
+    keep: list[str] = []
+
+
+class ChecksConfig(Section):
+    """What a partition must satisfy, or nothing of it is published."""
+
+    max_quarantined_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+    min_rows: Annotated[int, Field(ge=0)] = 1
+    examples: Annotated[int, Field(ge=0)] = 3
+
+
+class RunConfig(Section):
+    """How Airflow runs the job."""
+
+    queue: str | None = None
+    pool: str | None = None
+    executor: str | None = None
+    aws_conn_id: str | None = None
+    shard_rows: Annotated[int, Field(ge=1_000)] = 1_000_000
+    max_active_runs: Annotated[int, Field(ge=1)] = 4
+    retries: Annotated[int, Field(ge=0)] = 3
+    retry_delay_seconds: Annotated[float, Field(gt=0)] = 60.0
+    execution_timeout_minutes: Annotated[float, Field(gt=0)] | None = None
+    deadline_hours: Annotated[float, Field(gt=0)] | None = None
+    threads: Annotated[int, Field(ge=1)] | None = None
+
+
+class Job(Section):
+    """One scoring job, as its file says it."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$")]
+    description: str = ""
+    owner: str = "airflow"
+    tags: list[Annotated[str, Field(min_length=1, max_length=100)]] = []
+    schedule: Annotated[str, AfterValidator(schedule.check_cron)]
+    timezone: Annotated[str, AfterValidator(schedule.check_zone)] = "UTC"
+    start: str
+    end: str | None = None
+    partition: Kind = "month"
+    source: SourceConfig
+    row_id: Annotated[list[str], Field(min_length=1)]
+    inputs: Annotated[dict[str, ColumnConfig], Field(min_length=1)]
+    model: ModelConfig | None = None
+    scorer: str | None = None
+    output: OutputConfig = OutputConfig()
+    destination: DestinationConfig
+    checks: ChecksConfig = ChecksConfig()
+    run: RunConfig = RunConfig()
+    alerts: list[AlertConfig] = []
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    @property
+    def first_partition(self) -> Partition:
+        return self.parse(self.start)
+
+    @property
+    def last_partition(self) -> Partition | None:
+        return self.parse(self.end) if self.end is not None else None
+
+    @property
+    def columns(self) -> list[str]:
+        """The source's columns that this job reads: row ids, inputs, kept ones, the date column."""
+        dates = [self.source.date_column] if self.source.date_column else []
+        return list(dict.fromkeys([*self.row_id, *self.inputs, *self.output.keep, *dates]))
+
+    @property
+    def kept_columns(self) -> list[str]:
+        """Row ids and kept columns: what of the source is published beside the prediction."""
+        return list(dict.fromkeys([*self.row_id, *self.output.keep]))
+
+    @property
+    def version_names(self) -> list[str]:
+        return [v.version for v in self.model.versions] if self.model else []
+
+    def parse(self, key: str) -> Partition:
+        """The partition of this job that ``key`` names; PartitionError if it names none."""
+        return parse_key(key, self.partition, self.zone)
+
+    def partition_to_score(self, key: str) -> Partition:
+        """Like ``parse``, and PartitionError too for a partition before ``start`` or after ``end``."""
+        wanted, last = self.parse(key), self.last_partition
+        if wanted < self.first_partition or (last and last < wanted):
+            until = f"to {self.end}" if self.end else "on"
+            raise PartitionError(
+                f"{self.name} has no partition {key}: its job file says from {self.start} {until}"
+            )
+        return wanted
+
+    def version_for(self, partition: Partition, pinned: str | None = None) -> ModelVersionConfig:
+        """The model version that scores ``partition``: ``pinned``, or by the job's policy.
+
+        ``as_of``: the version with the latest ``in_force_from`` that is not after the partition.
+        ``current``: the version with the latest ``in_force_from`` of all.
+        Raises ModelError where no version was in force yet, or ``pinned`` is not in the job.
+        """
+        if self.model is None:
+            raise ModelError(f"{self.name} has no model, so no model version can be asked for")
+        if pinned is not None:
+            for version in self.model.versions:
+                if version.version == pinned:
+                    return version
+            raise ModelError(
+                f"{self.name} has no model version '{quoted(pinned, 64)}'; it has "
+                f"{', '.join(self.version_names)}"
+            )
+        in_order = sorted(self.model.versions, key=lambda v: self.parse(v.in_force_from))
+        if self.model.policy == "current":
+            return in_order[-1]
+        in_force = [v for v in in_order if not partition < self.parse(v.in_force_from)]
+        if not in_force:
+            raise ModelError(
+                f"no model version of {self.name} was in force in {partition.key}: the first, "
+                f"{in_order[0].version}, is in force from {in_order[0].in_force_from}; nothing was "
+                f"scored. Pin a version with model_version, or add an earlier one to model.versions"
+            )
+        return in_force[-1]
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong in a job whose single fields are all right: fields that do not fit."""
+        for loc, problem in self.destination.problems():
+            yield ("destination", *loc), problem
+        for loc, problem in self.source.problems():
+            yield ("source", *loc), problem
+        yield from self._key_problems()
+        yield from self._column_problems()
+        for i, alert in enumerate(self.alerts):
+            yield from ((("alerts", i, *loc), problem) for loc, problem in alert.problems())
+        yield from self._model_problems()
+
+    def _key_problems(self) -> Iterator[Problem]:
+        keys: list[tuple[tuple[str | int, ...], str]] = [(("start",), self.start)]
+        if self.end is not None:
+            keys.append((("end",), self.end))
+        for i, version in enumerate(self.model.versions if self.model else []):
+            keys.append((("model", "versions", i, "in_force_from"), version.in_force_from))
+        digests = [(("source", "sha256", key), key) for key in self.source.sha256]
+        wrong = False
+        for loc, key in [*keys, *digests]:
+            try:
+                self.parse(key)
+            except PartitionError as error:
+                wrong = True
+                yield loc, str(error)
+        if wrong:
+            return
+        last = self.last_partition
+        if last and last < self.first_partition:
+            yield ("end",), f"{self.end} is before start, {self.start}"
+        for loc, key in digests:
+            try:
+                self.partition_to_score(key)
+            except PartitionError as error:
+                yield loc, str(error)
+        problem = schedule.schedule_mismatch(self.schedule, self.first_partition, self.zone)
+        if problem:
+            yield ("schedule",), problem
+
+    def _column_problems(self) -> Iterator[Problem]:
+        for name, column in self.inputs.items():
+            for limit in ("min", "max"):
+                if getattr(column, limit) is not None and not column.is_number:
+                    yield ("inputs", name, limit), f"{limit} is for numbers, not for {column.type}"
+            if column.min is not None and column.max is not None and column.min > column.max:
+                yield ("inputs", name, "min"), f"min {column.min} is above max {column.max}"
+            for value in column.allowed or []:
+                if not column.can_be(value):
+                    hint = "; put it in quotes, as 'NO'" if column.type == "string" else ""
+                    problem = f"{json.dumps(value)} is no {column.type}{hint}"
+                    yield ("inputs", name, "allowed"), problem
+        for name in dict.fromkeys(self.row_id):
+            if self.row_id.count(name) > 1:
+                yield ("row_id",), f"{name!r} is listed twice"
+            if name in QUARANTINE_COLUMNS:
+                yield ("row_id",), f"{name!r} is a column of the quarantine, beside the row ids"
+        if self.model is None and self.output.probabilities:
+            yield ("output", "probabilities"), "needs a model that has predict_proba"
+        outputs = [self.output.prediction, *self.output.probabilities]
+        for name in dict.fromkeys(outputs):
+            if outputs.count(name) > 1:
+                yield ("output",), f"two outputs are called {name!r}"
+            if name in self.kept_columns:
+                yield ("output",), f"{name!r} is a row id or a kept column and an output too"
+        for name in [*outputs, *self.kept_columns]:
+            if name in ADDED_COLUMNS:
+                yield (
+                    ("output",),
+                    f"{name!r} is a column that every published table gets; rename it",
+                )
+
+    def _model_problems(self) -> Iterator[Problem]:
+        if self.model is None:
+            if self.scorer is None:
+                yield ("model",), "missing; a job without a model needs a scorer"
+            return
+        seen: dict[str, str] = {}
+        for i, version in enumerate(self.model.versions):
+            loc = ("model", "versions", i)
+            if version.version in self.version_names[:i]:
+                yield (*loc, "version"), f"{version.version!r} is listed twice"
+            if version.in_force_from in seen:
+                other = seen[version.in_force_from]
+                yield (*loc, "in_force_from"), f"{version.in_force_from} is {other}'s already"
+            seen[version.in_force_from] = version.version
+            if version.file_format not in MODELS:
+                known = " or ".join(f".{name}" for name in MODELS.names())
+                yield (*loc, "uri"), f"{version.uri!r} must end in {known}"
+            if version.file_format != "skops" and version.sha256 is None:
+                yield (
+                    (*loc, "sha256"),
+                    f"missing; a {version.file_format} file may run code when it is loaded, so the job "
+                    "must vouch for it: `sha256sum FILE` prints the digest",
+                )

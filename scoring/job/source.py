@@ -1,0 +1,86 @@
+"""The part of a job file that says where the rows of a partition come from.
+
+Imported with ``scoring.job`` whenever Airflow parses a Dag file, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from scoring.job.section import Problem, Section, check_kind, problems_of
+from scoring.job.sql_params import check_query
+from scoring.job.uri_templates import (
+    check_source_fields,
+    check_source_template,
+    is_pattern,
+    without_query,
+)
+from scoring.registry import SOURCES
+
+
+class WaitConfig(Section):
+    """How long Airflow waits for a source that is not there yet, and how often it looks."""
+
+    timeout_hours: Annotated[float, Field(gt=0, le=8784)] = 48.0
+    poke_interval_seconds: Annotated[float, Field(ge=1, le=86_400)] = 300.0
+
+
+class SourceConfig(Section):
+    """Where the rows of a partition come from: files at ``uri``, or ``sql`` asked of ``conn_id``.
+
+    ``sha256`` has the files' digests by partition key.
+    """
+
+    uri: Annotated[str, AfterValidator(check_source_fields)] | None = None
+    format: Annotated[str, AfterValidator(partial(check_kind, SOURCES))] | None = None
+    sql: Annotated[str, AfterValidator(check_query)] | None = None
+    conn_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$")] | None = None
+    date_column: str | None = None
+    sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = {}
+    wait: WaitConfig | None = None
+
+    @property
+    def place(self) -> str:
+        """The URI's template, or ``sql:CONN_ID``: where from, in a word and without secrets."""
+        return self.uri if self.uri is not None else f"sql:{self.conn_id}"
+
+    @property
+    def kind(self) -> str:
+        """``sql``, or the format as given, else as the URI ends: ``.csv`` and ``.csv.gz`` are CSV."""
+        if self.sql is not None:
+            return "sql"
+        name = Path(without_query(self.uri or "")).name
+        return self.format or ("csv" if ".csv" in name else "parquet")
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong in a section whose single fields are all right (see ``Job.problems``)."""
+        if (self.uri is None) == (self.sql is None):
+            given = "neither is given" if self.uri is None else "both are given"
+            yield (), f"needs either uri (files) or sql (a database); {given}"
+        elif self.uri is not None:
+            yield from self._problems_of_files(self.uri)
+        else:
+            yield from self._problems_of_query()
+
+    def _problems_of_files(self, uri: str) -> Iterator[Problem]:
+        if self.kind in SOURCES.built_in:
+            yield from problems_of(check_source_template, "uri", uri)
+        if self.conn_id is not None:
+            yield ("conn_id",), "is for sql; files in S3 have run.aws_conn_id"
+        if self.sha256 and is_pattern(uri):
+            yield ("sha256",), "is for one file a partition, and uri is a pattern for several"
+
+    def _problems_of_query(self) -> Iterator[Problem]:
+        if self.conn_id is None:
+            yield ("conn_id",), "missing; it names the Airflow connection that sql asks"
+        if self.format is not None:
+            yield ("format",), "is for files; a database knows its types"
+        if self.sha256:
+            yield ("sha256",), "is for files; the manifest has the digest of a query's rows"
+        if self.wait is not None:
+            yield ("wait",), "is for files; a query without rows is for checks.min_rows"

@@ -1,0 +1,133 @@
+"""URIs in a job: templates, the roots they start from, and how relative ones are resolved.
+
+A template may use the roots ``{data}`` and ``{models}`` (from the environment variables
+SCORING_DATA and SCORING_MODELS, so that the same job runs on a laptop and in production) and the
+fields of the partition: ``{year}``, ``{month}``, ``{week}``, ``{day}``, ``{hour}``, ``{partition}``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import string
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from scoring.errors import JobError
+from scoring.job.partitions import Partition
+
+SCHEMES = ("s3", "file")
+"""Where everything may lie; over https there are sources only."""
+
+ROOT_FIELDS = ("data", "models")
+PARTITION_FIELDS = ("year", "month", "week", "day", "hour", "partition")
+
+
+def check_source_fields(template: str) -> str:
+    """``template`` itself; ValueError for a field that may not stand in the URI of a source."""
+    _check_fields(template, [*ROOT_FIELDS, *PARTITION_FIELDS], "in a URI")
+    return template
+
+
+def check_source_template(template: str) -> str:
+    """The same for the URI of a source that is files: its scheme is known, too."""
+    check_source_fields(template)
+    _check_scheme(template, ("https", *SCHEMES))
+    if template.startswith("https://"):
+        _check_https(template)
+    return template
+
+
+def check_root_fields(template: str) -> str:
+    """The same for a URI of all partitions, which has a model or takes what is published."""
+    _check_fields(template, [*ROOT_FIELDS], "here (it is one URI for all partitions)")
+    return template
+
+
+def check_root_template(template: str) -> str:
+    """The same for files of all partitions: their scheme is known, too."""
+    check_root_fields(template)
+    _check_scheme(template, SCHEMES)
+    return template
+
+
+def is_pattern(template: str) -> bool:
+    """Whether ``template`` may stand for several files; over https nothing can be listed."""
+    return not template.startswith("https://") and re.search(r"[*?\[]", template) is not None
+
+
+def without_query(uri: str) -> str:
+    """``uri`` up to the name of the file: without what follows a ``?`` in an https URI."""
+    return uri.partition("?")[0] if uri.startswith("https://") else uri
+
+
+def _check_fields(template: str, known: list[str], where: str) -> None:
+    try:
+        parsed = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise ValueError(f"{template!r} is not a URI template: {error}") from None
+    for _, name, spec, conversion in parsed:
+        if name is not None and (name not in known or spec or conversion):
+            field = name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+            raise ValueError(f"{{{field}}} is not known {where}; these are: {', '.join(known)}")
+
+
+def _check_scheme(uri: str, supported: tuple[str, ...]) -> None:
+    scheme, found, _ = uri.partition("://")
+    if found and scheme not in supported:
+        why = " (whoever is on the way could change the rows)" if scheme == "http" else ""
+        names = ", ".join(f"{name}://" for name in supported)
+        raise ValueError(f"{scheme}:// is not supported{why}; {names} and plain paths are")
+
+
+def _check_https(template: str) -> None:
+    # What stands there is not told again: it may be a password.
+    try:
+        parts = urlsplit(template)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host:
+        raise ValueError("names no host, or a wrong port; it looks like https://host/path.parquet")
+    if "@" in parts.netloc:
+        raise ValueError(
+            "has a user or a password before the host, and a job file is no place for secrets; over "
+            "https only files that anyone may fetch are supported"
+        )
+    if re.search(r"[*\[]", parts.path):
+        raise ValueError(
+            "is a pattern, and over https files cannot be listed; name one file for each partition"
+        )
+
+
+@dataclass(frozen=True)
+class Roots:
+    """What ``{data}`` and ``{models}`` stand for, and the folder relative paths start from."""
+
+    data: str
+    models: str
+    base: Path
+
+    @classmethod
+    def of(cls, base: Path, data: str | None = None) -> Roots:
+        """``data``, else SCORING_DATA, else ``.run/data``; models in SCORING_MODELS or data/models.
+
+        Raises JobError for a root that nothing can be published to.
+        """
+        data = data or os.environ.get("SCORING_DATA") or str(Path(".run/data").absolute())
+        data = os.path.abspath(data) if "://" not in data else data
+        models = os.environ.get("SCORING_MODELS") or f"{data}/models"
+        for field, root in (("data", data), ("models", models)):
+            try:
+                _check_scheme(root, SCHEMES)
+            except ValueError as error:
+                raise JobError(f"{{{field}}} stands for a URI of another kind: {error}") from None
+        return cls(data.rstrip("/"), models.rstrip("/"), base.absolute())
+
+    def expand(self, template: str, partition: Partition | None = None) -> str:
+        """The absolute URI that ``template`` gives for ``partition``; plain paths stay paths."""
+        fields = {"data": self.data, "models": self.models}
+        uri = template.format_map(fields | (partition.uri_fields if partition else {}))
+        uri = uri.removeprefix("file://")
+        return uri if "://" in uri else os.path.normpath(self.base / uri)

@@ -1,0 +1,62 @@
+"""What a model is for the engine, whatever file it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class ModelFile(BaseModel):
+    """Which bytes are the model: the job's version, where they lie, their digest and format."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    name: str
+    version: str
+    uri: str
+    sha256: str
+    format: str
+
+
+class Model(Protocol):
+    """A model in memory."""
+
+    @property
+    def inputs(self) -> list[str] | None:
+        """The columns it was trained with, in its order; None where it does not say."""
+
+    @property
+    def classes(self) -> list[Any] | None:
+        """The labels of the columns of ``predict_proba``; None for a model without it."""
+
+    @property
+    def runtime_versions(self) -> dict[str, str]:
+        """The releases of the libraries that saved it, such as ``{"scikit-learn": "1.9.0"}``."""
+
+    @property
+    def native(self) -> Any:
+        """The library's own object, which a job's scorer is given."""
+
+    def predict(self, frame: pd.DataFrame) -> Any:
+        """One value for each row of ``frame``, in its order.
+
+        A job's scorer returns a DataFrame instead, with a column for each output.
+        """
+
+    def predict_proba(self, frame: pd.DataFrame) -> Any:
+        """A row of probabilities for each row of ``frame``, one for each of ``classes``."""
+
+
+class Loader(Protocol):
+    """A model kind: makes a model of the bytes of its file."""
+
+    def __call__(self, data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
+        """The model in ``data``, whose digest the job has vouched for.
+
+        Raises ModelError, which names ``file.uri``, where it cannot be trusted or loaded.
+        """

@@ -1,0 +1,31 @@
+"""joblib files: a pickle, which runs code when it is loaded, so the job must give its digest."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from scoring.errors import ModelError
+from scoring.models.base import Model, ModelFile
+from scoring.models.sklearn import loaded
+
+
+def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
+    """The model in ``data``; see ``scoring.models.base.Loader``."""
+    import joblib
+
+    try:
+        return loaded(lambda: joblib.load(io.BytesIO(data)), file)
+    except ModelError:
+        raise
+    except (ImportError, AttributeError) as e:
+        raise ModelError(
+            f"{file.uri} needs something that is not here: {e}. Install what the model was trained "
+            "with; what a script or notebook itself defined (__main__) has to move to a module that "
+            "can be imported, and the model to be saved again"
+        ) from e
+    except Exception as e:
+        raise ModelError(
+            f"{file.uri} is not a joblib file that can be loaded here: {type(e).__name__}: {e}; "
+            "nothing was scored"
+        ) from e

@@ -1,0 +1,81 @@
+"""scikit-learn's API as a ``Model``, and the check of the release that saved one."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scoring.errors import ModelError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scoring.models.base import ModelFile
+
+PACKAGE = "scikit-learn"
+
+
+class SklearnModel:
+    """An estimator, or any other object that predicts as scikit-learn's do; a ``Model``."""
+
+    def __init__(self, estimator: Any, runtime_versions: dict[str, str] | None = None) -> None:
+        self.native = estimator
+        self.runtime_versions = runtime_versions or {}
+
+    @property
+    def inputs(self) -> list[str] | None:
+        names = getattr(self.native, "feature_names_in_", None)
+        return None if names is None else [str(name) for name in names]
+
+    @property
+    def classes(self) -> list[Any] | None:
+        if not hasattr(self.native, "predict_proba"):
+            return None
+        return [c.item() if isinstance(c, np.generic) else c for c in self.native.classes_]
+
+    def predict(self, frame: pd.DataFrame) -> Any:
+        return self.native.predict(frame)
+
+    def predict_proba(self, frame: pd.DataFrame) -> Any:
+        return self.native.predict_proba(frame)
+
+
+def loaded(load: Callable[[], Any], file: ModelFile) -> SklearnModel:
+    """The model that ``load`` returns, and the scikit-learn that saved it.
+
+    Raises ModelError if another scikit-learn (major.minor) did.  scikit-learn warns of each part
+    that another release saved.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        estimator = load()
+    from sklearn import __version__ as installed
+    from sklearn.base import BaseEstimator
+    from sklearn.exceptions import InconsistentVersionWarning
+
+    others = [
+        str(warning.message.original_sklearn_version)
+        for warning in caught
+        if isinstance(warning.message, InconsistentVersionWarning)
+    ]
+    for saved in others:  # each part of a pipeline has its own
+        if _minor(saved) != _minor(installed):
+            raise ModelError(
+                f"{file.uri} was saved with scikit-learn {saved}, and this is {installed}: its "
+                "predictions could differ without a sign, so nothing was scored. Train or save it "
+                f"again with {_minor(installed)}.*, or run this job where scikit-learn "
+                f"{_minor(saved)}.* is"
+            )
+    if others:
+        return SklearnModel(estimator, {PACKAGE: others[-1]})
+    is_sklearn = isinstance(estimator, BaseEstimator)
+    return SklearnModel(estimator, {PACKAGE: str(installed)} if is_sklearn else {})
+
+
+def _minor(version: str) -> str:
+    match = re.match(r"\d+\.\d+", version)
+    return match.group() if match else version

@@ -1,0 +1,94 @@
+"""A job's own scorer: the function of the classic batch script, in a file that the job names.
+
+::
+
+    def run(df, model):      # or run(df)
+        return df.assign(total=model.predict(df))[["total"]]
+
+It may return fewer columns than it was given, and other ones, but never other rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from scoring.errors import ScorerError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scoring.models.base import Model
+
+
+@dataclass(frozen=True)
+class ScorerFile:
+    """A job's own scorer: the very bytes that are run, and their digest."""
+
+    path: Path
+    code: bytes
+    sha256: str
+
+
+def read_scorer(path: Path) -> ScorerFile:
+    """The file at ``path``; ScorerError if there is none."""
+    try:
+        code = path.read_bytes()
+    except OSError as error:
+        raise ScorerError(
+            f"the scorer {path} cannot be read: {error.strerror}; scorer: in the job file is "
+            "relative to that file's folder. Nothing was scored"
+        ) from None
+    return ScorerFile(path, code, hashlib.sha256(code).hexdigest())
+
+
+class UserScorer:
+    """The ``run`` of a scorer file, and the model that it is given; a ``Model``.
+
+    ``predict`` returns what ``run`` returns: a DataFrame with a column for each output.
+    """
+
+    inputs = None  # it is given the job's inputs, in the job's order
+    classes = None
+
+    def __init__(self, file: ScorerFile, model: Model | None) -> None:
+        self.file = file
+        self.native = model.native if model else None
+        self.runtime_versions = model.runtime_versions if model else {}
+        self._run = _function(file, self.native)
+
+    def predict(self, frame: pd.DataFrame) -> Any:
+        return self._run(frame)
+
+    def predict_proba(self, frame: pd.DataFrame) -> Any:
+        raise NotImplementedError  # probabilities are columns of what ``predict`` returns
+
+
+def _function(file: ScorerFile, native: Any) -> Callable[[pd.DataFrame], Any]:
+    path = file.path
+    module = ModuleType(f"scoring_job_{path.stem}_{file.sha256[:16]}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # where dataclasses look for the module they are in
+    try:
+        # Not by Python's import, which would read the file once more, or a compiled copy of it.
+        exec(compile(file.code, path, "exec", dont_inherit=True), vars(module))
+    except Exception as error:
+        raise ScorerError(
+            f"the scorer {path} cannot be imported: {type(error).__name__}: {error}; nothing was "
+            "scored"
+        ) from error
+    run = getattr(module, "run", None)
+    parameters = list(inspect.signature(run).parameters) if callable(run) else []
+    if len(parameters) == 1:
+        return lambda frame: run(frame)  # type: ignore[misc]
+    if len(parameters) == 2:
+        return lambda frame: run(frame, native)  # type: ignore[misc]
+    raise ScorerError(
+        f"the scorer {path} must define run(df, model) or run(df); nothing was scored"
+    )

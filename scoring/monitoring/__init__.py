@@ -1,0 +1,1 @@
+"""What the inputs and predictions of a partition look like, in figures that merge by addition."""

@@ -1,0 +1,223 @@
+"""What a column of a partition looks like, in figures that are taken in batch by batch.
+
+``Counts`` are integers only, and merge by addition: those of two parts of a partition add up to those
+of the whole.  Numbers are counted in logarithmic buckets, as in DDSketch (Masson, Rim and Lee, VLDB
+2019), so that each quantile is within 1 % of the true value.  Mean and standard deviation are merged
+by the parallel formula of Chan, Golub and LeVeque (1979).  The same batches in the same order give
+the same figures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, field_serializer, field_validator
+
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+HISTOGRAM_BINS = 20
+CLASSES_LISTED = 50
+CATEGORIES_LIMIT = 1_000
+"""How many different values are counted; the memory that they take must not grow with the rows."""
+_ACCURACY = 0.01
+_GAMMA = (1 + _ACCURACY) / (1 - _ACCURACY)
+_SMALLEST = 1e-9
+_BUCKET_LIMIT = 1 << 16
+
+Numbers = npt.NDArray[np.float64]
+
+
+class Counts(BaseModel):
+    """How often a column's values occur: ``rows`` = nulls + those in buckets + those in categories.
+
+    ``buckets`` counts numbers by logarithmic bucket, ``categories`` everything else by value.  A column
+    has one of the two; where more than CATEGORIES_LIMIT values occur, they are ``too_many``.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    rows: int = 0
+    nulls: int = 0
+    buckets: dict[int, int] = {}
+    categories: dict[str, int] = {}
+    too_many: bool = False
+
+    def add(self, values: pa.Array, sign: int = 1) -> None:
+        """Take in ``values``; with a ``sign`` of -1, take them out again."""
+        self.rows += sign * len(values)
+        self.nulls += sign * values.null_count
+        if _is_category(values.type):
+            self._add_categories(_category_counts(values), sign)
+        elif values.null_count < len(values):
+            numbers = _numbers(values)
+            missing = int(np.isnan(numbers).sum()) - values.null_count
+            self.nulls += sign * missing
+            if missing or values.null_count:
+                numbers = numbers[~np.isnan(numbers)]
+            _add_to(self.buckets, _bucket_counts(numbers), sign)
+
+    def merge(self, other: Counts) -> None:
+        """Add the counts of other rows."""
+        self.rows += other.rows
+        self.nulls += other.nulls
+        _add_to(self.buckets, other.buckets, 1)
+        self._add_categories(None if other.too_many else other.categories, 1)
+
+    @field_serializer("buckets")
+    def _as_lists(self, buckets: dict[int, int]) -> dict[str, list[int]]:
+        numbers = sorted(buckets)
+        return {"numbers": numbers, "counts": [buckets[number] for number in numbers]}
+
+    @field_validator("buckets", mode="before")
+    @classmethod
+    def _from_lists(cls, buckets: Any) -> Any:
+        if isinstance(buckets, dict) and set(buckets) == {"numbers", "counts"}:
+            return dict(zip(buckets["numbers"], buckets["counts"], strict=True))
+        return buckets
+
+    @field_serializer("categories")
+    def _most_frequent_first(self, categories: dict[str, int]) -> dict[str, int]:
+        return dict(sorted(categories.items(), key=lambda item: (-item[1], item[0])))
+
+    def _add_categories(self, more: dict[str, int] | None, sign: int) -> None:
+        """Add counts by value; None stands for too many values."""
+        self.too_many = self.too_many or more is None
+        if more is not None and not self.too_many:
+            _add_to(self.categories, more, sign)
+        self.too_many = self.too_many or len(self.categories) > CATEGORIES_LIMIT
+        if self.too_many:
+            self.categories.clear()
+
+    def quantile(self, q: float) -> float:
+        """A value in the bucket that quantile ``q`` of the numbers lies in."""
+        rank, passed = q * (sum(self.buckets.values()) - 1), 0
+        for bucket, count in sorted(self.buckets.items()):
+            passed += count
+            if passed > rank:
+                return value_of(bucket)
+        raise ValueError("no numbers")
+
+
+class PredictionStatistics:
+    """The figures of one output column, of numbers or of class labels."""
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+        self._mean = 0.0
+        self._squares = 0.0
+        self._smallest = math.inf
+        self._largest = -math.inf
+
+    def add(self, values: pa.Array) -> None:
+        """Takes in the next values; none of them is null."""
+        self.counts.add(values)
+        if not _is_category(values.type) and len(values):
+            self._add_moments(_numbers(values))
+
+    def result(self) -> dict[str, Any]:
+        """The figures as they stand in a manifest; only ``count`` where there is nothing else."""
+        count, counts = self.counts.rows, self.counts
+        if counts.categories:
+            listed = sorted(counts.categories.items(), key=lambda item: (-item[1], item[0]))
+            return {"count": count, "classes": dict(listed[:CLASSES_LISTED])}
+        if not counts.buckets:
+            return {"count": count}
+        return {
+            "count": count,
+            "mean": self._mean,
+            "std": math.sqrt(self._squares / (count - 1)) if count > 1 else 0.0,
+            "min": self._smallest,
+            "max": self._largest,
+            "quantiles": {f"{q:g}": self._quantile(q) for q in QUANTILES},
+            "histogram": self._histogram(),
+            "buckets": counts.model_dump()["buckets"],
+        }
+
+    def _add_moments(self, numbers: Numbers) -> None:
+        before = self.counts.rows - len(numbers)
+        mean = float(numbers.mean())
+        apart = mean - self._mean
+        self._squares += float(np.square(numbers - mean).sum())
+        self._squares += apart * apart * before * len(numbers) / self.counts.rows
+        self._mean += apart * len(numbers) / self.counts.rows
+        self._smallest = min(self._smallest, float(numbers.min()))
+        self._largest = max(self._largest, float(numbers.max()))
+
+    def _quantile(self, q: float) -> float:
+        return min(max(self.counts.quantile(q), self._smallest), self._largest)
+
+    def _histogram(self) -> dict[str, list[float] | list[int]]:
+        """Equal bins from the smallest to the largest value, each value placed within 1 %."""
+        buckets = self.counts.buckets
+        edges = np.linspace(self._smallest, self._largest, HISTOGRAM_BINS + 1)
+        values = np.clip([value_of(b) for b in buckets], self._smallest, self._largest)
+        if self._smallest == self._largest:
+            edges = np.array([self._smallest, self._largest])
+            return {"edges": edges.tolist(), "counts": [self.counts.rows]}
+        counts, _ = np.histogram(values, bins=edges, weights=list(buckets.values()))
+        return {"edges": edges.tolist(), "counts": counts.astype(int).tolist()}
+
+
+def value_of(bucket: int) -> float:
+    """A value that is within 1 % of every value in ``bucket``."""
+    size = _SMALLEST * 2 * _GAMMA ** abs(bucket) / (_GAMMA + 1)
+    return math.copysign(size, bucket) if bucket else 0.0
+
+
+def _is_category(kind: pa.DataType) -> bool:
+    return not (
+        pa.types.is_floating(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_null(kind)
+    )
+
+
+def _category_counts(values: pa.Array) -> dict[str, int] | None:
+    """How often each value occurs that is not null; None where too many do."""
+    if pa.types.is_dictionary(values.type):
+        found = np.bincount(values.indices.drop_null().to_numpy(), minlength=len(values.dictionary))
+        occurring = np.flatnonzero(found)
+        if len(occurring) > CATEGORIES_LIMIT:
+            return None
+        distinct, counts = values.dictionary.take(pa.array(occurring)), found[occurring].tolist()
+    else:
+        entries = pc.value_counts(values.drop_null())
+        if len(entries) > CATEGORIES_LIMIT:
+            return None
+        distinct, counts = entries.field("values"), entries.field("counts").to_pylist()
+    return dict(zip(map(str, distinct.to_pylist()), counts, strict=True))
+
+
+def _numbers(values: pa.Array) -> Numbers:
+    """``values`` as doubles, NaN for null."""
+    if pa.types.is_decimal(values.type):
+        values = values.cast(pa.float64())
+    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _bucket_counts(numbers: Numbers) -> dict[int, int]:
+    found = pc.value_counts(pa.array(_bucket_numbers(numbers)))
+    keys, counts = found.field("values").to_pylist(), found.field("counts").to_pylist()
+    return dict(zip(keys, counts, strict=True))
+
+
+def _bucket_numbers(numbers: Numbers) -> npt.NDArray[np.int64]:
+    """Ascending with the value: 0 for zero, mirrored below it, one step for 2 % of size."""
+    size = np.maximum(np.abs(numbers), _SMALLEST)
+    steps = np.ceil(np.log(size / _SMALLEST) / math.log(_GAMMA)).astype(np.int64)
+    return np.asarray(np.sign(numbers).astype(np.int64) * np.minimum(steps, _BUCKET_LIMIT))
+
+
+def _add_to(counts: dict[Any, int], more: dict[Any, int] | Counter[Any], sign: int) -> None:
+    for key, count in more.items():
+        left = counts.get(key, 0) + sign * count
+        if left:
+            counts[key] = left
+        else:
+            counts.pop(key, None)

@@ -1,0 +1,59 @@
+"""One attempt to score one partition of a job: what all its steps need to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from scoring.destinations.base import Publisher, open_publisher
+from scoring.job.loader import JobFile
+from scoring.job.partitions import Partition
+from scoring.job.schema import Job
+from scoring.job.uri_templates import Roots
+from scoring.models.base import ModelFile
+from scoring.models.resolve import resolve_model
+from scoring.storage.base import Storage
+from scoring.storage.connections import Connections
+
+
+@dataclass(frozen=True)
+class PartitionContext:
+    """``attempt`` names the staging folder, so two attempts at one partition never mix."""
+
+    job_file: JobFile
+    partition: Partition
+    roots: Roots
+    attempt: str
+    connections: Connections = field(default_factory=Connections)
+
+    @property
+    def job(self) -> Job:
+        return self.job_file.job
+
+    @property
+    def name(self) -> str:
+        """Job and partition, as messages name them."""
+        return f"{self.job.name} {self.partition.key}"
+
+    @property
+    def publisher(self) -> Publisher:
+        return open_publisher(self.job, self.roots, self.connections)
+
+    @cached_property
+    def staging(self) -> str:
+        return f"{self.publisher.staging}/{self.partition.path}/{self.attempt}"
+
+    @property  # not cached: a context is handed to other processes, a connection cannot be
+    def storage(self) -> Storage:
+        """Where this attempt stages its tables."""
+        return self.connections.storage(self.staging, self.job.destination.encryption)
+
+    def model_file(self, pinned_version: str | None = None) -> ModelFile:
+        """The model file that scores the partition; see ``resolve_model``."""
+        return resolve_model(
+            self.job_file, self.partition, self.roots, self.connections, pinned_version
+        )
+
+    def staged(self, kind: str, number: int) -> str:
+        """The URI of a staged table, such as ``rows-00007.arrow``."""
+        return f"{self.staging}/{kind}-{number:05d}.arrow"

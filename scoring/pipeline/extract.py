@@ -1,0 +1,220 @@
+"""Step 1 of 3: a partition's source becomes staged shards of rows that may be scored.
+
+The source is read once, batch by batch: each batch is checked against the contract, its bad rows go
+to the quarantine, its good ones to the shard at hand.  A shard holds the good rows of
+``run.shard_rows`` source rows, so shards and batches never depend on how the source is stored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from scoring.arrow.columns import combined_column
+from scoring.arrow.hashing import Hashes, hash_rows
+from scoring.contract import quarantine
+from scoring.contract.duplicates import RowIdIndex, Rows, repeated_rows
+from scoring.contract.gates import check_gates
+from scoring.contract.rules import Contract, Rule
+from scoring.contract.tally import Tally
+from scoring.models.base import ModelFile
+from scoring.models.user_scorer import read_scorer
+from scoring.monitoring.statistics import Counts
+from scoring.pipeline.context import PartitionContext
+from scoring.pipeline.handover import ROW, Extraction, extraction_uri
+from scoring.pipeline.staging import Staged, read_staged, staged_writer
+from scoring.sources.base import Source, open_source
+from scoring.sources.rechunk import type_conflict
+from scoring.storage.base import write
+
+BATCH_ROWS = 131_072
+
+OnShard = Callable[[Staged], None]
+OnRows = Callable[[int, int | None], None]
+
+
+def extract(
+    context: PartitionContext,
+    model: ModelFile,
+    on_shard: OnShard = lambda shard: None,
+    on_rows: OnRows = lambda rows, total: None,
+) -> Extraction:
+    """Stage the rows of the partition, to be scored with ``model``, and say what they are.
+
+    ``on_shard`` is called with each shard as soon as it is staged, ``on_rows`` with each number of
+    source rows taken in.  A shard given to ``on_shard`` may be replaced in the result (another
+    digest) if rows in it turn out to repeat the id of an earlier row.
+
+    Raises SourceMissingError, SourceError, and ContractError when the rows break the contract beyond
+    what the job tolerates.  Nothing is published by this step.
+    """
+    started = time.monotonic()
+    job, scorer = context.job, context.job_file.scorer_path
+    source = open_source(job, context.partition, context.roots, context.connections)
+    published = context.publisher.mark(context.partition)
+    context.storage.remove_tree(context.staging)
+    with Staging(context, source) as staging:
+        staging.take_in(on_shard, on_rows)
+        staging.remove_duplicates()
+        quarantined = staging.quarantine.close()
+    check_gates(staging.tally, job, context.partition)
+    extraction = Extraction(
+        job_sha256=context.job_file.sha256,
+        partition=context.partition.key,
+        model=model,
+        scorer_sha256=read_scorer(scorer).sha256 if scorer else None,
+        source=source.record(staging.tally.rows_in),
+        replaces=published,
+        rows_in=staging.tally.rows_in,
+        quarantined=staging.tally.quarantined,
+        examples=staging.tally.examples,
+        inputs=staging.inputs,
+        shards=staging.shards,
+        quarantine=quarantined,
+        key_sum=staging.key_sum % (1 << 64),
+        seconds=time.monotonic() - started,
+    )
+    write(context.storage, extraction_uri(context), extraction.model_dump_json().encode())
+    return extraction
+
+
+class Staging:
+    """The shards of a partition as they grow, and the accounts of their rows."""
+
+    def __init__(self, context: PartitionContext, source: Source) -> None:
+        self.context = context
+        self.source = source
+        self.job = context.job
+        self.tally = Tally(examples_per_rule=self.job.checks.examples)
+        self.inputs = {name: Counts() for name in self.job.inputs}
+        self.shards: list[Staged] = []
+        self.key_sum = 0
+        self._contract = Contract(self.job, context.partition, source.text_only)
+        self._schema: pa.Schema | None = None
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        self._ids = self._open.enter_context(RowIdIndex())
+        uri = self.context.staged("quarantine", 0)
+        self.quarantine = self._open.enter_context(staged_writer(0, uri, self.context.storage))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.close()
+
+    def take_in(self, on_shard: OnShard, on_rows: OnRows) -> None:
+        """Check and stage all rows of the source."""
+        shard_rows = self.job.run.shard_rows
+        batches = self.source.batches(_batch_sizes(shard_rows))
+        numbered = ((self.tally.rows_in // shard_rows, batch) for batch in batches)
+        for number, in_shard in itertools.groupby(numbered, key=lambda pair: pair[0]):
+            uri = self.context.staged("rows", number)
+            with staged_writer(number, uri, self.context.storage) as shard:
+                for _, batch in in_shard:
+                    shard.write(self._checked(batch))
+                    on_rows(batch.num_rows, self.source.rows)
+                staged = shard.close()
+            assert staged is not None  # a source gives at least one batch, if an empty one
+            self.shards.append(staged)
+            on_shard(staged)
+
+    def _checked(self, batch: pa.Table) -> pa.Table:
+        """The rows of ``batch`` that keep the contract, typed and numbered; the others are set aside."""
+        typed, verdicts = self._contract.check(batch, self.source.uri)
+        self._schema = self._schema or typed.schema
+        typed = _in_schema(typed, self._schema, self.source.uri)
+        rows = np.arange(batch.num_rows) + self.tally.rows_in + 1
+        if verdicts.any():
+            ids = typed.select(self.job.row_id)
+            self._set_aside(
+                quarantine.by_verdict(
+                    ids, batch, rows, verdicts, self._contract.rules, self.context.partition.key
+                )
+            )
+            good = verdicts == 0
+            typed, rows = typed.filter(pa.array(good)), rows[good]
+        hashes = self._id_hashes(typed)
+        self._ids.add(hashes, rows)
+        self.key_sum += int(hashes.sum())
+        self._count_inputs(typed)
+        self.tally.rows_in += batch.num_rows
+        return typed.append_column(ROW, pa.array(rows))
+
+    def remove_duplicates(self) -> None:
+        """Move rows that repeat the id of an earlier row from their shards to the quarantine."""
+        for further, candidates in enumerate(self._ids.candidates()):
+            if further:  # not when all are found: each round rewrites shards
+                check_gates(self.tally, self.job, self.context.partition, at_least=True)
+            repeats = repeated_rows(candidates, self._staged_ids(), self.job.row_id, ROW)
+            self.shards = [self._without(repeats, shard) for shard in self.shards]
+
+    def _staged_ids(self) -> Iterator[pa.Table]:
+        for shard in self.shards:
+            yield from read_staged(shard, self.context.storage, [*self.job.row_id, ROW])
+
+    def _without(self, repeats: Rows, shard: Staged) -> Staged:
+        """``shard`` without the rows ``repeats``, which are set aside."""
+        tables = list(read_staged(shard, self.context.storage))
+        drop = [np.isin(table.column(ROW).to_numpy(), repeats) for table in tables]
+        if not any(dropped.any() for dropped in drop):
+            return shard
+        with staged_writer(shard.number, shard.uri, self.context.storage) as writer:
+            for table, dropped in zip(tables, drop, strict=True):
+                self._drop(table.filter(pa.array(dropped)))
+                writer.write(table.filter(pa.array(~dropped)))
+            replaced = writer.close()
+        assert replaced is not None
+        return replaced
+
+    def _drop(self, rows: pa.Table) -> None:
+        """Set aside ``rows`` that had been staged."""
+        if not rows.num_rows:
+            return
+        self.key_sum -= int(self._id_hashes(rows).sum())
+        self._count_inputs(rows, sign=-1)
+        ids, numbers = rows.select(self.job.row_id), rows.column(ROW).to_numpy()
+        rule, partition = Rule("duplicate_row_id"), self.context.partition.key
+        self._set_aside(quarantine.by_rule(ids, numbers, rule, partition))
+
+    def _set_aside(self, rows: pa.Table) -> None:
+        self.tally.add(rows)
+        self.quarantine.write(rows)
+
+    def _count_inputs(self, typed: pa.Table, sign: int = 1) -> None:
+        for name, counts in self.inputs.items():
+            counts.add(combined_column(typed, name), sign)
+
+    def _id_hashes(self, table: pa.Table) -> Hashes:
+        return hash_rows([combined_column(table, name) for name in self.job.row_id])
+
+
+def _batch_sizes(shard_rows: int) -> Iterator[int]:
+    """Batches that end where a shard ends."""
+    while True:
+        left = shard_rows
+        while left:
+            yield min(BATCH_ROWS, left)
+            left -= min(BATCH_ROWS, left)
+
+
+def _in_schema(table: pa.Table, schema: pa.Schema, uri: str) -> pa.Table:
+    """``table`` in the column types of the first batch; SourceError where later ones disagree."""
+    try:
+        for name, first in zip(schema.names, schema.types, strict=True):
+            found = table.column(name)
+            if found.null_count < len(found) and _has_zone(found.type) != _has_zone(first):
+                # Arrow would turn one into the other, as if clock times were UTC.
+                raise pa.ArrowInvalid(f"{name} is {first} and {found.type}")
+        return table.cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise type_conflict(uri, error) from error
+
+
+def _has_zone(kind: pa.DataType) -> bool:
+    return getattr(kind, "tz", None) is not None

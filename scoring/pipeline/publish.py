@@ -1,0 +1,242 @@
+"""Step 3 of 3: the staged predictions become the published partition, in one step for its readers.
+
+How a destination swaps a partition is in ``scoring.destinations``; here rows are accounted for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+import pyarrow as pa
+
+from scoring.arrow.columns import combined_column
+from scoring.arrow.hashing import hash_rows
+from scoring.contract.gates import check_gates
+from scoring.destinations.base import Publication
+from scoring.destinations.manifest import (
+    Manifest,
+    ModelRecord,
+    ObjectRecord,
+    RowsRecord,
+    code_version,
+    package_versions,
+)
+from scoring.engine import no_predictions
+from scoring.errors import PublicationError
+from scoring.job.schema import ADDED_COLUMNS
+from scoring.monitoring.statistics import PredictionStatistics
+from scoring.pipeline.context import PartitionContext
+from scoring.pipeline.handover import (
+    Extraction,
+    Scored,
+    extraction_uri,
+    load_extraction,
+    other_types,
+)
+from scoring.pipeline.staging import Staged, read_staged, staged_schema
+
+OnRows = Callable[[int], None]
+
+
+def publish(
+    context: PartitionContext,
+    scored: Iterable[Scored],
+    triggered_by: Mapping[str, str],
+    on_rows: OnRows = lambda rows: None,
+    *,
+    replace_newer: bool = False,
+) -> Manifest:
+    """Publish the partition from its ``scored`` shards, in the order of their numbers.
+
+    ``triggered_by`` says who ran this (for the manifest's ``run``); ``on_rows`` is called with each
+    number of rows joined.  Readers get the old partition until the predictions are swapped, and the
+    new one from then on.  The staging is removed at the end.  When an Airflow run (``run_id`` in
+    ``triggered_by``) calls this again after it has published, that is done: its manifest is returned.
+
+    Raises PublicationError if shards are missing or changed, if rows do not add up by count or by
+    key, or if another process publishes this partition; NewerPublicationError if one has done so
+    since extract, unless ``replace_newer``; ContractError as extract does.
+    """
+    started = time.monotonic()
+    storage, publisher = context.storage, context.publisher
+    done = _published_before(context, triggered_by)
+    if done is not None:
+        storage.remove_tree(context.staging)
+        return done
+    extraction = load_extraction(context)
+    with publisher.begin(
+        context.partition, extraction.replaces, triggered_by, context.staging, replace_newer
+    ) as publication:
+        joined = JoinedShards(context, extraction, publication)
+        for shard in scored:
+            on_rows(joined.add(shard))
+        output = joined.close()
+        quarantined = publication.write_quarantine(joined.quarantined())
+        manifest = publication.commit(
+            _manifest(joined, output, quarantined, triggered_by, time.monotonic() - started)
+        )
+    storage.remove(extraction_uri(context))  # first: it is never there without its shards
+    storage.remove_tree(context.staging)
+    return manifest
+
+
+def in_order(scored: Iterable[Scored]) -> Iterator[Scored]:
+    """``scored`` by shard number: Airflow hands mapped results over in any order."""
+    yield from sorted(scored, key=lambda s: s.number)
+
+
+def _published_before(
+    context: PartitionContext, triggered_by: Mapping[str, str]
+) -> Manifest | None:
+    """What this very Airflow run has published, if it was killed after that and tries again."""
+    if "run_id" not in triggered_by or context.storage.read(extraction_uri(context)) is not None:
+        return None
+    manifest = context.publisher.published(context.partition)
+    return manifest if manifest and manifest.is_of(triggered_by) else None
+
+
+class JoinedShards:
+    """The published table as it grows, and the accounts that must come out even."""
+
+    def __init__(
+        self, context: PartitionContext, extraction: Extraction, publication: Publication
+    ) -> None:
+        self.context = context
+        self.extraction = extraction
+        self.tally = extraction.tally
+        self.tally.examples_per_rule = context.job.checks.examples
+        self.rows = 0
+        self.seconds = {"extract": extraction.seconds, "score": 0.0}
+        self.runtime_versions: dict[str, str] = {}
+        output = context.job.output
+        self.statistics = {
+            name: PredictionStatistics() for name in [output.prediction, *output.probabilities]
+        }
+        self._publication = publication
+        self._quarantined = [extraction.quarantine] if extraction.quarantine else []
+        self._key_sum = 0
+        self._schema: pa.Schema | None = None
+        self._next = 0
+
+    def add(self, scored: Scored) -> int:
+        """Append a shard, which must be the next one; returns how many rows that were."""
+        shards, before = self.extraction.shards, self.rows
+        self._check_is_next(scored)
+        for table in self._read(scored.predictions):
+            self._write(table)
+        rejected = scored.quarantine.rows if scored.quarantine else 0
+        if self.rows - before + rejected != shards[scored.number].rows:
+            raise self._uneven(
+                f"shard {scored.number} has {shards[scored.number].rows:,} rows, of which "
+                f"{self.rows - before:,} were scored and {rejected:,} set aside"
+            )
+        if scored.quarantine:
+            self._quarantined.append(scored.quarantine)
+            for table in self._read(scored.quarantine):
+                self.tally.add(table)
+                self._key_sum += self._keys_of(table)
+        self.runtime_versions = scored.runtime_versions
+        self.seconds["score"] += scored.seconds
+        self._next += 1
+        return shards[scored.number].rows
+
+    def close(self) -> ObjectRecord:
+        """End the table; raises if rows do not add up or a gate of the partition fails."""
+        if self._next != len(self.extraction.shards):
+            raise self._uneven(f"{self._next} of {len(self.extraction.shards)} shards were scored")
+        if self._schema is None:
+            self._write(self._empty_table())
+        output = self._publication.close()
+        if self.rows + self.tally.rows_quarantined != self.tally.rows_in:
+            raise self._uneven(
+                f"{self.tally.rows_in:,} rows came in, {self.rows:,} were scored and "
+                f"{self.tally.rows_quarantined:,} quarantined"
+            )
+        if self._key_sum % (1 << 64) != self.extraction.key_sum:
+            raise self._uneven("the row ids at the end are not those of the start")
+        self.verdicts = check_gates(self.tally, self.context.job, self.context.partition)
+        return output
+
+    def quarantined(self) -> Iterator[pa.Table]:
+        """The quarantined rows of all steps."""
+        return chain.from_iterable(map(self._read, self._quarantined))
+
+    def _check_is_next(self, scored: Scored) -> None:
+        shards = len(self.extraction.shards)
+        if scored.number != self._next or scored.number >= shards:
+            raise self._uneven(
+                f"shard {scored.number} came where shard {self._next} of {shards} belongs"
+            )
+        if scored.scorer_sha256 != self.extraction.scorer_sha256:
+            raise self._uneven(f"the scorer was changed before shard {scored.number} was scored")
+
+    def _read(self, staged: Staged | None) -> Iterator[pa.Table]:
+        return read_staged(staged, self.context.storage) if staged else iter(())
+
+    def _write(self, table: pa.Table) -> None:
+        self._schema = self._schema or table.schema
+        if table.schema != self._schema:
+            raise other_types(self.context, table.schema, self._schema)
+        self._publication.write(table)
+        self.rows += table.num_rows
+        self._key_sum += self._keys_of(table)
+        for name, statistics in self.statistics.items():
+            statistics.add(combined_column(table, name))
+
+    def _keys_of(self, table: pa.Table) -> int:
+        ids = [combined_column(table, name) for name in self.context.job.row_id]
+        return int(hash_rows(ids).sum())
+
+    def _empty_table(self) -> pa.Table:
+        """The table of a partition without scored rows."""
+        staged = staged_schema(self.extraction.shards[0], self.context.storage)
+        table = no_predictions(staged, self.context.job)
+        for name in ADDED_COLUMNS:
+            table = table.append_column(name, pa.array([], pa.string()))
+        return table
+
+    def _uneven(self, what: str) -> PublicationError:
+        return PublicationError(
+            f"{self.context.name}: {what}; nothing was published. Run the "
+            "whole partition again (in Airflow: clear the run from its first task)"
+        )
+
+
+def _manifest(
+    joined: JoinedShards,
+    output: ObjectRecord,
+    quarantined: ObjectRecord | None,
+    triggered_by: Mapping[str, str],
+    seconds: float,
+) -> Manifest:
+    context, extraction, tally = joined.context, joined.extraction, joined.tally
+    rows: dict[str, Any] = {
+        "in": tally.rows_in,
+        "scored": joined.rows,
+        "quarantined": tally.rows_quarantined,
+        "reasons": tally.quarantined,
+    }
+    model = extraction.model.model_dump() | {"runtime_versions": joined.runtime_versions}
+    return Manifest(
+        job=context.job.name,
+        job_sha256=context.job_file.sha256,
+        partition=context.partition.key,
+        interval_start=context.partition.start.isoformat(),
+        interval_end=context.partition.end.isoformat(),
+        model=ModelRecord(**model),
+        scorer_sha256=extraction.scorer_sha256,
+        source=extraction.source,
+        rows=RowsRecord(**rows),
+        output=output,
+        quarantine=quarantined,
+        gates=joined.verdicts,
+        inputs=extraction.inputs,
+        statistics={name: s.result() for name, s in joined.statistics.items()},
+        run=dict(triggered_by),
+        code_version=code_version(),
+        packages=package_versions(),
+        durations_seconds=joined.seconds | {"upload": seconds},
+    )

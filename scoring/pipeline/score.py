@@ -1,0 +1,109 @@
+"""Step 2 of 3: a staged shard of rows becomes a staged table of predictions."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pyarrow as pa
+from threadpoolctl import threadpool_limits
+
+from scoring.contract import quarantine
+from scoring.engine import Predictions, check_model, score_table
+from scoring.errors import ScorerError
+from scoring.models.base import Model, ModelFile
+from scoring.models.resolve import prepare_model
+from scoring.models.user_scorer import UserScorer
+from scoring.pipeline.context import PartitionContext
+from scoring.pipeline.handover import ROW, Scored, other_types
+from scoring.pipeline.staging import Staged, read_staged, staged_writer
+
+
+def score(context: PartitionContext, shard: Staged, file: ModelFile, threads: int = 1) -> Scored:
+    """Stage the predictions of ``shard``, row for row in its order.
+
+    ``threads`` is the number of OpenMP threads, such as gradient boosting's, if ``run.threads`` in the job
+    does not say it.  BLAS has one: how many share a sum of floats changes its last bits.
+
+    The staged columns are the row ids, the outputs, the kept columns, ``model_version`` and
+    ``partition``.  A row with an output that is null or infinite is quarantined
+    (``null_prediction``, ``infinite_prediction``).
+
+    Raises ModelError and ScorerError; the shard can be scored again at any time.
+    """
+    started = time.monotonic()
+    limits = {"openmp": context.job.run.threads or threads, "blas": 1}
+    with threadpool_limits(limits=limits):
+        model = checked_model(context, file)
+        predictions, quarantined = _score_batches(context, shard, model, file)
+    return Scored(
+        number=shard.number,
+        predictions=predictions,
+        quarantine=quarantined,
+        runtime_versions=model.runtime_versions,
+        scorer_sha256=model.file.sha256 if isinstance(model, UserScorer) else None,
+        seconds=time.monotonic() - started,
+    )
+
+
+def checked_model(context: PartitionContext, file: ModelFile) -> Model:
+    """The model in ``file``, kept for the next call in this process, with the job's own scorer.
+
+    Raises ModelError and ScorerError for all that can be wrong with them before any row is seen.
+    """
+    model = prepare_model(context.job_file, file, context.connections)
+    check_model(model, context.job)
+    return model
+
+
+def _score_batches(
+    context: PartitionContext, shard: Staged, model: Model, file: ModelFile
+) -> tuple[Staged | None, Staged | None]:
+    """The staged predictions and quarantined rows of ``shard``; None where there are none."""
+    schema: pa.Schema | None = None
+    # Named by the shard's digest: an attempt at a shard that was replaced meanwhile may end last.
+    of_shard, storage = shard.sha256[:8], context.storage
+    uri = context.staged(f"predictions-{of_shard}", shard.number)
+    rejected_uri = context.staged(f"unscored-{of_shard}", shard.number)
+    with (
+        staged_writer(shard.number, uri, storage) as writer,
+        staged_writer(shard.number, rejected_uri, storage) as quarantined,
+    ):
+        for batch in read_staged(shard, storage):
+            rows = batch.column(ROW).to_numpy()
+            found = _score_batch(context, batch, rows, model)
+            if found.rejected.num_rows:
+                ids = batch.select(context.job.row_id)
+                key = context.partition.key
+                quarantined.write(quarantine.of_rejected(ids, rows, found.rejected, key))
+            if found.table.num_rows:
+                table = _with_added_columns(found.table, file.version, context.partition.key)
+                schema = schema or table.schema
+                if table.schema != schema:
+                    raise other_types(context, table.schema, schema)
+                writer.write(table)
+        return writer.close(), quarantined.close()
+
+
+def _score_batch(
+    context: PartitionContext,
+    batch: pa.Table,
+    rows: np.ndarray[tuple[int], np.dtype[np.int64]],
+    model: Model,
+) -> Predictions:
+    try:
+        return score_table(batch, model, context.job)
+    except ScorerError as error:
+        where = f"{context.name}, rows {rows[0]:,} to {rows[-1]:,}"
+        raise ScorerError(f"{where}: {error}") from error.__cause__
+
+
+def _with_added_columns(table: pa.Table, version: str, partition: str) -> pa.Table:
+    """``table`` and the columns that every published table has."""
+    table = table.append_column("model_version", _constant(version, table.num_rows))
+    return table.append_column("partition", _constant(partition, table.num_rows))
+
+
+def _constant(text: str, rows: int) -> pa.Array:
+    numbers = pa.array(np.zeros(rows, dtype=np.int32))
+    return pa.DictionaryArray.from_arrays(numbers, pa.array([text], pa.string()))

@@ -1,0 +1,82 @@
+"""Scoring a published partition again, to see that the same bytes come out."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+
+from scoring.destinations.manifest import Manifest, code_version, package_versions
+from scoring.errors import VerifyError
+from scoring.job.loader import JobFile
+from scoring.pipeline.context import PartitionContext
+from scoring.pipeline.local import OnProgress, score_partition
+
+
+def verify_partition(
+    context: PartitionContext,
+    workers: int | None = None,
+    on_progress: OnProgress = lambda step, rows, total: None,
+) -> Manifest:
+    """The manifest of the published partition, after scoring it again gave the same bytes.
+
+    Scores with the model version that the manifest names, into a temporary folder.  Raises
+    VerifyError if nothing is published, if the published object is not the one that its manifest
+    describes, or if scoring again gives other bytes; the message names what changed since.
+    """
+    what, publisher = context.name, context.publisher
+    manifest = publisher.published(context.partition)
+    if manifest is None:
+        raise VerifyError(f"nothing is published for {what} under {publisher.uri}")
+    for published in (manifest.output, manifest.quarantine):
+        storage = context.connections.storage(publisher.uri)
+        actual = storage.sha256(published.uri) if published else None
+        if published and actual != published.sha256:
+            raise VerifyError(
+                f"{published.uri} is not what was published: its sha256 is {actual or 'none'}, the "
+                f"manifest says {published.sha256}. Score {what} again to repair it"
+            )
+    with tempfile.TemporaryDirectory(prefix="scoring-verify-") as folder:
+        again = score_partition(
+            PartitionContext(
+                _with_destination(context.job_file, folder),
+                context.partition,
+                context.roots,
+                "verify",
+                context.connections,
+            ),
+            {"by": "verify"},
+            manifest.model.version if context.job.model else None,
+            workers,
+            on_progress,
+        )
+    if again.output.sha256 != manifest.output.sha256:
+        changes = list(_changes(manifest, again)) or ["nothing that the manifest records"]
+        raise VerifyError(
+            f"scoring {what} again gives other bytes ({again.output.sha256}) than are published "
+            f"({manifest.output.sha256}); the published ones were left as they are. Changed since: "
+            + "; ".join(changes)
+        )
+    return manifest
+
+
+def _with_destination(job_file: JobFile, folder: str) -> JobFile:
+    elsewhere = job_file.job.destination.model_copy(update={"uri": folder})
+    job = job_file.job.model_copy(update={"destination": elsewhere})
+    return replace(job_file, job=job)
+
+
+def _changes(published: Manifest, again: Manifest) -> Iterator[str]:
+    if published.source.sha256 != again.source.sha256:
+        yield f"the source {again.source.uri}"
+    if published.model.sha256 != again.model.sha256:
+        yield f"the model file {again.model.uri}"
+    if published.scorer_sha256 != again.scorer_sha256:
+        yield "the scorer file"
+    if published.job_sha256 != again.job_sha256:
+        yield "the job file"
+    if published.code_version != code_version():
+        yield f"this package ({published.code_version} to {code_version()})"
+    for name, version in package_versions().items():
+        if published.packages.get(name) != version:
+            yield f"{name} ({published.packages.get(name)} to {version})"

@@ -1,0 +1,1 @@
+"""Sources: the rows of a partition, batch by batch, from files or from a database."""

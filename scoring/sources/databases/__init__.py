@@ -1,0 +1,1 @@
+"""Databases that answer the query of a SQL source."""

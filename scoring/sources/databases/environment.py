@@ -1,0 +1,74 @@
+"""Airflow connections in the environment variables in which Airflow looks for them."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from scoring.errors import SourceError
+from scoring.sources.databases.base import Database, DatabaseConnection
+
+
+def connection_in_environment(conn_id: str) -> DatabaseConnection:
+    """The connection in ``AIRFLOW_CONN_…``, as Airflow reads it; SourceError if there is none."""
+    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+    text = os.environ.get(variable, "")
+    if not text:
+        raise SourceError(
+            f"the connection {conn_id!r} is not known: set {variable}, for example to "
+            "postgres://USER:PASSWORD@HOST:5432/DATABASE; nothing was published"
+        )
+    try:
+        return _from_json(conn_id, text) if text.startswith("{") else _from_uri(conn_id, text)
+    except (ValueError, TypeError, AttributeError):
+        # Without the error: it quotes what it cannot read.
+        raise SourceError(
+            f"{variable} is not a connection as Airflow writes them, neither a URI nor JSON; "
+            "nothing was published"
+        ) from None
+
+
+def _from_json(conn_id: str, text: str) -> DatabaseConnection:
+    values = json.loads(text)
+    extra = values.pop("extra", None) or {}
+    values.pop("description", None)
+    port = values.pop("port", None)
+    return DatabaseConnection(
+        conn_id,
+        **values,
+        port=int(port) if port else None,
+        extra=dict(json.loads(extra) if isinstance(extra, str) else extra),
+    )
+
+
+def _from_uri(conn_id: str, text: str) -> DatabaseConnection:
+    uri = urlsplit(text)
+    extra: dict[str, Any] = dict(parse_qsl(uri.query, keep_blank_values=True))
+    if "__extra__" in extra:
+        extra = dict(json.loads(extra["__extra__"]))
+    if not uri.scheme:
+        raise ValueError
+    return DatabaseConnection(
+        conn_id,
+        uri.scheme,
+        host=unquote(uri.hostname) if uri.hostname else None,
+        port=uri.port,
+        login=unquote(uri.username) if uri.username else None,
+        password=unquote(uri.password) if uri.password else None,
+        schema=unquote(uri.path.removeprefix("/")) or None,
+        extra=extra,
+    )
+
+
+def database_in_environment(conn_id: str) -> Database:
+    from scoring.sources.databases.postgres import CONN_TYPES, Postgres
+
+    connection = connection_in_environment(conn_id)
+    if connection.conn_type not in CONN_TYPES:
+        raise SourceError(
+            f"the connection {conn_id!r} is of the type {connection.conn_type!r}: from the shell only "
+            "postgres is read, other databases in Airflow's tasks; nothing was published"
+        )
+    return Postgres(connection)

@@ -1,0 +1,88 @@
+"""Files as a source: those of a partition, in the order of their names, each with its digest."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.csv
+
+from scoring.errors import SourceError, SourceMissingError
+from scoring.job.partitions import Partition
+from scoring.job.schema import Job
+from scoring.job.uri_templates import Roots
+from scoring.sources.base import SourceFileRecord, SourceRecord
+from scoring.sources.rechunk import rechunked
+from scoring.storage.base import ObjectInfo
+from scoring.storage.connections import Connections
+
+
+class FileSource:
+    """The files of one partition: the base of a ``Source`` for each file format.
+
+    Raises SourceMissingError if there are none.
+    """
+
+    text_only: bool
+    rows: int | None
+
+    def __init__(
+        self, job: Job, partition: Partition, roots: Roots, connections: Connections
+    ) -> None:
+        assert job.source.uri is not None
+        self.uri = roots.expand(job.source.uri, partition)
+        self.storage = connections.readable_storage(self.uri)
+        self.columns = job.columns
+        found = self.storage.find(self.uri)
+        if not found:
+            raise SourceMissingError(
+                f"the source of {job.name} {partition.key} is not there: {self.uri}; "
+                "nothing was published. Check source.uri in the job file, or wait for the data"
+            )
+        expected = job.source.sha256.get(partition.key)
+        self.files = [self._identified(file, expected) for file in found]
+
+    def _identified(self, file: ObjectInfo, expected: str | None) -> SourceFileRecord:
+        """``file`` with the marks of its bytes; their digest has to be ``expected``, if that is given."""
+        try:
+            file = self.storage.identify(file)
+            digest = file.sha256
+            if expected and digest is None:  # in S3 the ETag has been mark enough
+                digest = self.storage.sha256(file.uri)
+        except OSError as error:
+            raise SourceError(f"{file.uri} cannot be read: {error.strerror}") from None
+        if expected not in (None, digest):
+            raise SourceError(
+                f"{file.uri} is not the file that source.sha256 in the job file names: its digest is "
+                f"{digest}, and {expected} was expected; nothing was published"
+            )
+        return SourceFileRecord(uri=file.uri, bytes=file.bytes, sha256=digest, etag=file.etag)
+
+    def batches(self, sizes: Iterator[int]) -> Iterator[pa.Table]:
+        """See ``Source``.  Raises SourceError naming the file, and the column if one is missing."""
+        return rechunked(self._pieces(), sizes, self.uri)
+
+    def read(self, uri: str) -> Iterator[pa.Table]:
+        """Tables of the job's columns of one file, in its order; the first may be without rows."""
+        raise NotImplementedError
+
+    def _pieces(self) -> Iterator[pa.Table]:
+        for file in self.files:
+            try:
+                yield from self.read(file.uri)
+            except (pa.ArrowException, UnicodeDecodeError, csv.Error, OSError) as error:
+                first_line = str(error).splitlines()[0]
+                raise SourceError(f"{file.uri} cannot be read: {first_line}") from error
+
+    def record(self, rows: int) -> SourceRecord:
+        """See ``Source``: the digest is of the files' digests, or of S3's marks of them, in order."""
+        marks = "".join(file.sha256 or file.etag or "" for file in self.files)
+        return SourceRecord(
+            uri=self.uri,
+            rows=rows,
+            bytes=sum(file.bytes for file in self.files),
+            sha256=hashlib.sha256(marks.encode()).hexdigest(),
+            files=self.files,
+        )

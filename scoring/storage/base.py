@@ -1,0 +1,136 @@
+"""What the package asks of any storage: objects at URIs, of which a reader never sees a half.
+
+``storage.local`` does it with files, ``storage.s3`` with S3; ``storage.https`` only reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from scoring.errors import PublicationError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """An object that exists: its URI, its size in bytes, and what tells its bytes from others."""
+
+    uri: str
+    bytes: int
+    etag: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Encryption:
+    """Server-side encryption in S3: ``AES256`` or ``aws:kms``, and for that the key's id."""
+
+    sse: str
+    kms_key_id: str | None = None
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        key = {"SSEKMSKeyId": self.kms_key_id} if self.kms_key_id else {}
+        return {"ServerSideEncryption": self.sse, **key}
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """The condition that an object is still of ``version``; None: that there is no object."""
+
+    version: str | None
+
+
+class Pending(Protocol):
+    """An object that is being written: invisible until ``commit``, gone on ``abort``.
+
+    ``version`` is the object's own once it is committed.
+    """
+
+    size: int
+    version: str | None
+
+    def write(self, data: bytes) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def closed(self) -> bool: ...
+    def commit(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+class ReadableStorage(Protocol):
+    """Where sources live; every URI is absolute."""
+
+    def find(self, pattern: str) -> list[ObjectInfo]:
+        """The objects whose URI matches ``pattern`` (``*``, ``?``, ``[…]``, ``**``), sorted by URI."""
+
+    def identify(self, found: ObjectInfo) -> ObjectInfo:
+        """``found`` with a mark of its bytes: their digest, or an ETag that is as good as one."""
+
+    def sha256(self, uri: str) -> str | None:
+        """The digest of the object's bytes, or None where there is none."""
+
+    def open(self, uri: str) -> pa.NativeFile:
+        """The object, for reading at any position.  Raises FileNotFoundError."""
+
+
+class Storage(ReadableStorage, Protocol):
+    """Where objects are staged and published, too."""
+
+    def read(self, uri: str) -> bytes | None:
+        """All bytes of a small object, or None where there is none."""
+
+    def version(self, uri: str) -> str | None:
+        """A mark of the object that is there now, which another one will not have; None if none is."""
+
+    def create(self, uri: str, condition: Unchanged | None = None) -> Pending:
+        """Begin an object; ``pending(storage, uri)`` is the safe way to use this.
+
+        With a ``condition``, the commit raises ReplacedMeanwhileError and changes nothing where it
+        does not hold.  Files are compared and then replaced, so writers that may meet have to hold
+        ``storage.local.exclusive``; S3 does both in one step.
+        """
+
+    def move(self, source: str, target: str) -> None:
+        """Makes ``target`` what ``source`` was, in one step."""
+
+    def remove(self, uri: str) -> None:
+        """Removes the object, if it is there."""
+
+    def remove_tree(self, uri: str) -> None:
+        """Removes everything under ``uri``, if it is there."""
+
+
+@contextlib.contextmanager
+def pending(storage: Storage, uri: str, condition: Unchanged | None = None) -> Iterator[Pending]:
+    """An object to write and to ``commit``; left without a commit, it never existed."""
+    try:
+        new = storage.create(uri, condition)
+    except OSError as error:
+        raise cannot_write(uri, error) from None
+    try:
+        yield new
+    except OSError as error:
+        raise cannot_write(uri, error) from error
+    finally:
+        new.abort()
+
+
+def write(storage: Storage, uri: str, data: bytes) -> None:
+    """Makes ``data`` the whole of the object at ``uri``, in one step."""
+    with pending(storage, uri) as new:
+        new.write(data)
+        new.commit()
+
+
+def cannot_write(uri: str, error: OSError) -> PublicationError:
+    why = error.strerror or str(error)
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        why = f"{error.filename} is no folder"
+    return PublicationError(f"{uri} cannot be written: {why}")

@@ -1,0 +1,1 @@
+"""``https://``: files that anyone may fetch, to read only."""

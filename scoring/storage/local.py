@@ -1,0 +1,180 @@
+"""Files as a storage: a reader never sees half of an object.
+
+``LocalStorage`` is ``scoring.objects.Storage`` on a file system.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from scoring.errors import PublicationError, ReplacedMeanwhileError
+from scoring.storage.base import ObjectInfo, Pending, Unchanged, cannot_write
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class LocalStorage:
+    """Plain files: written beside the target under a hidden name, flushed to disk, then renamed."""
+
+    def find(self, pattern: str) -> list[ObjectInfo]:
+        found = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
+        return [ObjectInfo(p, os.path.getsize(p)) for p in sorted(found) if os.path.isfile(p)]
+
+    def identify(self, found: ObjectInfo) -> ObjectInfo:
+        return replace(found, sha256=self.sha256(found.uri))
+
+    def open(self, uri: str) -> pa.NativeFile:
+        from pyarrow import OSFile  # here, as Airflow imports this module for every Dag file parse
+
+        return OSFile(uri)
+
+    def read(self, uri: str) -> bytes | None:
+        try:
+            return Path(uri).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def sha256(self, uri: str) -> str | None:
+        try:
+            with open(uri, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return None
+
+    def version(self, uri: str) -> str | None:
+        try:
+            return _version(os.stat(uri))
+        except FileNotFoundError:
+            return None
+
+    def create(self, uri: str, condition: Unchanged | None = None) -> Pending:
+        os.makedirs(os.path.dirname(uri), exist_ok=True)
+        _remove_abandoned(uri)
+        return _PendingFile(uri, condition)
+
+    def move(self, source: str, target: str) -> None:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.replace(source, target)
+        _flush_folder(target)
+
+    def remove(self, uri: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(uri)
+
+    def remove_tree(self, uri: str) -> None:
+        shutil.rmtree(uri, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def exclusive(uri: str, what: str) -> Iterator[None]:
+    """Hold the lock file ``uri``; PublicationError, which names ``what``, if another process holds it.
+
+    Does nothing for a URI outside the file system: conditional writes decide between writers there,
+    and a lock would outlive a killed one.
+    """
+    if "://" in uri:
+        yield
+        return
+    try:
+        os.makedirs(os.path.dirname(uri), exist_ok=True)
+        lock = os.open(uri, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise cannot_write(uri, error) from None
+    try:  # the lock is the kernel's: it ends with its process, however that ends
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PublicationError(
+                f"{what} is being written by another process, which holds {uri}; "
+                "nothing was changed by this one: try again when that one has ended"
+            ) from None
+        yield
+    finally:
+        os.close(lock)
+
+
+class _PendingFile:
+    """A file under a hidden temporary name, hashed as it is written."""
+
+    def __init__(self, uri: str, condition: Unchanged | None) -> None:
+        self.size = 0
+        self.version: str | None = None
+        self._uri, self._condition = uri, condition
+        self._digest = hashlib.sha256()
+        folder, name = os.path.split(uri)
+        self._temporary = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.tmp")
+        self._file: BinaryIO = open(self._temporary, "xb")  # noqa: SIM115
+        # Held while the writer lives, in whatever container: later writers see it by that.
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def write(self, data: bytes) -> int:
+        written = self._file.write(data)
+        self._digest.update(data)
+        self.size += written
+        return written
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def commit(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        if self._condition and LocalStorage().version(self._uri) != self._condition.version:
+            raise ReplacedMeanwhileError(
+                f"{self._uri} was written by another process in the meantime; that one's stays, and "
+                "nothing was changed by this one: run it again"
+            )
+        self.version = _version(os.fstat(self._file.fileno()))
+        os.replace(self._temporary, self._uri)
+        self._file.close()
+        _flush_folder(self._uri)
+
+    def abort(self) -> None:
+        with contextlib.suppress(OSError):  # a full disk refuses the last bytes once more
+            self._file.close()
+        with contextlib.suppress(FileNotFoundError):  # committed
+            os.remove(self._temporary)
+
+
+def _version(status: os.stat_result) -> str:
+    return f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"
+
+
+def _flush_folder(path: str) -> None:
+    """Makes a rename in this folder outlast a power failure."""
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _remove_abandoned(uri: str) -> None:
+    """Removes what killed writers of ``uri`` left behind: the files that nobody holds any more."""
+    folder, name = os.path.split(uri)
+    for file in os.listdir(folder):
+        if re.fullmatch(re.escape(f".{name}.") + r"[0-9a-f]{16}\.tmp", file):
+            path = os.path.join(folder, file)
+            with contextlib.suppress(FileNotFoundError, BlockingIOError), open(path, "rb+") as left:
+                fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.remove(path)

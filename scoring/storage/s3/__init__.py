@@ -1,0 +1,1 @@
+"""``s3://``: any server that speaks S3's protocol, through boto3."""

@@ -1,0 +1,147 @@
+"""The storage of ``s3://`` URIs, with the guarantees that publication needs asked of the server.
+
+Where two writers may meet, the write is conditional (``If-Match``, ``If-None-Match``): the server
+lets exactly one of them win.  See docs/decisions/0010-s3.md.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from scoring.errors import PublicationError, ScoringError, SourceError
+from scoring.storage.base import ObjectInfo, Pending, Unchanged
+from scoring.storage.s3.client import split, translate_errors
+from scoring.storage.s3.reader import ObjectReader
+from scoring.storage.s3.writer import PendingUpload, abort_uploads, uploads_under
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CHUNK_BYTES = 16 << 20
+COPY_PART_BYTES = 1 << 30  # larger objects are copied in parts: S3 copies 5 GB at once at most
+DELETED_AT_ONCE = 1000  # as many as DeleteObjects takes
+
+
+class S3Storage:
+    """``client`` is a boto3 S3 client; it brings the credentials, the endpoint and the retries."""
+
+    def __init__(self, client: Any, encryption: dict[str, str] | None = None) -> None:
+        self._client = client
+        self._encryption = encryption or {}
+
+    def find(self, pattern: str) -> list[ObjectInfo]:
+        _, key = split(pattern)
+        fixed = re.split(r"[*?\[]", pattern.removeprefix("s3://"))[0]
+        matches = re.compile(_glob_expression(key)).fullmatch
+        found = self._list(f"s3://{fixed}", SourceError)
+        return [info for info in found if info.uri == pattern or matches(split(info.uri)[1])]
+
+    def identify(self, found: ObjectInfo) -> ObjectInfo:
+        return found  # its ETag is the server's own mark of the bytes, without reading them all
+
+    def open(self, uri: str) -> pa.NativeFile:
+        from pyarrow import PythonFile
+
+        return PythonFile(ObjectReader(self._client, uri), mode="r")
+
+    def read(self, uri: str) -> bytes | None:
+        try:
+            return b"".join(self._chunks(uri))
+        except FileNotFoundError:
+            return None
+
+    def sha256(self, uri: str) -> str | None:
+        digest = hashlib.sha256()
+        try:
+            for chunk in self._chunks(uri):
+                digest.update(chunk)
+        except FileNotFoundError:
+            return None
+        return digest.hexdigest()
+
+    def version(self, uri: str) -> str | None:
+        bucket, key = split(uri)
+        try:
+            with translate_errors(uri, PublicationError):
+                return str(self._client.head_object(Bucket=bucket, Key=key)["ETag"])
+        except FileNotFoundError:
+            return None
+
+    def create(self, uri: str, condition: Unchanged | None = None) -> Pending:
+        if condition is None:
+            return PendingUpload(self._client, uri, self._encryption)
+        demanded = {"IfMatch": condition.version} if condition.version else {"IfNoneMatch": "*"}
+        new = PendingUpload(self._client, uri, self._encryption, demanded)
+        new.begin()  # after its condition was read, so that who lists it and then wins may abort it
+        return new
+
+    def move(self, source: str, target: str) -> None:
+        from boto3.s3.transfer import TransferConfig
+
+        from_bucket, from_key = split(source)
+        bucket, key = split(target)
+        with translate_errors(target, PublicationError):
+            self._client.copy(
+                {"Bucket": from_bucket, "Key": from_key},
+                bucket,
+                key,
+                ExtraArgs=self._encryption,
+                Config=TransferConfig(
+                    multipart_threshold=COPY_PART_BYTES,
+                    multipart_chunksize=COPY_PART_BYTES,
+                    use_threads=False,
+                ),
+            )
+        self.remove(source)
+
+    def remove(self, uri: str) -> None:
+        bucket, key = split(uri)
+        with translate_errors(uri, PublicationError):
+            self._client.delete_object(Bucket=bucket, Key=key)
+
+    def remove_tree(self, uri: str) -> None:
+        bucket, _ = split(uri)
+        abort_uploads(self._client, bucket, uploads_under(self._client, f"{uri}/"))
+        keys = [split(found.uri)[1] for found in self._list(f"{uri}/", PublicationError)]
+        for start in range(0, len(keys), DELETED_AT_ONCE):
+            batch = [{"Key": key} for key in keys[start : start + DELETED_AT_ONCE]]
+            with translate_errors(uri, PublicationError):
+                answer = self._client.delete_objects(
+                    Bucket=bucket, Delete={"Objects": batch, "Quiet": True}
+                )
+            for refused in answer.get("Errors", [])[:1]:
+                raise PublicationError(
+                    f"{len(answer['Errors'])} objects under {uri} cannot be removed, the first of them "
+                    f"s3://{bucket}/{refused['Key']} ({refused['Code']}: {refused.get('Message', '')})"
+                )
+
+    def _list(self, prefix: str, kind: type[ScoringError]) -> list[ObjectInfo]:
+        """All objects whose URI begins with ``prefix``, sorted by URI."""
+        bucket, key = split(prefix)
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
+        with translate_errors(prefix, kind):
+            found = [item for page in pages for item in page.get("Contents", [])]
+        infos = [
+            ObjectInfo(f"s3://{bucket}/{item['Key']}", item["Size"], item["ETag"].strip('"'))
+            for item in found
+        ]
+        return sorted(infos, key=lambda info: info.uri)
+
+    def _chunks(self, uri: str) -> Iterator[bytes]:
+        reader = ObjectReader(self._client, uri)
+        while chunk := reader.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _glob_expression(pattern: str) -> str:
+    """``*`` and ``?`` match within a folder, ``**/`` any number of folders, as in a file system."""
+    parts = re.split(r"(\*\*/?|\*|\?|\[[^\]]*\])", pattern)
+    known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return "".join(
+        known.get(part) or (fnmatch.translate(part)[4:-3] if part[:1] == "[" else re.escape(part))
+        for part in parts
+    )

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import shlex
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, timezone
+from airflow.serialization.serialized_objects import DagSerialization
+from scoring_airflow import job_dag
+
+from scoring.errors import JobError
+from scoring.job.loader import load_job
+from scoring.job.partitions import partition_at
+from tests import small_job
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SCORING_DATA", "/data")
+
+    def make(**changes) -> DAG:
+        return job_dag(load_job(small_job.write_job(tmp_path, **changes)))
+
+    return make
+
+
+def test_three_tasks_in_a_row_whatever_the_number_of_shards(make) -> None:
+    dag = make()
+    assert dag.dag_id == "small_flights"
+    assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == {
+        "extract": {"score"},
+        "score": {"upload"},
+        "upload": set(),
+    }
+    assert {task.task_id: task.is_mapped for task in dag.tasks} == {
+        "extract": False,
+        "score": True,
+        "upload": False,
+    }
+
+
+def test_what_the_job_says_about_itself_is_shown(make) -> None:
+    dag = make()
+    assert dag.description == "Arrival delay of a few flights."
+    assert dag.tags == {"flights", "scoring"}
+    assert {task.owner for task in dag.tasks} == {"analytics"}
+    assert dag.owner == "analytics"
+    for told in (
+        "Arrival delay of a few flights.",
+        "One run scores one month, from 2013-02 to 2013-04, in UTC time.",
+        "{data}/flights/{partition}.parquet",
+        "{data}/predictions/small_flights",
+        "`predicted_delay`",
+        "small_flights.yaml",
+        "| v1 | 2013-02 | `{models}/v1.skops` |",
+        "| v2 | 2013-04 | `{models}/v2.skops` |",
+        "Each month is scored with the version that was in force then.",
+    ):
+        assert told in dag.doc_md
+
+
+@pytest.mark.parametrize(
+    ("kind", "cron", "first", "zone"),
+    [
+        ("month", "0 3 2 * *", "2013-02", "UTC"),
+        ("month", "0 0 1 * *", "2013-12", "Pacific/Kiritimati"),
+        ("week", "0 0 * * 1", "2013-W01", "America/New_York"),
+        ("day", "0 3 * * *", "2013-03-10", "America/New_York"),
+        ("hour", "15 * * * *", "2013-11-03T01-0500", "America/New_York"),
+    ],
+)
+def test_the_backfill_that_it_tells_scores_one_partition(
+    make, kind: str, cron: str, first: str, zone: str
+) -> None:
+    version = {"version": "v1", "uri": "{models}/v1.skops", "in_force_from": first}
+    dag = make(
+        partition=kind, schedule=cron, start=first, end=None, timezone=zone,
+        model={"versions": [version]},
+    )  # fmt: skip
+    (command,) = [line.strip() for line in dag.doc_md.splitlines() if "airflow backfill" in line]
+    words = shlex.split(command)
+    told = dict(zip(words[3::2], words[4::2], strict=True))
+    assert told["--dag-id"] == "small_flights"
+    assert told["--dag-run-conf"] == '{"model_version": "v1"}'
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    runs = stored.iter_dagrun_infos_between(
+        timezone.parse(told["--from-date"]), timezone.parse(told["--to-date"])
+    )
+    starts = [run.data_interval.start for run in runs]
+    assert [partition_at(start, kind, ZoneInfo(zone)).key for start in starts] == [first]
+
+
+def test_every_task_knows_the_job_file(make, tmp_path: Path) -> None:
+    dag = make()
+    path = str(tmp_path / "small_flights.yaml")
+    assert dag.get_task("extract").job_file == path
+    assert dag.get_task("score").unmap({"shard": {}}).job_file == path
+    assert dag.get_task("upload").job_file == path
+
+
+def test_the_timetable_is_meant_by_name(make) -> None:
+    dag = make(timezone="America/New_York")
+    assert isinstance(dag.timetable, CronDataIntervalTimetable)
+    assert dag.timetable.expression == "0 3 2 * *"
+    assert str(dag.timetable.timezone) == "America/New_York"
+    assert dag.catchup is True
+    # Midnight in New York at the job's start, and the last second before it is May there.
+    assert dag.start_date == datetime(2013, 2, 1, 5, tzinfo=UTC)
+    assert dag.end_date == datetime(2013, 5, 1, 3, 59, 59, tzinfo=UTC)
+
+
+def test_a_job_without_an_end_goes_on(make) -> None:
+    dag = make(end=None)
+    assert dag.end_date is None
+    assert "from 2013-02, in UTC time" in dag.doc_md
+
+
+def test_the_model_version_is_chosen_from_a_list(make) -> None:
+    dag = make()
+    assert list(dag.params) == ["model_version"]
+    param = dag.params.get_param("model_version")
+    assert param.schema["enum"] == [None, "v1", "v2"]
+    assert param.resolve() is None
+    assert param.resolve("v2") == "v2"
+    with pytest.raises(ValueError, match="'v9' is not one of"):
+        param.resolve("v9")
+
+
+def test_a_job_that_is_scored_by_a_function_has_no_versions(make, tmp_path: Path) -> None:
+    dag = make(model=None, scorer="total.py")
+    assert dag.params.get_param("model_version").schema["enum"] == [None]
+    assert "Scored by `total.py`." in dag.doc_md
+
+
+def test_retries_wait_longer_each_time(make) -> None:
+    dag = make(run={"retries": 5, "retry_delay_seconds": 60.0})
+    for task in dag.tasks:
+        assert task.retries == 5
+        assert task.retry_delay == timedelta(seconds=60)
+        assert not task.retry_exponential_backoff  # it would count the tries of former runs
+        assert (task.retry_policy.first, task.retry_policy.retries) == (timedelta(seconds=60), 5)
+
+
+def test_what_the_job_says_about_running_it(make) -> None:
+    dag = make(run={"max_active_runs": 7, "queue": "big", "pool": "models"})
+    assert dag.max_active_runs == 7
+    assert {(task.queue, task.pool) for task in dag.tasks} == {("big", "models")}
+
+
+def test_queue_pool_and_executor_are_airflows_own_by_default(make) -> None:
+    dag = make()
+    assert {(task.queue, task.pool, task.executor) for task in dag.tasks} == {
+        ("default", "default_pool", None)
+    }
+    assert {task.execution_timeout for task in dag.tasks} == {None}
+    assert (dag.deadline, dag.has_on_failure_callback) == (None, False)
+    for word in ("queue", "pool", "late", "told by"):
+        assert word not in dag.doc_md
+
+
+def test_what_has_to_be_there_for_the_tasks_is_shown(make) -> None:
+    alert = {"notifier": "airflow.providers.smtp.notifications.smtp.SmtpNotifier"}
+    dag = make(
+        run={"queue": "big", "pool": "models", "executor": "LocalExecutor", "deadline_hours": 1.5},
+        alerts=[alert | {"arguments": {"to": "team@example.org"}}],
+    )
+    for told in (
+        "queue `big`: some worker has to take tasks from it",
+        "pool `models`. Without such a pool (Admin, Pools) they stay *scheduled* for ever",
+        "run by `LocalExecutor`",
+        "late 1.5 hours after it was queued",
+        "told by `SmtpNotifier`",
+    ):
+        assert told in dag.doc_md
+
+
+def test_a_task_may_take_so_long(make) -> None:
+    dag = make(run={"execution_timeout_minutes": 1.5})
+    assert {task.execution_timeout for task in dag.tasks} == {timedelta(seconds=90)}
+
+
+def test_every_task_runs_in_the_executor_that_the_job_names(make) -> None:
+    dag = make(run={"executor": "LocalExecutor"})
+    assert {task.executor for task in dag.tasks} == {"LocalExecutor"}
+
+
+def test_an_executor_that_airflow_has_not_is_a_mistake_of_the_job(make, tmp_path: Path) -> None:
+    with pytest.raises(JobError) as error:
+        make(run={"executor": "KubernetesExecutor"})
+    lines = (tmp_path / "small_flights.yaml").read_text().splitlines()
+    line = lines.index("  executor: KubernetesExecutor") + 1
+    assert str(error.value) == (
+        f"{tmp_path}/small_flights.yaml is not a valid job file (1 problem):\n  line {line}, "
+        'run.executor: "KubernetesExecutor" is none of Airflow\'s executors here: LocalExecutor'
+    )
+
+
+@pytest.mark.parametrize(
+    ("destination", "uri"),
+    [
+        ("{data}/out", "file:///data/out"),
+        ("file:///data/out/", "file:///data/out"),
+        ("/my data/jürgen#1", "file:///my%20data/j%C3%BCrgen%231"),
+    ],
+)
+def test_upload_announces_the_published_asset(make, destination: str, uri: str) -> None:
+    dag = make(destination={"uri": destination})
+    assert dag.get_task("upload").outlets == [Asset("small_flights predictions", uri)]
+    assert dag.get_task("extract").outlets == []
+
+
+def test_airflow_can_store_it(make) -> None:
+    dag = make()
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    assert stored.dag_id == "small_flights"
+    assert [task.task_id for task in stored.tasks] == ["extract", "score", "upload"]
+    assert stored.get_task("upload").owner == "analytics"

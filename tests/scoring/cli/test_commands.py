@@ -1,0 +1,413 @@
+"""The shell command: what it prints, where, and its exit statuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import scoring
+from scoring.cli.main import main
+from tests.scoring.factories import JOB, MONTH, Place, linear, merged, rows, run_steps
+
+COMMANDS = ("run", "verify", "check", "list", "show")
+VERSIONS = [
+    {"version": "v1", "uri": "{models}/v1.skops", "in_force_from": "2013-02"},
+    {"version": "v2", "uri": "{models}/v2.skops", "in_force_from": "2013-04"},
+]
+
+
+@pytest.fixture
+def jobs(place: Place) -> Place:
+    """The sample job (2013-02 to 2013-04) with two model versions, and ten rows for February."""
+    place.model(linear(3.0), "v2.skops")
+    place.job(model={"versions": VERSIONS}, end="2013-04")
+    return place
+
+
+def shell(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """``python -m scoring`` in a process of its own."""
+    command = [sys.executable, "-m", "scoring", *arguments]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    return subprocess.run(command, cwd=Path(scoring.__file__).parent.parent, **options)
+
+
+def in_folder(place: Place) -> list[str]:
+    return ["--jobs", str(place.folder), "--data", str(place.data)]
+
+
+def one_error(printed: str) -> str:
+    """The message in what was printed on stderr, which must be that alone."""
+    assert printed.startswith("error: ")
+    assert printed.endswith("\n")
+    assert "Traceback" not in printed
+    assert printed.count("error: ") == 1
+    return printed.removeprefix("error: ").rstrip("\n")
+
+
+def test_run_prints_the_manifest_and_nothing_else_with_json(jobs: Place):
+    done = shell("run", "sample", MONTH, *in_folder(jobs), "--json", "--workers", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    manifest = json.loads(done.stdout)
+    assert manifest["rows"] == {"in": 10, "scored": 10, "quarantined": 0, "reasons": {}}
+    assert manifest["model"]["version"] == "v1"
+    assert manifest["run"] == {"by": "shell"}
+    assert done.stdout == (jobs.out / "_manifests" / "month=2013-02.json").read_text()
+
+
+def test_without_a_terminal_there_is_no_progress_bar(jobs: Place):
+    done = shell("run", "sample", MONTH, *in_folder(jobs), "--workers", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\x1b" not in done.stdout
+
+
+def test_an_error_of_a_real_command_is_one_message_on_stderr(jobs: Place):
+    done = shell("run", "sample", "2013-03", *in_folder(jobs), "--json")
+    assert (done.returncode, done.stdout) == (3, "")
+    message = one_error(done.stderr)
+    assert f"{jobs.data}/source/2013-03.parquet" in message
+    assert "nothing was published" in message
+
+
+def test_a_reader_that_goes_away_is_no_error(jobs: Place):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = shell("list", *in_folder(jobs), "--json", stdout=writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_each_command_and_each_option_is_for(
+    command: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    told = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert f"usage: python -m scoring {command}" in told
+    assert "--jobs DIR" in told
+    assert "$SCORING_JOBS" in told
+    assert ("--json" in told) == (command != "check")
+    assert ("$SCORING_DATA" in " ".join(told.split())) == (command != "check")
+    assert "exit status:" in told
+
+
+def test_help_names_all_commands(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    told = capsys.readouterr().out
+    assert ended.value.code == 0
+    for command in COMMANDS:
+        assert f"\n    {command} " in told
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"{scoring.__version__}\n"
+
+
+def test_statuses_in_the_help_are_those_of_the_errors(capsys: pytest.CaptureFixture[str]):
+    from scoring import errors
+
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    told = capsys.readouterr().out.partition("exit status:")[2].split()
+    numbers = {int(word) for word in told if word.isdigit()}
+    kinds = [k for k in vars(errors).values() if isinstance(k, type)]
+    interrupted = 130
+    assert numbers == {0, interrupted} | {kind.exit_status for kind in kinds}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "required: COMMAND"),
+        (["score"], "invalid choice: 'score'"),
+        (["run", "sample"], "required: partition"),
+        (["run", "sample", MONTH, "--workers", "0"], "'0' is not a whole number from 1 on"),
+        (["run", "sample", MONTH, "--workers", "two"], "'two' is not a whole number from 1 on"),
+        (["show", "sample", MONTH, "--workers", "1"], "unrecognized arguments: --workers"),
+    ],
+)
+def test_wrong_usage_has_status_2(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    printed = capsys.readouterr()
+    assert (ended.value.code, printed.out) == (2, "")
+    assert told in printed.err
+
+
+def source_missing(place: Place) -> None:
+    (place.data / "source" / f"{MONTH}.parquet").unlink()
+
+
+def source_cut_off(place: Place) -> None:
+    path = place.data / "source" / f"{MONTH}.parquet"
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def contract_broken(place: Place) -> None:
+    place.source(rows(10, x=[None] * 4 + [1.0] * 6))
+    place.job(checks={"max_quarantined_fraction": 0.1})
+
+
+def model_replaced(place: Place) -> None:
+    place.job(model={"versions": [{**VERSIONS[0], "sha256": "0" * 64}]})
+
+
+def scorer_fails(place: Place) -> None:
+    place.job(scorer=place.scorer("def run(df):\n    raise KeyError('delay')"))
+
+
+def destination_is_a_file(place: Place) -> None:
+    place.out.write_text("")
+
+
+def job_broken(place: Place) -> None:
+    path = place.folder / "sample.yaml"
+    path.write_text(path.read_text().replace("row_id:", "row_ids:"))
+
+
+FAILURES: dict[Callable[[Place], None], tuple[int, str]] = {
+    job_broken: (2, "did you mean 'row_id'?"),
+    source_missing: (3, f"{MONTH}.parquet"),
+    source_cut_off: (3, f"{MONTH}.parquet cannot be read"),
+    contract_broken: (4, "4 of 10 rows (40.00%) break the contract"),
+    model_replaced: (5, "is not the file that sample vouches for as v1"),
+    scorer_fails: (6, "KeyError: 'delay'"),
+    destination_is_a_file: (7, "cannot be written"),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.__name__)
+@pytest.mark.parametrize("json_wanted", [[], ["--json"]], ids=["text", "json"])
+def test_each_kind_of_error_has_its_status_and_one_message(
+    jobs: Place,
+    failure: Callable[[Place], None],
+    json_wanted: list[str],
+    capsys: pytest.CaptureFixture[str],
+):
+    failure(jobs)
+    status, told = FAILURES[failure]
+    found = main(["run", "sample", MONTH, *in_folder(jobs), "--workers", "1", *json_wanted])
+    printed = capsys.readouterr()
+    assert (found, printed.out) == (status, "")
+    assert told in one_error(printed.err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "sample", "2013-05"], "sample has no partition 2013-05"),
+        (["run", "sample", "2013-1"], "'2013-1' is not a month"),
+        (["show", "sample", "2013-01"], "from 2013-02 to 2013-04"),
+        (["verify", "sample", "may"], "'may' is not a month"),
+        (["run", "simple", MONTH], "there is no job 'simple'"),
+        (["show", "simple"], "jobs there: sample"),
+        (["check", "sample", "simple"], "jobs there: sample"),
+        (["show", "no/such/file.yaml"], "no/such/file.yaml cannot be read: No such file"),
+    ],
+)
+def test_a_partition_or_job_that_is_not_there_has_status_2(
+    jobs: Place, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+):
+    where = in_folder(jobs)[:2] if arguments[0] == "check" else in_folder(jobs)
+    assert main([*arguments, *where]) == 2
+    assert told in one_error(capsys.readouterr().err)
+
+
+def test_an_unknown_version_has_status_5_and_names_those_that_are_known(
+    jobs: Place, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["run", "sample", MONTH, *in_folder(jobs), "--model-version", "v9"]) == 5
+    assert "it has v1, v2" in one_error(capsys.readouterr().err)
+
+
+def test_a_version_can_be_pinned(jobs: Place, capsys: pytest.CaptureFixture[str]):
+    options = ["--workers", "1", "--json"]
+    assert main(["run", "sample", MONTH, *in_folder(jobs), *options]) == 0
+    assert json.loads(capsys.readouterr().out)["statistics"]["y"]["max"] == pytest.approx(20)
+    pinned = ["--model-version", "v2"]
+    assert main(["run", "sample", MONTH, *in_folder(jobs), *options, *pinned]) == 0
+    manifest = json.loads(capsys.readouterr().out)
+    assert manifest["model"]["version"] == "v2"
+    assert manifest["statistics"]["y"]["max"] == pytest.approx(30)
+
+
+def test_verify_says_same_or_has_status_8(jobs: Place, capsys: pytest.CaptureFixture[str]):
+    command = ["verify", "sample", MONTH, *in_folder(jobs), "--workers", "1"]
+    assert main(command) == 8
+    assert "nothing is published for sample 2013-02" in one_error(capsys.readouterr().err)
+    published = run_steps(jobs.run(jobs.job(model={"versions": VERSIONS}, end="2013-04")))
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "sample 2013-02: scored again with model version v1, the same" in told
+    assert published.output.sha256 in told
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "job": "sample",
+        "partition": MONTH,
+        "same": True,
+        "sha256": published.output.sha256,
+    }
+    jobs.source(rows(10, x=[float(i) for i in range(10)]))
+    assert main([*command, "--json"]) == 8
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "the source" in one_error(printed.err)
+
+
+def test_the_folders_come_from_the_environment_too(
+    jobs: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("SCORING_JOBS", str(jobs.folder))
+    monkeypatch.setenv("SCORING_DATA", str(jobs.data))
+    assert main(["run", "sample", MONTH, "--workers", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["output"]["uri"].startswith(f"{jobs.out}/")
+    assert main(["show", "sample", "--data", str(jobs.folder / "elsewhere"), "--json"]) == 0
+    states = {row["state"] for row in json.loads(capsys.readouterr().out)}
+    assert states == {"missing"}
+
+
+def test_a_job_can_be_given_as_a_path(
+    jobs: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(jobs.folder)
+    where = ["--data", "data", "--jobs", "nowhere"]
+    assert main(["run", "sample.yaml", MONTH, *where, "--workers", "1", "--json"]) == 0
+    uri = json.loads(capsys.readouterr().out)["output"]["uri"]
+    assert uri == f"{jobs.out}/month=2013-02/predictions.parquet"
+    assert Path(uri).is_file()
+
+
+def test_check_names_every_file_and_every_mistake(jobs: Place, capsys: pytest.CaptureFixture[str]):
+    def write(name: str, **changes: Any) -> Path:
+        path = jobs.folder / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(merged(JOB, {"name": name, **changes})))
+        return path
+
+    write("other")
+    wrong = write("wrong", timezone="Mars/Olympus")
+    assert main(["check", "--jobs", str(jobs.folder)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [
+        f"ok: {jobs.folder}/other.yaml is the job other",
+        f"ok: {jobs.folder}/sample.yaml is the job sample",
+    ]
+    assert f"{wrong} is not a valid job file (1 problem)" in one_error(printed.err)
+    assert "Mars/Olympus" in printed.err
+    assert main(["check", "other", str(jobs.folder / "sample.yaml"), *in_folder(jobs)[:2]]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_folder_without_job_files_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for command in ("check", "list"):
+        assert main([command, "--jobs", str(tmp_path)]) == 2
+        message = one_error(capsys.readouterr().err)
+        assert message == (
+            f"there is no job file (*.yaml) in {tmp_path}; --jobs names another folder"
+        )
+
+
+def test_list_counts_what_is_published(jobs: Place, capsys: pytest.CaptureFixture[str]):
+    assert main(["list", *in_folder(jobs), "--json"]) == 0
+    (before,) = json.loads(capsys.readouterr().out)
+    run_steps(jobs.run(jobs.job(model={"versions": VERSIONS}, end="2013-04")))
+    assert main(["list", *in_folder(jobs), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {
+            "job": "sample",
+            "partition": "month",
+            "start": "2013-02",
+            "end": "2013-04",
+            "model_versions": ["v1", "v2"],
+            "published": 1,
+            "file": str(jobs.folder / "sample.yaml"),
+        }
+    ]
+    assert before["published"] == 0
+
+
+def test_a_wrong_job_file_does_not_keep_the_others_from_being_listed(
+    jobs: Place, capsys: pytest.CaptureFixture[str]
+):
+    (jobs.folder / "broken.yaml").write_text("name: broken\n")
+    assert main(["list", *in_folder(jobs), "--json"]) == 2
+    printed = capsys.readouterr()
+    assert "broken.yaml is not a valid job file" in printed.err
+    assert [job["job"] for job in json.loads(printed.out)] == ["sample"]
+
+
+def test_show_lists_all_partitions_or_tells_of_one(jobs: Place, capsys: pytest.CaptureFixture[str]):
+    jobs.source(rows(20, x=[None, *map(float, range(2, 21))]), "2013-03.parquet")
+    job = jobs.job(model={"versions": VERSIONS}, end="2013-04")
+    published = run_steps(jobs.run(job, "2013-03"))
+    assert main(["show", "sample", *in_folder(jobs), "--json"]) == 0
+    february, march, april = json.loads(capsys.readouterr().out)
+    assert february == {"partition": "2013-02", "state": "missing"}
+    assert april == {"partition": "2013-04", "state": "missing"}
+    assert march.pop("mean") == pytest.approx(22)  # twice the mean of 2 to 20
+    assert march == {
+        "partition": "2013-03",
+        "state": "published",
+        "model_version": "v1",
+        "rows_in": 20,
+        "scored": 19,
+        "quarantined": 1,
+    }
+    assert main(["show", "sample", "2013-03", *in_folder(jobs), "--json"]) == 0
+    assert capsys.readouterr().out == published.to_json()
+    for options in ([], ["--json"]):
+        assert main(["show", "sample", "2013-02", *in_folder(jobs), *options]) == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        message = one_error(printed.err)
+        assert f"nothing is published for sample 2013-02 under {jobs.out}" in message
+        assert "`python -m scoring run sample 2013-02` scores it" in message
+
+
+def test_a_data_folder_with_odd_characters_is_taken_as_it_is(
+    jobs: Place, capsys: pytest.CaptureFixture[str]
+):
+    odd = jobs.data.rename(jobs.folder / "a [b] *c")
+    where = ["--jobs", str(jobs.folder), "--data", str(odd)]
+    assert main(["run", "sample", MONTH, *where, "--workers", "1"]) == 0
+    assert f"{odd}/out/month=2013-02/predictions.parquet" in capsys.readouterr().out
+    assert main(["show", "sample", *where, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["state"] == "published"
+    assert main(["list", *where, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["published"] == 1
+
+
+def test_a_run_that_is_interrupted_has_status_130_and_says_so(
+    jobs: Place, capsys: pytest.CaptureFixture[str]
+):
+    # Its usual effect, also where the tests run in the background; signals_as_before puts it back.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    code = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    jobs.job(scorer=jobs.scorer(code))
+    assert main(["run", "sample", MONTH, *in_folder(jobs)]) == 130
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == (
+        "",
+        "interrupted; a partition is published as a whole or not at all\n",
+    )
+    assert jobs.files() == []
+
+
+def test_run_does_not_wait_for_a_late_source_and_says_who_does(place: Place):
+    place.job(source={"wait": {"timeout_hours": 1}})
+    done = shell("run", "sample", "2013-03", *in_folder(place))
+    assert done.returncode == 3
+    told = one_error(done.stderr)
+    assert "the source of sample 2013-03 is not there" in told
+    assert told.endswith("In Airflow this job waits for it (source.wait); this command does not")
