@@ -23,10 +23,10 @@ import psutil
 
 from benchmarks.big_month import MONTH, make_job, make_month
 from deploy import load_data
-from local.api import NotReachable
-from local.environment import S3_CONNECTION
-from local.home import Home
-from local.stack import Options, Stack, running
+from devstack.airflow.api import NotReachable
+from devstack.airflow.environment import S3_CONNECTION
+from devstack.commands.stack import Options, Stack, running
+from devstack.home import Home
 
 JOB = "big_month"
 SAMPLE_SECONDS = 0.2

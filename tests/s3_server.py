@@ -13,11 +13,12 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from local import object_store, processes
-from local.environment import ObjectStore
-from local.home import Home
-from local.secrets import load_or_create
-from local.supervisor import Supervisor
+from devstack.airflow.environment import ObjectStore
+from devstack.home import Home
+from devstack.secrets import load_or_create
+from devstack.services import object_store
+from devstack.supervise import processes
+from devstack.supervise.supervisor import Supervisor
 from scoring.s3_client import client_config
 
 BUCKET = "scoring"

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
-from local import installation, postgres, processes
-from local.home import Home
-from local.supervisor import Supervisor
+from devstack.airflow import installation
+from devstack.home import Home
+from devstack.services import postgres
+from devstack.supervise import processes
+from devstack.supervise.supervisor import Supervisor
 
 PASSWORD = "it's a pass/word\\with@marks"
 """It needs quoting wherever it goes, and is easily found where it should not be."""

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
-from local import compose
-from local.environment import PRELOAD, QUEUES, airflow_environment
-from local.errors import LocalError
-from local.object_store import OPTIONS
+from devstack.airflow.environment import PRELOAD, QUEUES, airflow_environment
+from devstack.commands import compose
+from devstack.errors import DevstackError
+from devstack.services.object_store import OPTIONS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT = (REPOSITORY / "docker-compose.yaml").read_text()
@@ -72,7 +72,7 @@ def test_an_invalid_one_is_found() -> None:
 def test_airflow_settings_are_those_of_make_stack() -> None:
     expected = airflow_environment(compose.in_containers())
     assert COMPOSE["x-airflow-environment"] == expected, (
-        "local/environment.py has changed: put what `python -m local compose-environment` prints "
+        "devstack/airflow/environment.py has changed: put what `python -m devstack compose-environment` prints "
         "into docker-compose.yaml"
     )
     added: dict[str, set[str]] = {"api-server": {"UI_PASSWORD"}, "worker": set(PRELOAD)}
@@ -185,7 +185,7 @@ def test_make_env_writes_what_is_needed_once_and_for_its_owner_only(tmp_path: Pa
     assert not set(written.values()) & set(re.findall(r"=(.+)", other.read_text()))
 
     before = path.read_bytes()
-    with pytest.raises(LocalError, match=r"\.env exists and is left as it is"):
+    with pytest.raises(DevstackError, match=r"\.env exists and is left as it is"):
         compose.write_env(path)
     assert path.read_bytes() == before
 

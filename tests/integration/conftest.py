@@ -12,12 +12,14 @@ from typing import TypeVar
 
 import pytest
 
-from local import components, installation, postgres, processes
-from local.api import AirflowApi, NotReachable
-from local.home import Home
-from local.postgres import Database
-from local.secrets import load_or_create
-from local.supervisor import Supervisor
+from devstack.airflow import components, installation
+from devstack.airflow.api import AirflowApi, NotReachable
+from devstack.home import Home
+from devstack.secrets import load_or_create
+from devstack.services import postgres
+from devstack.services.postgres import Database
+from devstack.supervise import processes
+from devstack.supervise.supervisor import Supervisor
 
 Found = TypeVar("Found")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from local.api import DagRun
+from devstack.airflow.api import DagRun
 from scoring import cli
 from tests import shell, small_job
 from tests.integration.conftest import Stack

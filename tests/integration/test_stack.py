@@ -13,12 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local import object_store
-from local.api import NotReachable
-from local.environment import S3_CONNECTION
-from local.home import Home
-from local.ports import free_port
-from local.stack import Options, Stack, running
+from devstack.airflow.api import NotReachable
+from devstack.airflow.environment import S3_CONNECTION
+from devstack.commands.stack import Options, Stack, running
+from devstack.home import Home
+from devstack.services import object_store
+from devstack.services.ports import free_port
 
 pytestmark = pytest.mark.integration
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from local import components, object_store
-from local.environment import ObjectStore
-from local.secrets import load_or_create
+from devstack.airflow import components
+from devstack.airflow.environment import ObjectStore
+from devstack.secrets import load_or_create
+from devstack.services import object_store
 from scoring import cli
 from tests import small_job
 from tests.integration.conftest import Stack

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 
-from local.ports import free_port
+from devstack.services.ports import free_port
 from scoring import download, https_client
 from scoring.errors import SourceError, SourceMissing
 from scoring.files import FileSource

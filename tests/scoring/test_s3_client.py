@@ -6,7 +6,7 @@ from typing import Any
 import boto3
 import pytest
 
-from local.environment import ObjectStore
+from devstack.airflow.environment import ObjectStore
 from scoring.errors import PublicationError, SourceError
 from scoring.s3 import S3Storage
 from scoring.s3_client import default_client

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from local.environment import ObjectStore
+from devstack.airflow.environment import ObjectStore
 from scoring.errors import PublicationError
 from scoring.staging import Staged, read_staged, staged_schema, staged_writer
 from scoring.storage import LocalStorage, storage_for

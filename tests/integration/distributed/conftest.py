@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from deploy import load_data
-from local.home import Home
-from local.ports import free_port
-from local.stack import Options, running
+from devstack.commands.stack import Options, running
+from devstack.home import Home
+from devstack.services.ports import free_port
 from tests import small_job
 from tests.integration.distributed import jobs
 from tests.integration.distributed.cluster import Cluster

@@ -1,7 +1,7 @@
 """`make stack`: what docker-compose.yaml starts, on this machine and without containers.
 
 Postgres, Valkey, SeaweedFS, Airflow's processes and two Celery workers, all at 127.0.0.1 and below `.run/stack`. The
-settings are those of the containers (`local/environment.py`), and so are the health checks.
+settings are those of the containers (`devstack/airflow/environment.py`), and so are the health checks.
 """
 
 import os
@@ -12,23 +12,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deploy import healthcheck, load_data
+from devstack.airflow import components, installation
+from devstack.airflow.api import AirflowApi
+from devstack.airflow.environment import Installation, ObjectStore, Workers
+from devstack.commands.terminal import Terminal
+from devstack.home import REPOSITORY, Home
+from devstack.secrets import Secrets, load_or_create
+from devstack.services import object_store, valkey
+from devstack.services.postgres import Database
+from devstack.supervise import processes
+from devstack.supervise.lock import only_one
+from devstack.supervise.signals import signals_ignored, signals_interrupt
+from devstack.supervise.supervisor import Supervisor
 from examples.paths import missing_files
-from local import components, installation, object_store, processes, valkey
-from local.api import AirflowApi
-from local.environment import Installation, ObjectStore, Workers
-from local.home import REPOSITORY, Home
-from local.lock import only_one
-from local.postgres import Database
-from local.secrets import Secrets, load_or_create
-from local.signals import signals_ignored, signals_interrupt
-from local.supervisor import Supervisor
-from local.terminal import Terminal
 from scoring.cores import available_cores
 
 
 @dataclass(frozen=True)
 class Options:
-    """What `python -m local stack` was asked for."""
+    """What `python -m devstack stack` was asked for."""
 
     home: Home
     dags: Path

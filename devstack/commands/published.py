@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from local.errors import LocalError
+from devstack.errors import DevstackError
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _read(path: Path) -> Published:
             uri=manifest["output"]["uri"],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LocalError(f"the manifest {path} cannot be read: {error!r}") from None
+        raise DevstackError(f"the manifest {path} cannot be read: {error!r}") from None
 
 
 def _mean(statistics: dict[str, dict[str, float]]) -> float | None:

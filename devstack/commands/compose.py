@@ -1,7 +1,7 @@
 """What docker-compose.yaml takes from this package: Airflow's settings, and the names of its secrets.
 
-The settings stand in docker-compose.yaml as `python -m local compose-environment` prints them, so that the file can be
-read and used alone; `tests/deploy/test_compose.py` fails when the two differ.
+docker-compose.yaml contains the settings as `python -m devstack compose-environment` prints them, so that the file can
+be read and used alone; `tests/deploy/test_compose.py` fails when the two differ.
 """
 
 from dataclasses import asdict, fields
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import yaml
 
-from local.environment import Installation, ObjectStore, Workers, airflow_environment
-from local.errors import LocalError
-from local.secrets import Secrets, write_private
+from devstack.airflow.environment import Installation, ObjectStore, Workers, airflow_environment
+from devstack.errors import DevstackError
+from devstack.secrets import Secrets, write_private
 
 MISSING = "run `make env`"  # Compose says which variable is missing, and then this
 
@@ -65,7 +65,7 @@ def write_env(path: Path) -> str:
     """Write fresh secrets for docker-compose.yaml; returns what was done. A file that is there is never touched: with
     other secrets, neither the database nor what is encrypted in it could be opened."""
     if path.exists():
-        raise LocalError(
+        raise DevstackError(
             f"{path} exists and is left as it is; remove it yourself if its secrets are not in use"
         )
     lines = [f"{name.upper()}={value}" for name, value in asdict(Secrets()).items()]

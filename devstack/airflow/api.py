@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from local.errors import LocalError
+from devstack.errors import DevstackError
 
 CALL_TIMEOUT_SECONDS = 30.0
 PAGE_ROWS = 100  # Airflow's own maximum
@@ -151,7 +151,7 @@ class AirflowApi:
         try:
             answer = _send("POST", f"{self.url}/auth/token", self._login, {})
         except urllib.error.HTTPError as error:
-            raise LocalError(
+            raise DevstackError(
                 f"the server at {self.url} refuses to log this installation in ({error.code}): another "
                 "program, perhaps another `make run`, took that port at the same moment; run it again"
             ) from None
@@ -174,7 +174,7 @@ class AirflowApi:
                 self._token = None
                 raise NotReachable(str(error)) from None
             detail = error.read().decode(errors="replace")[:500]
-            raise LocalError(
+            raise DevstackError(
                 f"Airflow's API answers {error.code} to {method} {path}: {detail}"
             ) from None
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from local.errors import LocalError
+from devstack.errors import DevstackError
 
 
 @contextmanager
@@ -18,9 +18,9 @@ def only_one(path: Path, what: str = "make run") -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LocalError(
+            raise DevstackError(
                 f"`{what}` is running in this checkout already (process {_holder(path)}). "
-                "End it there with Ctrl-C, or here with: python -m local stop"
+                "End it there with Ctrl-C, or here with: python -m devstack stop"
             ) from None
         file.truncate(0)
         file.write(str(os.getpid()))

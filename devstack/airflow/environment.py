@@ -1,8 +1,8 @@
 """Airflow's settings, as environment variables: the one description of how this product wants Airflow to run.
 
-`make run`, `make stack` and docker-compose.yaml (see `local/compose.py`) start from the same function, so that a
-setting is changed in one place. Every process of an installation needs the same variables; those that fork tasks take
-PRELOAD on top.
+`make run`, `make stack` and docker-compose.yaml (see `devstack/commands/compose.py`) start from the same function, so
+that a setting is changed in one place. Every process of an installation needs the same variables; those that fork tasks
+take PRELOAD on top.
 """
 
 import json
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Folder of airflow_local_settings.py, which Airflow imports when it finds it on PYTHONPATH.
-AIRFLOW_CONFIG = Path(__file__).resolve().parent / "airflow_config"
+AIRFLOW_CONFIG = Path(__file__).resolve().parent / "config"
 
 # For a process that forks tasks: import pandas, pyarrow and scikit-learn once, so that no task has to.
 PRELOAD = {"SCORING_PRELOAD": "1"}

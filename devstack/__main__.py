@@ -1,10 +1,10 @@
 """Airflow on this machine, for development and for a first look.
 
-python -m local run [--exit] [--port PORT] [--dags DIR]     start Airflow, score 2013, stay up
-python -m local stack [--exit] [--port PORT] [--dags DIR]   start what docker-compose.yaml starts, stay up
-python -m local stop                                        end what `run` and `stack` have started
-python -m local compose-environment                         Airflow's settings, for docker-compose.yaml
-python -m local env                                         write .env, with fresh secrets, for docker-compose.yaml
+python -m devstack run [--exit] [--port PORT] [--dags DIR]     start Airflow, score 2013, stay up
+python -m devstack stack [--exit] [--port PORT] [--dags DIR]   start what docker-compose.yaml starts, stay up
+python -m devstack stop                                        end what `run` and `stack` have started
+python -m devstack compose-environment                         Airflow's settings, for docker-compose.yaml
+python -m devstack env                                         write .env, with fresh secrets, for docker-compose.yaml
 """
 
 import argparse
@@ -12,14 +12,15 @@ import os
 import sys
 from pathlib import Path
 
-from local import compose, processes
-from local.errors import LocalError
-from local.home import REPOSITORY, Home
-from local.lock import taken_over
-from local.run import Options, run
-from local.stack import Options as StackOptions
-from local.stack import stack
-from local.terminal import Terminal
+from devstack.commands import compose
+from devstack.commands.run import Options, run
+from devstack.commands.stack import Options as StackOptions
+from devstack.commands.stack import stack
+from devstack.commands.terminal import Terminal
+from devstack.errors import DevstackError
+from devstack.home import REPOSITORY, Home
+from devstack.supervise import processes
+from devstack.supervise.lock import taken_over
 
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C has ended
 
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
             wanted = StackOptions(home.stack, dags, options.port, options.exit, examples=examples)
             return stack(wanted, terminal)
         return run(Options(home, options.dags.resolve(), options.port, options.exit), terminal)
-    except LocalError as error:
+    except DevstackError as error:
         terminal.error(str(error))
         return 1
     except KeyboardInterrupt:
@@ -61,7 +62,7 @@ def _stop(home: Home, terminal: Terminal) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m local", description=(__doc__ or "").split("\n")[0]
+        prog="python -m devstack", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument(
         "--home", type=Path, help="folder for everything that is made (default: .run)"

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import psycopg2
 
-from local.home import REPOSITORY
-from local.postgres import Database
+from devstack.home import REPOSITORY
+from devstack.services.postgres import Database
 
 SUFFIXES = {".py", ".yaml", ".yml"}
 
 
-def is_settled(database: Database, dag_id: str, published: set[str], dags: Path) -> bool:
+def is_up_to_date(database: Database, dag_id: str, published: set[str], dags: Path) -> bool:
     """True when Airflow has made and finished all runs of the Dag, as many months are published, and no file of the
     Dags or plugins has changed since. When in doubt False: Airflow is started, and finds out."""
     try:

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from local.errors import LocalError
+from devstack.errors import DevstackError
 
 
 def _key() -> str:
@@ -56,7 +56,7 @@ def load_or_create(path: Path) -> Secrets:
             kept = asdict(Secrets(**json.loads(path.read_text())))
         except (TypeError, ValueError) as error:
             names = ", ".join(each.name for each in fields(Secrets))
-            raise LocalError(
+            raise DevstackError(
                 f"{path} does not hold the secrets of this installation ({names}): {error}. "
                 "`make clean` removes this installation of Airflow; `make run` then makes a new one."
             ) from None

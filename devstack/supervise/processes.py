@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from local.home import REPOSITORY
+from devstack.home import REPOSITORY
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 LEFTOVERS_GRACE_SECONDS = 2.0  # for processes of an interrupted call to end by themselves

@@ -3,7 +3,7 @@
 import socket
 from contextlib import ExitStack
 
-from local.errors import LocalError
+from devstack.errors import DevstackError
 
 HOST = "127.0.0.1"  # this machine only: nothing that is started here speaks TLS
 PREFERRED_PORT = 8080
@@ -35,13 +35,13 @@ def free_ports(count: int, twin_offset: int = 0) -> list[int]:
                 except OSError:
                     continue
                 found.append(port)
-    raise LocalError(f"no {count} free ports were found at {HOST}")
+    raise DevstackError(f"no {count} free ports were found at {HOST}")
 
 
 def port_of_ui(wanted: int | None) -> int:
     """The port that was asked for, or the preferred one, or any."""
     if wanted is not None and not _is_free(wanted):
-        raise LocalError(f"port {wanted} is in use; name another one, or none to get a free one")
+        raise DevstackError(f"port {wanted} is in use; name another one, or none to get a free one")
     return wanted or (PREFERRED_PORT if _is_free(PREFERRED_PORT) else free_port())
 
 

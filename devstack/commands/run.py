@@ -5,20 +5,21 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from devstack.airflow import components, installation
+from devstack.airflow.api import AirflowApi
+from devstack.airflow.environment import Installation
+from devstack.airflow.months import Months
+from devstack.airflow.up_to_date import is_up_to_date
+from devstack.commands.published import destination, published_table, read_published
+from devstack.commands.terminal import Terminal
+from devstack.errors import DevstackError
+from devstack.home import Home
+from devstack.secrets import Secrets, load_or_create
+from devstack.supervise import processes
+from devstack.supervise.lock import only_one
+from devstack.supervise.signals import signals_ignored, signals_interrupt
+from devstack.supervise.supervisor import Supervisor
 from examples.paths import missing_files
-from local import components, installation, processes
-from local.api import AirflowApi
-from local.environment import Installation
-from local.errors import LocalError
-from local.home import Home
-from local.lock import only_one
-from local.manifests import destination, published_table, read_published
-from local.months import Months
-from local.secrets import Secrets, load_or_create
-from local.settled import is_settled
-from local.signals import signals_ignored, signals_interrupt
-from local.supervisor import Supervisor
-from local.terminal import Terminal
 from scoring.errors import ScoringError
 from scoring.job import Job
 from scoring.job_file import load_job
@@ -28,7 +29,7 @@ JOB = "flight_delay"
 
 @dataclass(frozen=True)
 class Options:
-    """What `python -m local run` was asked for."""
+    """What `python -m devstack run` was asked for."""
 
     home: Home
     dags: Path
@@ -56,8 +57,8 @@ def _score_and_serve(options: Options, job: Job, supervisor: Supervisor, termina
     secrets = load_or_create(home.secrets)
     making_data = _start_making_data(home, supervisor, terminal)
     database = components.start_database(home, secrets, supervisor)
-    may_be_settled = options.exit_when_scored and making_data is None
-    if may_be_settled and is_settled(database, job.name, _published(home, job), options.dags):
+    may_be_up_to_date = options.exit_when_scored and making_data is None
+    if may_be_up_to_date and is_up_to_date(database, job.name, _published(home, job), options.dags):
         terminal.step("every month is scored already")
         _print_published(home, job, terminal)
         return 0
@@ -80,12 +81,12 @@ def _score_and_serve(options: Options, job: Job, supervisor: Supervisor, termina
     terminal.step(f"Airflow is up and scores the months of {job.name}")
     if job.source.wait or not options.exit_when_scored:
         components.start_triggerer(home, environment, supervisor)
-    failure: LocalError | None = None
+    failure: DevstackError | None = None
     try:
         with terminal.months() as bar:
             months.wait_until_scored(bar)
         terminal.step("every month is scored")
-    except LocalError as error:
+    except DevstackError as error:
         failure = error
     _print_published(home, job, terminal)
     if failure is not None:
@@ -103,7 +104,7 @@ def _load_job(dags: Path) -> Job:
     try:
         return load_job(dags / "jobs" / f"{JOB}.yaml").job
     except ScoringError as error:
-        raise LocalError(str(error)) from None
+        raise DevstackError(str(error)) from None
 
 
 def _start_making_data(

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from local import processes
-from local.errors import LocalError
+from devstack.errors import DevstackError
+from devstack.supervise import processes
 
 MOST_RESTARTS = 5  # of one process within RESTARTS_WITHIN_SECONDS
 RESTARTS_WITHIN_SECONDS = 120.0
@@ -89,7 +89,7 @@ class Supervisor:
         ]
         self._deaths[service.name] = [*recent, now]
         if len(recent) >= MOST_RESTARTS:
-            raise LocalError(
+            raise DevstackError(
                 f"the {service.name} has ended {len(recent) + 1} times within {RESTARTS_WITHIN_SECONDS:.0f} s, "
                 f"now with exit status {status}. Its log {service.log} ends with:\n{service.last_lines()}"
             )
