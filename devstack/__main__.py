@@ -21,6 +21,7 @@ from devstack.errors import DevstackError
 from devstack.home import REPOSITORY, Home
 from devstack.supervise import processes
 from devstack.supervise.lock import taken_over
+from scoring.errors import ScoringError
 
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C has ended
 
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
             wanted = StackOptions(home.stack, dags, options.port, options.exit, examples=examples)
             return stack(wanted, terminal)
         return run(Options(home, options.dags.resolve(), options.port, options.exit), terminal)
-    except DevstackError as error:
+    except (DevstackError, ScoringError) as error:
         terminal.error(str(error))
         return 1
     except KeyboardInterrupt:

@@ -10,7 +10,7 @@ from devstack.airflow.api import AirflowApi
 from devstack.airflow.environment import Installation
 from devstack.airflow.months import Months
 from devstack.airflow.up_to_date import is_up_to_date
-from devstack.commands.published import destination, published_table, read_published
+from devstack.commands.published import published_table
 from devstack.commands.terminal import Terminal
 from devstack.errors import DevstackError
 from devstack.home import Home
@@ -20,9 +20,8 @@ from devstack.supervise.lock import only_one
 from devstack.supervise.signals import signals_ignored, signals_interrupt
 from devstack.supervise.supervisor import Supervisor
 from examples.paths import missing_files
-from scoring.errors import ScoringError
-from scoring.job import Job
-from scoring.job_file import load_job
+from scoring.destination import Destination
+from scoring.job_file import JobFile, load_job
 
 JOB = "flight_delay"
 
@@ -39,28 +38,33 @@ class Options:
 
 def run(options: Options, terminal: Terminal) -> int:
     """Returns the exit status. Everything that was started has ended by then."""
-    job = _load_job(options.dags)
+    job_file = load_job(options.dags / "jobs" / f"{JOB}.yaml")
     with only_one(options.home.lock), signals_interrupt():
         record = processes.Record(options.home.processes)
         for name in record.end_leftovers():
             terminal.step(f"ended the {name} that an interrupted call had left")
         supervisor = Supervisor(record, terminal.step)
         try:
-            return _score_and_serve(options, job, supervisor, terminal)
+            return _score_and_serve(options, job_file, supervisor, terminal)
         finally:
             with signals_ignored():  # ending takes a few seconds, and is to be finished
                 components.end(supervisor)
 
 
-def _score_and_serve(options: Options, job: Job, supervisor: Supervisor, terminal: Terminal) -> int:
-    home = options.home
+def _score_and_serve(
+    options: Options, job_file: JobFile, supervisor: Supervisor, terminal: Terminal
+) -> int:
+    home, job = options.home, job_file.job
+    destination = Destination.of(job, job_file.roots(str(home.data)))
     secrets = load_or_create(home.secrets)
     making_data = _start_making_data(home, supervisor, terminal)
     database = components.start_database(home, secrets, supervisor)
     may_be_up_to_date = options.exit_when_scored and making_data is None
-    if may_be_up_to_date and is_up_to_date(database, job.name, _published(home, job), options.dags):
+    if may_be_up_to_date and is_up_to_date(
+        database, job.name, _published(destination), options.dags
+    ):
         terminal.step("every month is scored already")
-        _print_published(home, job, terminal)
+        _print_published(destination, terminal)
         return 0
     settings = installation.describe(home, options.dags, options.port, secrets, database.url)
     installation.write_files(home, settings, secrets)
@@ -75,7 +79,7 @@ def _score_and_serve(options: Options, job: Job, supervisor: Supervisor, termina
 
     api = AirflowApi(settings.api_url, installation.UI_USER, secrets.ui_password)
     months = Months(
-        api, job, lambda: _published(home, job), home.task_logs, supervisor.watch, terminal.step
+        api, job, lambda: _published(destination), home.task_logs, supervisor.watch, terminal.step
     )
     months.let_airflow_score()
     terminal.step(f"Airflow is up and scores the months of {job.name}")
@@ -88,7 +92,7 @@ def _score_and_serve(options: Options, job: Job, supervisor: Supervisor, termina
         terminal.step("every month is scored")
     except DevstackError as error:
         failure = error
-    _print_published(home, job, terminal)
+    _print_published(destination, terminal)
     if failure is not None:
         terminal.error(str(failure))
     if not options.exit_when_scored:
@@ -96,15 +100,8 @@ def _score_and_serve(options: Options, job: Job, supervisor: Supervisor, termina
     return 0 if failure is None else 1
 
 
-def _published(home: Home, job: Job) -> set[str]:
-    return {row.partition for row in read_published(home.data, job.name)}
-
-
-def _load_job(dags: Path) -> Job:
-    try:
-        return load_job(dags / "jobs" / f"{JOB}.yaml").job
-    except ScoringError as error:
-        raise DevstackError(str(error)) from None
+def _published(destination: Destination) -> set[str]:
+    return {manifest.partition for manifest in destination.all_published()}
 
 
 def _start_making_data(
@@ -120,10 +117,9 @@ def _start_making_data(
     return service
 
 
-def _print_published(home: Home, job: Job, terminal: Terminal) -> None:
-    folder = destination(home.data, job.name)
-    terminal.line(f"\npublished in {folder}:")
-    terminal.table(published_table(read_published(home.data, job.name), folder))
+def _print_published(destination: Destination, terminal: Terminal) -> None:
+    terminal.line(f"\npublished in {destination.uri}:")
+    terminal.table(published_table(destination))
 
 
 def _serve(
