@@ -25,7 +25,7 @@ from benchmarks.big_month import MONTH, make_job, make_month
 from deploy import load_data
 from devstack.airflow.api import NotReachable
 from devstack.airflow.environment import S3_CONNECTION
-from devstack.commands.stack import Options, Stack, running
+from devstack.commands.stack import Stack, StackOptions, running
 from devstack.home import Home
 
 JOB = "big_month"
@@ -89,7 +89,7 @@ def _scored(
     shutil.rmtree(home.root, ignore_errors=True)
     jobs = _dags(dags, folder / "stack-dags")
     cores = {"LOKY_MAX_CPU_COUNT": str(place.cores)}
-    options = Options(home, jobs, workers=place.workers, tasks_per_worker=1, settings=cores)
+    options = StackOptions(home, jobs, workers=place.workers, tasks_per_worker=1, settings=cores)
     with running(options, lambda text: None) as stack:
         s3 = load_data.client(stack.environment)
         s3.upload_file(str(source), stack.object_store.bucket, "flights.parquet")

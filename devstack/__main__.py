@@ -13,14 +13,12 @@ import sys
 from pathlib import Path
 
 from devstack.commands import compose
-from devstack.commands.run import Options, run
-from devstack.commands.stack import Options as StackOptions
-from devstack.commands.stack import stack
+from devstack.commands.run import RunOptions, run
+from devstack.commands.stack import StackOptions, stack
+from devstack.commands.stop import stop
 from devstack.commands.terminal import Terminal
 from devstack.errors import DevstackError
 from devstack.home import REPOSITORY, Home
-from devstack.supervise import processes
-from devstack.supervise.lock import taken_over
 from scoring.errors import ScoringError
 
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C has ended
@@ -32,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     terminal = Terminal()
     try:
         if options.command == "stop":
-            return _stop(home, terminal)
+            return stop(home, terminal)
         if options.command == "env":
             terminal.line(compose.write_env(options.file))
             return 0
@@ -43,22 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
             dags, examples = options.dags.resolve(), home.data
             wanted = StackOptions(home.stack, dags, options.port, options.exit, examples=examples)
             return stack(wanted, terminal)
-        return run(Options(home, options.dags.resolve(), options.port, options.exit), terminal)
+        return run(RunOptions(home, options.dags.resolve(), options.port, options.exit), terminal)
     except (DevstackError, ScoringError) as error:
         terminal.error(str(error))
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
-
-
-def _stop(home: Home, terminal: Terminal) -> int:
-    for each in (home, home.stack):
-        if not each.root.is_dir():
-            continue
-        with taken_over(each.lock):
-            for name in processes.Record(each.processes).end_leftovers():
-                terminal.line(f"ended the {name}")
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

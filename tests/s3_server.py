@@ -14,11 +14,10 @@ import boto3
 from botocore.config import Config
 
 from devstack.airflow.environment import ObjectStore
+from devstack.commands import session
 from devstack.home import Home
 from devstack.secrets import load_or_create
 from devstack.services import object_store
-from devstack.supervise import processes
-from devstack.supervise.supervisor import Supervisor
 from scoring.s3_client import client_config
 
 BUCKET = "scoring"
@@ -27,13 +26,9 @@ BUCKET = "scoring"
 @contextmanager
 def running(folder: Path) -> Iterator[ObjectStore]:
     home = Home(folder / "run")
-    home.logs.mkdir(parents=True)
-    supervisor = Supervisor(processes.Record(home.processes), print)
     may_add_users = ("-s3.iam.readOnly=false",)
-    try:
+    with session.supervised(home, "the tests", print) as supervisor:
         yield object_store.start(home, load_or_create(home.secrets), supervisor, may_add_users)
-    finally:
-        supervisor.end(["object-store"], grace_seconds=5)
 
 
 def client(server: ObjectStore, **settings: Any) -> Any:

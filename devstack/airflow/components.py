@@ -1,22 +1,15 @@
 """Airflow's own processes and its database's schema: which commands there are, and what each needs before it starts."""
 
-import os
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 import psycopg2
 
 from devstack.airflow.environment import PRELOAD, QUEUES
-from devstack.errors import DevstackError
 from devstack.home import Home
-from devstack.secrets import Secrets
-from devstack.services import postgres
-from devstack.services.ports import free_port
 from devstack.services.postgres import Database
-from devstack.supervise import processes
 from devstack.supervise.supervisor import NotYet, Supervisor
 
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
@@ -30,25 +23,6 @@ WORKER = (AIRFLOW, "celery", "worker", "--queues", ",".join(QUEUES), "--skip-ser
 
 GRACE_SECONDS = 1.0  # to end by itself, after that a process is killed
 GRACE_OF_TASKS_SECONDS = 20.0
-START_TIMEOUT_SECONDS = 120.0  # takes 20 s on two cores
-
-
-def start_database(
-    home: Home, secrets: Secrets, supervisor: Supervisor, may_forget: bool = True
-) -> Database:
-    """Start Postgres, and return when it takes connections. `may_forget`: see `postgres.command`."""
-    postgres.create(home.postgres, secrets.database_password)
-    database = Database(free_port(), secrets.database_password)
-    server = supervisor.keep_running(
-        "postgres",
-        postgres.command(home.postgres, database.port, may_forget),
-        os.environ,
-        home.logs / "postgres.log",
-        lambda: postgres.make_way(home.postgres),
-        postgres.STOP_SIGNAL,
-    )
-    database.wait_until_ready(server, lambda: supervisor.watch(0.05))
-    return database
 
 
 def migrate(
@@ -64,9 +38,8 @@ def migrate(
     if database.execute(comment) == [(wanted,)]:
         return False
     command = [AIRFLOW, "db", "migrate"]
-    wait_for(
-        processes.start("db migrate", command, environment, home.logs / "migrate.log"), supervisor
-    )
+    log = home.logs / "migrate.log"
+    supervisor.wait_for(supervisor.start_once("db migrate", command, environment, log))
     database.execute(f"COMMENT ON DATABASE postgres IS '{wanted}'")
     return True
 
@@ -132,30 +105,3 @@ def end(supervisor: Supervisor) -> None:
     supervisor.end(["api-server", "dag-processor", "triggerer"], GRACE_SECONDS)
     supervisor.end(["valkey", "object-store"], GRACE_OF_TASKS_SECONDS)
     supervisor.end(["postgres"], GRACE_OF_TASKS_SECONDS)
-
-
-def wait_until(
-    answers: Callable[[], bool], what: str, log: Path, supervisor: Supervisor, pause: float = 0.1
-) -> None:
-    """Return when a service that is kept running answers."""
-    deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while not answers():
-        if time.monotonic() > deadline:
-            raise DevstackError(
-                f"the {what} does not answer after {START_TIMEOUT_SECONDS:.0f} s; its log {log} ends with:\n"
-                f"{processes.last_lines(log)}"
-            )
-        supervisor.watch(pause)
-
-
-def wait_for(service: processes.Service, supervisor: Supervisor) -> None:
-    """Return when a process that does one thing has done it; DevstackError with the end of its log if it has failed."""
-    supervisor.add(service)
-    while (status := service.exit_status()) is None:
-        supervisor.watch()
-    supervisor.end([service.name], GRACE_SECONDS)
-    if status != 0:
-        raise DevstackError(
-            f"{service.name} failed with exit status {status}; its log {service.log} ends with:\n"
-            f"{service.last_lines()}"
-        )

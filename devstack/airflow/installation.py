@@ -10,7 +10,6 @@ from devstack.airflow.environment import Installation, airflow_environment
 from devstack.home import REPOSITORY, Home
 from devstack.secrets import Secrets, write_private
 from devstack.services.ports import HOST, port_of_ui
-from devstack.services.ports import free_port as free_port
 
 UI_USER = "admin"
 LEAST_TASKS_AT_ONCE = 4  # also on two cores: part of each one's time is waiting for Airflow

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from devstack.airflow.api import AirflowApi, Dag, DagRun, NotReachable, TaskInstance
 from devstack.airflow.task_log import failure_reason
-from devstack.commands.terminal import MonthsBar
 from devstack.errors import DevstackError
 from scoring.job import Job
 from scoring.partition import partition_at, partitions_between
@@ -68,7 +67,7 @@ class Months:
                 self.say(f"{what}, scored again: {', '.join(map(self._key, again))}")
         return True
 
-    def wait_until_scored(self, bar: MonthsBar) -> None:
+    def wait_until_scored(self, show: Callable[[int, int, list[str]], None]) -> None:
         """Return when every month's run has succeeded; DevstackError names the failed ones, after all have ended."""
         retries_told: set[TaskInstance] = set()
         while True:
@@ -84,7 +83,7 @@ class Months:
                     retries_told.add(task)
                     self.say(f"to be tried again: {self._describe(task, runs)}")
             running = [self._key(run) for run in runs if run.state == "running"]
-            bar.show(sum(run.state == "success" for run in runs), self._total(), running)
+            show(sum(run.state == "success" for run in runs), self._total(), running)
             if dag is None or dag.is_stale:
                 raise DevstackError(
                     f"Airflow no longer finds the Dag {self.job.name!r} in its folder"

@@ -1,25 +1,21 @@
 """`make run`: from nothing to every month scored, and Airflow's web UI."""
 
-import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from devstack.airflow import components, installation
 from devstack.airflow.api import AirflowApi
-from devstack.airflow.environment import Installation
 from devstack.airflow.months import Months
 from devstack.airflow.up_to_date import is_up_to_date
+from devstack.commands import example_data, session
 from devstack.commands.published import published_table
 from devstack.commands.terminal import Terminal
 from devstack.errors import DevstackError
 from devstack.home import Home
-from devstack.secrets import Secrets, load_or_create
-from devstack.supervise import processes
-from devstack.supervise.lock import only_one
-from devstack.supervise.signals import signals_ignored, signals_interrupt
+from devstack.secrets import load_or_create
+from devstack.services import postgres
+from devstack.supervise.signals import signals_interrupt
 from devstack.supervise.supervisor import Supervisor
-from examples.paths import missing_files
 from scoring.destination import Destination
 from scoring.job_file import JobFile, load_job
 
@@ -27,8 +23,8 @@ JOB = "flight_delay"
 
 
 @dataclass(frozen=True)
-class Options:
-    """What `python -m devstack run` was asked for."""
+class RunOptions:
+    """The options of `python -m devstack run`."""
 
     home: Home
     dags: Path
@@ -36,29 +32,25 @@ class Options:
     exit_when_scored: bool
 
 
-def run(options: Options, terminal: Terminal) -> int:
-    """Returns the exit status. Everything that was started has ended by then."""
+def run(options: RunOptions, terminal: Terminal) -> int:
+    """Return the exit status; every process that was started has ended by then."""
     job_file = load_job(options.dags / "jobs" / f"{JOB}.yaml")
-    with only_one(options.home.lock), signals_interrupt():
-        record = processes.Record(options.home.processes)
-        for name in record.end_leftovers():
-            terminal.step(f"ended the {name} that an interrupted call had left")
-        supervisor = Supervisor(record, terminal.step)
-        try:
-            return _score_and_serve(options, job_file, supervisor, terminal)
-        finally:
-            with signals_ignored():  # ending takes a few seconds, and is to be finished
-                components.end(supervisor)
+    with (
+        signals_interrupt(),
+        session.supervised(options.home, "make run", terminal.step) as supervisor,
+    ):
+        return _score_and_serve(options, job_file, supervisor, terminal)
 
 
 def _score_and_serve(
-    options: Options, job_file: JobFile, supervisor: Supervisor, terminal: Terminal
+    options: RunOptions, job_file: JobFile, supervisor: Supervisor, terminal: Terminal
 ) -> int:
     home, job = options.home, job_file.job
     destination = Destination.of(job, job_file.roots(str(home.data)))
     secrets = load_or_create(home.secrets)
-    making_data = _start_making_data(home, supervisor, terminal)
-    database = components.start_database(home, secrets, supervisor)
+    # Beside the start of Airflow: the first task needs both.
+    making_data = example_data.start_making(home.data, home.logs, supervisor, terminal.step)
+    database = postgres.start(home, secrets.database_password, supervisor)
     may_be_up_to_date = options.exit_when_scored and making_data is None
     if may_be_up_to_date and is_up_to_date(
         database, job.name, _published(destination), options.dags
@@ -74,7 +66,7 @@ def _score_and_serve(
     components.start(home, environment, database, supervisor)
     terminal.step(f"Airflow is starting; the logs of its processes: {home.logs}")
     if making_data is not None:
-        components.wait_for(making_data, supervisor)
+        supervisor.wait_for(making_data)
         terminal.step("flights and models are made")
 
     api = AirflowApi(settings.api_url, installation.UI_USER, secrets.ui_password)
@@ -85,57 +77,31 @@ def _score_and_serve(
     terminal.step(f"Airflow is up and scores the months of {job.name}")
     if job.source.wait or not options.exit_when_scored:
         components.start_triggerer(home, environment, supervisor)
-    failure: DevstackError | None = None
-    try:
-        with terminal.months() as bar:
-            months.wait_until_scored(bar)
-        terminal.step("every month is scored")
-    except DevstackError as error:
-        failure = error
+    failure = _wait_until_scored(months, terminal)
     _print_published(destination, terminal)
     if failure is not None:
         terminal.error(str(failure))
     if not options.exit_when_scored:
-        _serve(home, settings, secrets, supervisor, terminal)
+        facts = [*session.access(home, settings, secrets), session.shell(home)]
+        session.serve("make run", facts, home, supervisor, terminal)
     return 0 if failure is None else 1
+
+
+def _wait_until_scored(months: Months, terminal: Terminal) -> DevstackError | None:
+    """What failed, so that the months that did not can be shown all the same."""
+    try:
+        with terminal.months() as bar:
+            months.wait_until_scored(bar.show)
+    except DevstackError as failure:
+        return failure
+    terminal.step("every month is scored")
+    return None
 
 
 def _published(destination: Destination) -> set[str]:
     return {manifest.partition for manifest in destination.all_published()}
 
 
-def _start_making_data(
-    home: Home, supervisor: Supervisor, terminal: Terminal
-) -> processes.Service | None:
-    """Beside the start of Airflow: the first task needs both."""
-    if not missing_files(home.data):
-        return None
-    terminal.step("making the flights of 2013 by month, and two models trained on them")
-    command = [sys.executable, "-m", "examples", "--data", str(home.data)]
-    service = processes.start("data", command, os.environ, home.logs / "data.log")
-    supervisor.add(service)
-    return service
-
-
 def _print_published(destination: Destination, terminal: Terminal) -> None:
     terminal.line(f"\npublished in {destination.uri}:")
     terminal.table(published_table(destination))
-
-
-def _serve(
-    home: Home, settings: Installation, secrets: Secrets, supervisor: Supervisor, terminal: Terminal
-) -> None:
-    """Keep Airflow up until Ctrl-C."""
-    terminal.line()
-    terminal.line(f"web UI      {settings.api_url}")
-    terminal.line(
-        f"login       {installation.UI_USER} / {secrets.ui_password}   (kept in {home.passwords})"
-    )
-    terminal.line(f"airflow     . {home.shell_environment}   gives a shell the airflow command")
-    terminal.line(f"logs        {home.logs} (Airflow's processes), {home.task_logs} (tasks)")
-    terminal.line("\nCtrl-C ends Airflow. `make run` takes up where it was.")
-    try:
-        while True:
-            supervisor.watch()
-    except KeyboardInterrupt:
-        terminal.line()

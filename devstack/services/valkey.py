@@ -7,7 +7,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from devstack.airflow import components
 from devstack.errors import DevstackError
 from devstack.home import Home
 from devstack.secrets import Secrets, write_private
@@ -51,7 +50,7 @@ def start(home: Home, secrets: Secrets, supervisor: Supervisor) -> Broker:
     )
     log = home.logs / "valkey.log"
     supervisor.keep_running("valkey", [str(_program()), str(settings)], os.environ, log)
-    components.wait_until(broker.answers, "valkey", log, supervisor)
+    supervisor.wait_until(broker.answers, "valkey", log)
     return broker
 
 

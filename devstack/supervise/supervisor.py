@@ -11,6 +11,8 @@ from devstack.supervise import processes
 
 MOST_RESTARTS = 5  # of one process within RESTARTS_WITHIN_SECONDS
 RESTARTS_WITHIN_SECONDS = 120.0
+START_TIMEOUT_SECONDS = 120.0  # Airflow's slowest process takes 20 s on two cores
+GRACE_SECONDS = 1.0  # for what a finished process has left behind
 
 
 class NotYet(Exception):
@@ -28,10 +30,22 @@ class Supervisor:
     _dead: set[str] = field(default_factory=set)  # noticed, and not yet started again
     _deaths: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, service: processes.Service) -> None:
-        """Take over a process that runs; it is not started again when it ends."""
-        self.services.append(service)
-        self.record.write(self.services)
+    def start_once(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path
+    ) -> processes.Service:
+        """Start a process that does one thing and ends; `wait_for` returns when it has."""
+        return self._add(processes.start(name, command, environment, log))
+
+    def wait_for(self, service: processes.Service) -> None:
+        """Return when a process of `start_once` has succeeded; DevstackError with the end of its log if it failed."""
+        while (status := service.exit_status()) is None:
+            self.watch()
+        self.end([service.name], GRACE_SECONDS)
+        if status != 0:
+            raise DevstackError(
+                f"{service.name} failed with exit status {status}; its log {service.log} ends with:\n"
+                f"{service.last_lines()}"
+            )
 
     def keep_running(
         self,
@@ -46,9 +60,20 @@ class Supervisor:
         may raise NotYet when the process has died."""
         self._before_start[name] = before_start
         before_start()
-        service = processes.start(name, command, environment, log, stop_signal)
-        self.add(service)
-        return service
+        return self._add(processes.start(name, command, environment, log, stop_signal))
+
+    def wait_until(
+        self, answers: Callable[[], bool], name: str, log: Path, pause_seconds: float = 0.1
+    ) -> None:
+        """Return when a service that is kept running answers; `pause_seconds` lie between two questions."""
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while not answers():
+            if time.monotonic() > deadline:
+                raise DevstackError(
+                    f"the {name} does not answer after {START_TIMEOUT_SECONDS:.0f} s; its log {log} ends with:\n"
+                    f"{processes.last_lines(log)}"
+                )
+            self.watch(pause_seconds)
 
     def watch(self, seconds: float = 0.2) -> None:
         """Start dead processes again, then give them and Airflow this much time."""
@@ -81,6 +106,11 @@ class Supervisor:
         processes.stop(ending, grace_seconds)
         self.services = [service for service in self.services if service not in ending]
         self.record.write(self.services)
+
+    def _add(self, service: processes.Service) -> processes.Service:
+        self.services.append(service)
+        self.record.write(self.services)
+        return service
 
     def _note_death(self, service: processes.Service, status: int) -> None:
         now = time.monotonic()

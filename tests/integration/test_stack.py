@@ -15,7 +15,7 @@ import pytest
 
 from devstack.airflow.api import NotReachable
 from devstack.airflow.environment import S3_CONNECTION
-from devstack.commands.stack import Options, Stack, running
+from devstack.commands.stack import Stack, StackOptions, running
 from devstack.home import Home
 from devstack.services import object_store
 from devstack.services.ports import free_port
@@ -71,7 +71,7 @@ def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, dags: Path) -> Iterator[Stack]:
     home = Home(tmp_path_factory.mktemp("stack") / "run")
-    with running(Options(home, dags, free_port()), print) as everything:
+    with running(StackOptions(home, dags, free_port()), print) as everything:
         yield everything
         processes = [service.process.pid for service in everything.supervisor.services]
     assert len(processes) == 9

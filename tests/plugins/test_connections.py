@@ -21,7 +21,7 @@ from airflow.sdk.exceptions import ParamValidationError
 from airflow.utils.session import create_session
 from scoring_operators import connections
 
-from devstack.airflow.installation import free_port
+from devstack.services.ports import free_port
 from scoring import sql
 from scoring.job import Job
 from tests import shell, small_job

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from devstack.airflow.installation import free_port
+from devstack.services.ports import free_port
 from scoring.database import Database, connection_in_environment
 from scoring.errors import SourceError
 from scoring.job import Column

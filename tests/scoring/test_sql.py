@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from devstack.airflow.installation import free_port
+from devstack.services.ports import free_port
 from scoring import postgres
 from scoring.errors import ContractError, PartitionError, SourceError, VerifyError
 from scoring.manifest import Manifest, parse_manifest
