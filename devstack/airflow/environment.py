@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from devstack.services.object_store import ObjectStore
+
 # Folder of airflow_local_settings.py, which Airflow imports when it finds it on PYTHONPATH.
 AIRFLOW_CONFIG = Path(__file__).resolve().parent / "config"
 
@@ -22,39 +24,6 @@ QUEUES = (
     DEFAULT_QUEUE,
     "scoring",
 )  # what every worker takes tasks from; a job names one in run.queue
-
-
-@dataclass(frozen=True)
-class ObjectStore:
-    """An S3 service, and how to get in."""
-
-    endpoint_url: str
-    access_key: str
-    secret_key: str
-    bucket: str = "scoring"
-    region: str = "us-east-1"  # signatures need a name; SeaweedFS takes any
-
-    @property
-    def connection(self) -> str:
-        """As Airflow's connection, in JSON: it stands in the environment of processes, never in the database."""
-        extra = {
-            "endpoint_url": self.endpoint_url,
-            "region_name": self.region,
-            # The bucket in the path: BUCKET.HOST is a name that nobody resolves.
-            "config_kwargs": {"s3": {"addressing_style": "path"}},
-        }
-        keys = {"login": self.access_key, "password": self.secret_key}
-        return json.dumps({"conn_type": "aws", **keys, "extra": extra})
-
-    @property
-    def shell_environment(self) -> dict[str, str]:
-        """For boto3's own chain, which `python -m scoring` asks in a shell."""
-        return {
-            "AWS_ACCESS_KEY_ID": self.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.secret_key,
-            "AWS_ENDPOINT_URL_S3": self.endpoint_url,
-            "AWS_DEFAULT_REGION": self.region,
-        }
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import yaml
 
-from devstack.airflow.environment import Installation, ObjectStore, Workers, airflow_environment
+from devstack.airflow.environment import Installation, Workers, airflow_environment
 from devstack.errors import DevstackError
 from devstack.secrets import Secrets, write_private
+from devstack.services.object_store import ObjectStore
 
 MISSING = "run `make env`"  # Compose says which variable is missing, and then this
 

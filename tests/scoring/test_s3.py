@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from devstack.airflow.environment import ObjectStore
+from devstack.services.object_store import ObjectStore
 from scoring import s3 as s3_module
 from scoring.errors import PublicationError, ScoringError, SourceError, SourceMissing
 from scoring.objects import Encryption

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from devstack.airflow.environment import ObjectStore
+from devstack.services.object_store import ObjectStore
 from scoring.errors import SourceError
 from scoring.s3_reader import ObjectReader
 from scoring.source import FileSource

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from devstack.airflow.environment import ObjectStore
+from devstack.services.object_store import ObjectStore
 from scoring import s3_upload
 from scoring.errors import PublicationError, SourceError
 from scoring.s3 import S3Storage
