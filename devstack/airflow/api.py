@@ -86,11 +86,6 @@ class AirflowApi:
     def unpause(self, dag_id: str) -> None:
         self._call("PATCH", f"dags/{quote(dag_id)}", {"is_paused": False})
 
-    def trigger(self, dag_id: str) -> str:
-        """Start a run without a date; returns its id."""
-        body = {"logical_date": None}
-        return str(self._call("POST", f"dags/{quote(dag_id)}/dagRuns", body)["dag_run_id"])
-
     def runs(self, dag_id: str) -> list[DagRun]:
         """All runs of a Dag, in the order of their dates."""
         return [

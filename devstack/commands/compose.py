@@ -4,7 +4,7 @@ docker-compose.yaml contains the settings as `python -m devstack compose-environ
 be read and used alone; `tests/deploy/test_compose.py` fails when the two differ.
 """
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 import yaml
@@ -72,8 +72,3 @@ def write_env(path: Path) -> str:
     lines = [f"{name.upper()}={value}" for name, value in asdict(Secrets()).items()]
     write_private(path, "# Written by `make env`. Keep it out of git.\n" + "\n".join(lines) + "\n")
     return f"{path} holds {len(lines)} fresh secrets; only its owner can read it"
-
-
-def secret_names() -> list[str]:
-    """The variables that docker-compose.yaml cannot do without."""
-    return [each.name.upper() for each in fields(Secrets)]

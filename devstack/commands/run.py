@@ -90,8 +90,8 @@ def _score_and_serve(
 def _wait_until_scored(months: Months, terminal: Terminal) -> DevstackError | None:
     """What failed, so that the months that did not can be shown all the same."""
     try:
-        with terminal.months() as bar:
-            months.wait_until_scored(bar.show)
+        with terminal.months() as show:
+            months.wait_until_scored(show)
     except DevstackError as failure:
         return failure
     terminal.step("every month is scored")

@@ -50,7 +50,6 @@ class Stack:
     installation: Installation
     environment: Mapping[str, str]
     database: Database
-    broker: valkey.Broker
     object_store: ObjectStore
     api: AirflowApi
     supervisor: Supervisor
@@ -122,9 +121,7 @@ def _start(options: StackOptions, supervisor: Supervisor, say: Callable[[str], N
         components.start_worker(worker, home, environment, supervisor)
     say(f"Airflow is starting; the logs of its processes: {home.logs}")
     api = AirflowApi(settings.api_url, installation.UI_USER, secrets.ui_password)
-    return Stack(
-        home, secrets, settings, environment, database, broker, store, api, supervisor, workers
-    )
+    return Stack(home, secrets, settings, environment, database, store, api, supervisor, workers)
 
 
 def _load_examples(everything: Stack, folder: Path, terminal: Terminal) -> None:

@@ -1,13 +1,17 @@
 """What the person at the terminal sees: lines with the seconds since the start, and a bar while months are scored."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+ShowMonths = Callable[[int, int, list[str]], None]
+"""Gets how many months are scored, how many there are, and the keys of those that are being scored."""
 
 PLAIN_WIDTH = 160  # columns; without a terminal nothing has to be broken into lines
 
@@ -37,52 +41,38 @@ class Terminal:
     def seconds(self) -> float:
         return time.monotonic() - self._started
 
-    def months(self) -> "MonthsBar":
-        return MonthsBar(self, self._console)
+    @contextmanager
+    def months(self) -> Iterator[ShowMonths]:
+        """How many months are scored: a bar on a terminal, otherwise a line at each change."""
+        if not self._console.is_terminal:
+            yield self._lines_of_months()
+            return
+        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        title, now = TextColumn("months scored"), TextColumn("{task.description}")
+        with Progress(title, *columns, now, console=self._console, transient=True) as progress:
+            bar = progress.add_task("", total=None)
+
+            def show(done: int, total: int, running: list[str]) -> None:
+                description = escape(_now(running))
+                progress.update(bar, completed=done, total=total, description=description)
+
+            yield show
+
+    def _lines_of_months(self) -> ShowMonths:
+        shown = ""
+
+        def show(done: int, total: int, running: list[str]) -> None:
+            nonlocal shown
+            if (line := f"{done} of {total} months scored") != shown:
+                shown = line
+                self.step(f"{line}  {_now(running)}".rstrip())
+
+        return show
 
     def _print(self, markup: str) -> None:
         # Paths are absolute inside, because processes have other current folders; people need the end only.
         self._console.print(markup.replace(f"{Path.cwd()}/", ""), soft_wrap=True)
 
 
-class MonthsBar:
-    """How many months are scored: a bar on a terminal, else a line at each change. A context manager."""
-
-    def __init__(self, terminal: Terminal, console: Console) -> None:
-        self._terminal = terminal
-        self._shown = ""
-        self._progress: Progress | None = None
-        if console.is_terminal:
-            columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            self._progress = Progress(
-                TextColumn("months scored"),
-                *columns,
-                TextColumn("{task.description}"),
-                console=console,
-                transient=True,
-            )
-            self._task = self._progress.add_task("", total=None)
-
-    def __enter__(self) -> "MonthsBar":
-        if self._progress is not None:
-            self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-
-    def show(self, done: int, total: int, running: list[str]) -> None:
-        description = "now: " + ", ".join(running) if running else ""
-        if self._progress is not None:
-            self._progress.update(
-                self._task, completed=done, total=total, description=escape(description)
-            )
-        elif (now := f"{done} of {total} months scored") != self._shown:
-            self._shown = now
-            self._terminal.step(f"{now}  {description}".rstrip())
+def _now(running: list[str]) -> str:
+    return "now: " + ", ".join(running) if running else ""

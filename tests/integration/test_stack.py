@@ -27,6 +27,7 @@ SECONDS = 120.0
 # Each task waits for the three others: two workers with two hands each are needed for that.
 DAG = f'''
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from airflow.sdk import dag, task
@@ -34,7 +35,7 @@ from airflow.sdk import dag, task
 HERE = Path(__file__).parent
 
 
-@dag(schedule=None)
+@dag(schedule="@once", start_date=datetime(2013, 1, 1, tzinfo=UTC))
 def queues():
     @task
     def meet(name):
@@ -95,7 +96,6 @@ def wait_for(stack: Stack, what: str, holds: Callable[[], bool]) -> None:
 def test_a_run_passes_through_both_queues_and_both_workers(stack: Stack) -> None:
     wait_for(stack, "Dag", lambda: stack.api.dag("queues") is not None)
     stack.api.unpause("queues")
-    run_id = stack.api.trigger("queues")
 
     def ended() -> bool:
         return [r.state for r in stack.api.runs("queues")] in (["success"], ["failed"])
@@ -103,7 +103,6 @@ def test_a_run_passes_through_both_queues_and_both_workers(stack: Stack) -> None
     wait_for(stack, "end of the run", ended)
     states = {task.task_id: task.state for task in stack.api.task_instances("queues", [])}
     assert states == dict.fromkeys(["meet_0", "meet_1", "meet_2", "meet_3", "store"], "success")
-    assert [run.run_id for run in stack.api.runs("queues")] == [run_id]
     stored = object_store.client(stack.object_store).get_object(Bucket="scoring", Key="seen")
     assert stored["Body"].read() == b"from a worker"
     done = "Executing workload in Celery"
