@@ -69,7 +69,7 @@ lock: .venv/.installed ## renew requirements.txt and requirements-dev.txt from p
 	    echo "error: '$(PYTHON) -m venv' failed. On Debian and Ubuntu the package python3-venv is missing." >&2; exit 2; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-# The stamps are written last: an interrupted installation is taken up again.
+# The stamps are written last: an interrupted installation is repeated.
 .venv/.installed: requirements.txt pyproject.toml | .venv/bin/uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --requirement requirements.txt
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --editable .

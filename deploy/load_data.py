@@ -1,7 +1,7 @@
-"""Puts files into the object store: python load_data.py FOLDER
+"""Upload files to the object store: python load_data.py FOLDER
 
 FOLDER/flights/… and FOLDER/models/… become SCORING_DATA/flights/… and SCORING_DATA/models/…, each whole or not at all.
-What is there already stays as it is. Keys and endpoint are those of the Airflow connection that SCORING_AWS_CONN_ID
+Existing objects stay as they are. Keys and endpoint are those of the Airflow connection that SCORING_AWS_CONN_ID
 names, read from its variable AIRFLOW_CONN_….
 """
 

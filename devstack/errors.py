@@ -1,5 +1,5 @@
-"""The one error of this package: a text for the person at the terminal, which says what would be right."""
+"""The one error of this package; its message is for the person at the terminal and names the remedy."""
 
 
 class DevstackError(Exception):
-    """Something on this machine is not as `make run` needs it."""
+    """Something on this machine keeps `make run` or `make stack` from working."""

@@ -1,4 +1,4 @@
-"""Where everything lies that `make run` and `make stack` make: one folder, `.run`, that `make clean` removes."""
+"""Paths below `.run`, the one folder that `make run` and `make stack` write to and `make clean` removes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +8,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Home:
-    """Names of files and folders below `root`; nothing is created by asking for a name."""
+    """Paths of files and folders below `root`; asking for one creates nothing."""
 
     root: Path
 
     @property
     def stack(self) -> "Home":
-        """The same for `make stack`: an installation of its own beside that of `make run`."""
+        """The paths of `make stack`, an installation separate from that of `make run`."""
         return Home(self.root / "stack")
 
     @property
@@ -29,7 +29,7 @@ class Home:
 
     @property
     def task_logs(self) -> Path:
-        """What tasks have logged: one folder per Dag, run and task."""
+        """Task logs: one folder per Dag, run and task."""
         return self.airflow / "logs"
 
     @property
@@ -39,17 +39,17 @@ class Home:
 
     @property
     def valkey(self) -> Path:
-        """Messages of the broker that are not answered yet, and its settings."""
+        """The broker's settings and its unacknowledged messages."""
         return self.root / "valkey"
 
     @property
     def object_store(self) -> Path:
-        """What lies in the buckets."""
+        """The objects of the buckets."""
         return self.root / "object_store"
 
     @property
     def logs(self) -> Path:
-        """One file per process that `make run` has started."""
+        """Process logs: one file per process."""
         return self.root / "logs"
 
     @property
@@ -58,7 +58,7 @@ class Home:
 
     @property
     def passwords(self) -> Path:
-        """Who may log in to the web UI; the format is that of Airflow's SimpleAuthManager."""
+        """Users of the web UI, in the format of Airflow's SimpleAuthManager."""
         return self.root / "ui_passwords.json"
 
     @property
@@ -72,5 +72,5 @@ class Home:
 
     @property
     def processes(self) -> Path:
-        """What runs, for the next `make run` should this one be killed."""
+        """The running processes, so that the next call can end them if this one is killed."""
         return self.root / "processes.json"

@@ -1,4 +1,4 @@
-"""Passwords and keys of this installation: drawn once, kept in a file that only its owner can read."""
+"""Passwords and keys of this installation: generated once, kept in a file that only its owner can read."""
 
 import base64
 import json
@@ -32,7 +32,7 @@ def _typed_password() -> str:
 
 @dataclass(frozen=True)
 class Secrets:
-    """What Airflow and the services beside it need; `Secrets()` draws each anew, as a text that needs no escaping in
+    """What Airflow and the services beside it need. `Secrets()` generates each one, as text that needs no escaping in
     URLs, JSON, YAML and shells."""
 
     fernet_key: str = field(default_factory=_key)  # encrypts connections in Airflow's database
@@ -46,9 +46,9 @@ class Secrets:
 
 
 def load_or_create(path: Path) -> Secrets:
-    """The secrets in `path`, made on the first call; one that a later release has added is drawn when it is missing.
+    """Read the secrets in `path`; generate those that are missing, and keep them there.
 
-    They must outlive a restart: with another Fernet key, Airflow could not read the connections it has stored.
+    They must survive a restart: with another Fernet key, Airflow cannot read the connections it has stored.
     """
     kept: dict[str, str] = {}
     if path.exists():
@@ -60,15 +60,15 @@ def load_or_create(path: Path) -> Secrets:
                 f"{path} does not hold the secrets of this installation ({names}): {error}. "
                 "`make clean` removes this installation of Airflow; `make run` then makes a new one."
             ) from None
-    drawn = Secrets(**kept)
-    text = json.dumps(asdict(drawn), indent=2) + "\n"
+    complete = Secrets(**kept)
+    text = json.dumps(asdict(complete), indent=2) + "\n"
     if not path.exists() or path.read_text() != text:
         write_private(path, text)
-    return drawn
+    return complete
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read; it appears whole."""
+    """Write a file atomically, readable by its owner only."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     temporary.unlink(missing_ok=True)

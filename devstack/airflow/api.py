@@ -1,7 +1,7 @@
 """The few calls of Airflow's REST API that `make run` needs.
 
-The API rather than the database or the `airflow` command: it is what Airflow keeps stable, and a command takes four
-seconds to start.
+The API rather than the database or the `airflow` command: the API is stable, and the command takes four seconds to
+start.
 """
 
 import json
@@ -19,7 +19,7 @@ PAGE_ROWS = 100  # Airflow's own maximum
 
 
 class NotReachable(Exception):
-    """The API server does not answer (yet, or while it is started again): ask again later."""
+    """The API server does not answer (yet, or during a restart): try again later."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ImportFailure:
 
 
 class AirflowApi:
-    """One user's view of one Airflow; each method is one question or one order."""
+    """A client for one user of one Airflow; each method is one query or one action."""
 
     def __init__(self, url: str, user: str, password: str) -> None:
         self.url = url
@@ -63,8 +63,7 @@ class AirflowApi:
         self._token: str | None = None
 
     def is_ready(self) -> bool:
-        """Whether the server answers, tasks included: their part of it is put together by its first request, which
-        takes seconds."""
+        """Whether the server answers, including the API of tasks, which its first request takes seconds to set up."""
         try:
             _send("GET", f"{self.url}/execution/health", None, {})
         except NotReachable:
@@ -72,7 +71,7 @@ class AirflowApi:
         return True
 
     def dag(self, dag_id: str) -> Dag | None:
-        """None when Airflow knows no such Dag."""
+        """None if Airflow does not know the Dag."""
         found = self._get(f"dags/{quote(dag_id)}", missing_is_none=True)
         if found is None:
             return None
@@ -87,7 +86,7 @@ class AirflowApi:
         self._call("PATCH", f"dags/{quote(dag_id)}", {"is_paused": False})
 
     def runs(self, dag_id: str) -> list[DagRun]:
-        """All runs of a Dag, in the order of their dates."""
+        """All runs of a Dag, by date."""
         return [
             DagRun(
                 run_id=run["dag_run_id"],
@@ -115,7 +114,7 @@ class AirflowApi:
         ]
 
     def run_again(self, dag_id: str, run_id: str, only_failed_tasks: bool) -> None:
-        """Clear the run's tasks, so that the scheduler starts them again."""
+        """Clear the run's tasks, so that the scheduler runs them again."""
         body = {"dry_run": False, "only_failed": only_failed_tasks}
         self._call("POST", f"dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}/clear", body)
 
@@ -147,8 +146,8 @@ class AirflowApi:
             answer = _send("POST", f"{self.url}/auth/token", self._login, {})
         except urllib.error.HTTPError as error:
             raise DevstackError(
-                f"the server at {self.url} refuses to log this installation in ({error.code}): another "
-                "program, perhaps another `make run`, took that port at the same moment; run it again"
+                f"the server at {self.url} rejects the login of this installation ({error.code}): another "
+                "program, perhaps another `make run`, took the port at the same moment; run the command again"
             ) from None
         return str(answer["access_token"])
 
@@ -192,7 +191,7 @@ def _send(method: str, url: str, body: Any, headers: dict[str, str]) -> Any:
         raise NotReachable(str(error)) from None
 
 
-# The server is on this machine: a proxy from the user's environment must not come between.
+# The server is on this machine: bypass any proxy of the user's environment.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 

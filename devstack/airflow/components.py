@@ -14,24 +14,23 @@ from devstack.supervise.supervisor import NotYet, Supervisor
 
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
 
-# Tasks' logs are read from the disk: there is no need for the servers that hand them out.
+# Task logs are read from disk, so the servers that serve them are not needed.
 SCHEDULER = (AIRFLOW, "scheduler", "--skip-serve-logs")
 API_SERVER = (AIRFLOW, "api-server")
 DAG_PROCESSOR = (AIRFLOW, "dag-processor")
 TRIGGERER = (AIRFLOW, "triggerer", "--skip-serve-logs")
 WORKER = (AIRFLOW, "celery", "worker", "--queues", ",".join(QUEUES), "--skip-serve-logs")
 
-GRACE_SECONDS = 1.0  # to end by itself, after that a process is killed
+GRACE_SECONDS = 1.0  # between the stop signal and the kill
 GRACE_OF_TASKS_SECONDS = 20.0
 
 
 def migrate(
     home: Home, environment: Mapping[str, str], database: Database, supervisor: Supervisor
 ) -> bool:
-    """Make or update Airflow's tables; returns whether there was anything to do.
+    """Create or migrate Airflow's tables; return whether that was needed.
 
-    The database itself notes which version it was made for, as its comment: the command takes eight seconds to find
-    that nothing is to be done.
+    The database's comment records the Airflow version, because the command takes eight seconds to find nothing to do.
     """
     wanted = f"Airflow {version('apache-airflow')}"
     comment = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
@@ -50,14 +49,14 @@ def start(
     """Start what scoring needs, the slowest first."""
 
     def forget_dead_scheduler() -> None:
-        # A killed scheduler stays "running" in the database, and its tasks with it. Only one is ever started here:
-        # whatever the database holds for running is dead, and the new scheduler takes its tasks up at once.
+        # A killed scheduler stays "running" in the database, and its tasks with it. Only one is ever started here, so
+        # any that is listed as running is dead; marked as failed, its tasks are adopted by the new one at once.
         try:
             database.execute(
                 "UPDATE job SET state = 'failed', end_date = now() "
                 "WHERE state = 'running' AND job_type = 'SchedulerJob'"
             )
-        except psycopg2.OperationalError:  # Postgres has died, and the scheduler of it
+        except psycopg2.OperationalError:  # Postgres has died, and the scheduler because of it
             raise NotYet from None
 
     supervisor.keep_running("api-server", API_SERVER, environment, home.logs / "api-server.log")
@@ -79,14 +78,14 @@ def _has_workers(environment: Mapping[str, str]) -> bool:
 
 
 def start_triggerer(home: Home, environment: Mapping[str, str], supervisor: Supervisor) -> None:
-    """For deadlines, and for tasks of jobs with `source.wait`. The rest can be up without it."""
+    """Start the triggerer, which deadlines and jobs with `source.wait` need; everything else works without it."""
     supervisor.keep_running("triggerer", TRIGGERER, environment, home.logs / "triggerer.log")
 
 
 def start_worker(
     name: str, home: Home, environment: Mapping[str, str], supervisor: Supervisor
 ) -> None:
-    """A Celery worker. Its name tells it from others of this machine."""
+    """Start a Celery worker; its name distinguishes it from others on this machine."""
     supervisor.keep_running(
         name,
         (*WORKER, "--celery-hostname", name),
@@ -96,9 +95,9 @@ def start_worker(
 
 
 def end(supervisor: Supervisor) -> None:
-    """What runs tasks first, with time for those that are about to end: they report to the API server.
+    """End everything, what runs tasks first: tasks that are about to end still report to the API server.
 
-    The others hold nothing that is lost when they are killed; asked politely, some take ten seconds.
+    Airflow's other processes lose nothing when they are killed; asked to end, some take ten seconds.
     """
     workers = [s.name for s in supervisor.services if s.name.startswith("worker")]
     supervisor.end(["scheduler", *workers, "data", "db migrate"], GRACE_OF_TASKS_SECONDS)

@@ -1,4 +1,4 @@
-"""Airflow's settings, as environment variables: the one description of how this product wants Airflow to run.
+"""Airflow's settings, as environment variables: the one description of how this project runs Airflow.
 
 `make run`, `make stack` and docker-compose.yaml (see `devstack/commands/compose.py`) start from the same function, so
 that a setting is changed in one place. Every process of an installation needs the same variables; those that fork tasks
@@ -17,13 +17,10 @@ AIRFLOW_CONFIG = Path(__file__).resolve().parent / "config"
 # For a process that forks tasks: import pandas, pyarrow and scikit-learn once, so that no task has to.
 PRELOAD = {"SCORING_PRELOAD": "1"}
 
-
 S3_CONNECTION = "scoring_s3"  # the connection of jobs that name none in run.aws_conn_id
 DEFAULT_QUEUE = "default"
-QUEUES = (
-    DEFAULT_QUEUE,
-    "scoring",
-)  # what every worker takes tasks from; a job names one in run.queue
+# Every worker takes tasks from all of them; a job names one in run.queue.
+QUEUES = (DEFAULT_QUEUE, "scoring")
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Workers:
 
 @dataclass(frozen=True)
 class Installation:
-    """What differs between one installation of Airflow and another."""
+    """What differs between installations of Airflow."""
 
     airflow_home: str
     dags_folder: str
@@ -83,10 +80,10 @@ def airflow_environment(installation: Installation) -> dict[str, str]:
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API__SECRET_KEY": of.api_secret_key,
         "AIRFLOW__API_AUTH__JWT_SECRET": of.jwt_secret,
-        # A task of a dead worker is tried again after a minute rather than five. Living ones send a heartbeat every
-        # second, and have this long to do without the API server.
+        # A dead worker's task is retried after one minute instead of five. Live tasks send a heartbeat every second
+        # and survive this long without the API server.
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",  # seconds
-        # What a dead scheduler was about to do is taken up after a minute rather than five.
+        # A dead scheduler's queued tasks are adopted after one minute instead of five.
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "60",  # seconds
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": f"{of.airflow_home}/logs",
         **_executor(of.tasks_at_once, of.workers),
@@ -98,8 +95,8 @@ def _executor(tasks_at_once: int | str, workers: Workers | None) -> dict[str, st
     """Who runs tasks, and how many at once."""
     both = {
         "AIRFLOW__CORE__DEFAULT_POOL_TASK_SLOT_COUNT": str(tasks_at_once),
-        # A place in the executor stays taken for up to this time after its task has ended: the process that watches
-        # the task misses its end when the task closes its pipes before it is gone (seen in Airflow 3.3.2, for half of
+        # A slot of the executor stays occupied for up to this long after its task has ended: the process that watches
+        # the task misses its end when the task closes its pipes before it exits (seen in Airflow 3.3.2, for half of
         # the tasks).
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # seconds
     }
@@ -108,7 +105,7 @@ def _executor(tasks_at_once: int | str, workers: Workers | None) -> dict[str, st
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             # The scheduler's pause after a round without work; the default of 1 s lies between any two tasks.
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
-            # More places than tasks, for the reason above: the pool says how many tasks work at once.
+            # More slots than tasks, for the reason above: the pool limits how many tasks run at once.
             "AIRFLOW__CORE__PARALLELISM": str(4 * int(tasks_at_once)),
         }
     return both | {
@@ -116,24 +113,24 @@ def _executor(tasks_at_once: int | str, workers: Workers | None) -> dict[str, st
         # Longer than on a laptop: with 0.1 s, scheduler and database take half a core while a run goes on, with this a
         # fifth. A task then follows another after half a second rather than a quarter.
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.3",
-        # No more than the workers have hands for: what waits longer than TASK_QUEUED_TIMEOUT in the broker is taken
-        # for lost. The rest waits in the database, where it can wait for ever.
+        # No more than the workers have slots for: a task that waits in the broker for longer than TASK_QUEUED_TIMEOUT
+        # is considered lost. In the database, tasks wait without a limit.
         "AIRFLOW__CORE__PARALLELISM": str(tasks_at_once),
         "AIRFLOW__OPERATORS__DEFAULT_QUEUE": DEFAULT_QUEUE,
         "AIRFLOW__CELERY__BROKER_URL": workers.broker_url,
         "AIRFLOW__CELERY__WORKER_CONCURRENCY": str(workers.concurrency),
-        # joblib's own variable, which counts for the threads of a task too: workers beside it on its machine are
-        # nothing that a worker can see.
+        # joblib's own variable, which limits the threads of a task too: a worker cannot see the other workers on its
+        # machine.
         "LOKY_MAX_CPU_COUNT": str(workers.cores),
-        # Without the broker, a task waits until it can be sent. Airflow's defaults take each refused connection for a
-        # failed try of the task, so that three tries are used up within seconds. Here a connection is tried until
-        # Airflow's own limit for one sending, 1 s, and that again and again.
+        # While the broker is down, tasks wait until they can be sent. With Airflow's defaults, each refused connection
+        # is a failed try of the task, and three tries are used up within seconds. Here the connection is retried for
+        # 1 s, Airflow's own limit for one attempt to send, and then the attempt is repeated.
         "AIRFLOW__CELERY__TASK_PUBLISH_MAX_RETRIES": "3600",
         "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG": json.dumps(
             {"task_publish_retry_policy": {"max_retries": 100, "interval_start": 0.2}}
         ),
-        # Longer than any task takes: the broker hands a message out again that was not answered by then. A task of a
-        # dead worker does not wait for that; the scheduler misses its heartbeat.
+        # Longer than any task takes: the broker redelivers a message that is not acknowledged by then. A dead worker's
+        # task does not wait for that: the scheduler notices the missing heartbeat.
         "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "86400",  # seconds
     }
 
@@ -144,6 +141,6 @@ def _connections(object_store: ObjectStore | None) -> dict[str, str]:
         return {}
     return {
         f"AIRFLOW_CONN_{S3_CONNECTION.upper()}": object_store.connection,
-        # What tasks take for s3:// when the job names no connection: one job file serves a laptop and this.
+        # For s3:// when the job names no connection, so that one job file serves a laptop and this installation.
         "SCORING_AWS_CONN_ID": S3_CONNECTION,
     }

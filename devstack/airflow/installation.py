@@ -1,4 +1,4 @@
-"""This machine's installation of Airflow: its addresses, its settings, and the files that tell them to others."""
+"""This machine's installation of Airflow: its addresses, its settings, and the files that pass them on."""
 
 import json
 import os
@@ -12,13 +12,13 @@ from devstack.secrets import Secrets, write_private
 from devstack.services.ports import HOST, port_of_ui
 
 UI_USER = "admin"
-LEAST_TASKS_AT_ONCE = 4  # also on two cores: part of each one's time is waiting for Airflow
+MIN_TASKS_AT_ONCE = 4  # even on two cores: tasks spend part of their time waiting for Airflow
 
 
 def describe(
     home: Home, dags: Path, port: int | None, secrets: Secrets, database_url: str
 ) -> Installation:
-    """The settings of this call: the ports can be others each time. `port` None: a free one is found."""
+    """The settings of this call; ports may differ from call to call. With `port` None, a free one is chosen."""
     api_port = port_of_ui(port)
     return Installation(
         airflow_home=str(home.airflow),
@@ -33,12 +33,12 @@ def describe(
         fernet_key=secrets.fernet_key,
         jwt_secret=secrets.jwt_secret,
         api_secret_key=secrets.api_secret_key,
-        tasks_at_once=max(LEAST_TASKS_AT_ONCE, os.cpu_count() or 1),
+        tasks_at_once=max(MIN_TASKS_AT_ONCE, os.cpu_count() or 1),
     )
 
 
 def process_environment(installation: Installation) -> dict[str, str]:
-    """For Airflow's processes: this shell's variables without what it sets for another Airflow."""
+    """The environment of Airflow's processes: this shell's, without settings of another Airflow."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW_")}
     return {**inherited, **airflow_environment(installation)}
 

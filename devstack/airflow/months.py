@@ -1,6 +1,6 @@
-"""Waits until Airflow has scored every month of a job, and says what failed.
+"""Wait until Airflow has scored every month of a job, and report what failed.
 
-Airflow decides what there is to do: its catchup makes one run for each month. This module only watches, and ends in
+Airflow decides what to do: its catchup creates one run per month. This module only watches, and ends in
 every case: all runs succeeded, a run failed, or nothing can go on (the Dag is paused, or its file is broken).
 """
 
@@ -17,7 +17,7 @@ from scoring.job import Job
 from scoring.partition import partition_at, partitions_between
 
 OF_A_MONTH = ("scheduled", "backfill")  # run types; manual runs are the user's own affair
-LOOK_EVERY_SECONDS = 1.0  # each look costs the API server 0.1 s, which the tasks need too
+POLL_SECONDS = 1.0  # each poll costs the API server 0.1 s of CPU, which the tasks need too
 FINISHED = ("success", "failed")
 PARSE_TIMEOUT_SECONDS = 300.0  # to start and to read the Dag's file; takes 15 s on two cores
 OTHER_FILES_SECONDS = 15.0  # when a file could not be read, the Dag may still come from another
@@ -25,7 +25,7 @@ OTHER_FILES_SECONDS = 15.0  # when a file could not be read, the Dag may still c
 
 @dataclass
 class Months:
-    """The months of one job, seen through Airflow's API. `pause` gives Airflow some seconds between two looks."""
+    """The months of one job, seen through Airflow's API; `pause` waits between two polls."""
 
     api: AirflowApi
     job: Job
@@ -36,21 +36,21 @@ class Months:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def let_airflow_score(self) -> None:
-        """Return when the job's Dag is known and at work on all that is missing."""
+        """Return when Airflow knows the job's Dag and has runs for all that is missing."""
         deadline = time.monotonic() + PARSE_TIMEOUT_SECONDS
         while not (self.api.is_ready() and self._set_to_work()):
             if time.monotonic() > deadline:
                 raise DevstackError(
-                    f"Airflow has looked for the Dag {self.job.name!r} for {PARSE_TIMEOUT_SECONDS:.0f} s "
-                    "and not found it in its Dags folder"
+                    f"timed out after {PARSE_TIMEOUT_SECONDS:.0f} s: Airflow does not find the Dag "
+                    f"{self.job.name!r} in its Dags folder"
                 )
-            self.pause(LOOK_EVERY_SECONDS)
+            self.pause(POLL_SECONDS)
 
     def _set_to_work(self) -> bool:
-        """Catchup makes the runs that are missing; this adds those that failed, and those whose result is gone."""
+        """Clear the runs that failed and those whose result is gone; catchup creates the missing ones."""
         try:
             dag = self.api.dag(self.job.name)
-            if dag is None or dag.is_stale or not self._is_of_now(dag.last_parsed):
+            if dag is None or dag.is_stale or not self._is_current(dag.last_parsed):
                 self._check_imports()
                 return False
             runs, published = self._runs(), self.published()
@@ -69,19 +69,19 @@ class Months:
 
     def wait_until_scored(self, show: Callable[[int, int, list[str]], None]) -> None:
         """Return when every month's run has succeeded; DevstackError names the failed ones, after all have ended."""
-        retries_told: set[TaskInstance] = set()
+        reported: set[TaskInstance] = set()
         while True:
             try:
                 dag = self.api.dag(self.job.name)
                 runs = self._runs()
                 retrying = self.api.task_instances(self.job.name, ["up_for_retry"])
             except NotReachable:
-                self.pause(LOOK_EVERY_SECONDS)
+                self.pause(POLL_SECONDS)
                 continue
             for task in retrying:
-                if task not in retries_told:
-                    retries_told.add(task)
-                    self.say(f"to be tried again: {self._describe(task, runs)}")
+                if task not in reported:
+                    reported.add(task)
+                    self.say(f"will be retried: {self._describe(task, runs)}")
             running = [self._key(run) for run in runs if run.state == "running"]
             show(sum(run.state == "success" for run in runs), self._total(), running)
             if dag is None or dag.is_stale:
@@ -95,7 +95,7 @@ class Months:
                     f"the Dag {self.job.name!r} has been paused, so its months will not be scored. "
                     "Unpause it in the web UI, or call `make run` again."
                 )
-            self.pause(LOOK_EVERY_SECONDS)
+            self.pause(POLL_SECONDS)
 
     def _runs(self) -> list[DagRun]:
         return [run for run in self.api.runs(self.job.name) if run.run_type in OF_A_MONTH]
@@ -110,13 +110,13 @@ class Months:
         last = self.job.last_partition or partition_at(now, self.job.partition, self.job.zone)
         return sum(p.end <= now for p in partitions_between(self.job.first_partition, last))
 
-    def _is_of_now(self, moment: datetime | None) -> bool:
+    def _is_current(self, moment: datetime | None) -> bool:
         """False for what the database remembers of an earlier call."""
         return moment is not None and moment >= self.started
 
     def _check_imports(self) -> None:
         """Raise when Airflow could not read a file: it may be the one that defines the Dag."""
-        failures = [f for f in self.api.import_failures() if self._is_of_now(f.seen)]
+        failures = [f for f in self.api.import_failures() if self._is_current(f.seen)]
         if not failures:
             return
         first_seen = min(failure.seen for failure in failures)
@@ -139,7 +139,7 @@ class Months:
         raise DevstackError(
             f"{len(failed)} of {len(runs)} months failed:\n  "
             + "\n  ".join(lines)
-            + "\nThe other months are published. `make run` tries the failed ones again."
+            + "\nThe other months are published. `make run` retries the failed ones."
         )
 
     def _check_published(self, runs: list[DagRun]) -> None:
@@ -152,7 +152,7 @@ class Months:
             )
 
     def _describe(self, task: TaskInstance, runs: list[DagRun]) -> str:
-        """Month and task, why it failed, and where its log is."""
+        """The month and task, the reason of the failure, and the path of the log."""
         month = next((self._key(run) for run in runs if run.run_id == task.run_id), task.run_id)
         folder = self.task_logs / f"dag_id={self.job.name}" / f"run_id={task.run_id}"
         folder /= f"task_id={task.task_id}"
@@ -165,5 +165,5 @@ class Months:
 
 
 def _nothing_to_come(dag: Dag) -> bool:
-    """Whether catchup has made all of its runs."""
+    """Whether catchup has created all of its runs."""
     return dag.next_run_after is None or dag.next_run_after > datetime.now(UTC)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def failure_reason(log: Path) -> str | None:
-    """The last error of a task's log, in its own words; None when the log names none."""
+    """Return the last error message in a task's log; None if there is none."""
     try:
         lines = log.read_text(errors="replace").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Whether `make run EXIT=1` has anything to do: a question to the database, before Airflow is started to answer it."""
+"""Whether `make run EXIT=1` has anything to do: the database knows it before Airflow is started."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ def is_up_to_date(database: Database, dag_id: str, published: set[str], dags: Pa
         states = database.execute(
             f"SELECT state FROM dag_run WHERE dag_id = '{dag_id}' AND run_type IN ('scheduled', 'backfill')"
         )
-    except psycopg2.Error:  # there are no tables yet, or others in another release of Airflow
+    except psycopg2.Error:  # no tables yet, or those of another Airflow release
         return False
     if not dag or not states or any(state != "success" for (state,) in states):
         return False

@@ -14,11 +14,11 @@ from devstack.errors import DevstackError
 from devstack.secrets import Secrets, write_private
 from devstack.services.object_store import ObjectStore
 
-MISSING = "run `make env`"  # Compose says which variable is missing, and then this
+MISSING = "run `make env`"  # Compose names the missing variable, followed by this
 
 
 def _secret(name: str) -> str:
-    """What Compose replaces with the secret, or stops at when there is none."""
+    """A variable of Compose: replaced by the secret, an error if the secret is missing."""
     return f"${{{name}:?{MISSING}}}"
 
 
@@ -63,8 +63,11 @@ def environment_block() -> str:
 
 
 def write_env(path: Path) -> str:
-    """Write fresh secrets for docker-compose.yaml; returns what was done. A file that is there is never touched: with
-    other secrets, neither the database nor what is encrypted in it could be opened."""
+    """Write fresh secrets for docker-compose.yaml; return a summary.
+
+    An existing file is never overwritten: with other secrets, neither the database nor what is encrypted in it could
+    be read.
+    """
     if path.exists():
         raise DevstackError(
             f"{path} exists and is left as it is; remove it yourself if its secrets are not in use"

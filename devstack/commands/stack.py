@@ -43,7 +43,7 @@ class StackOptions:
 
 @dataclass(frozen=True)
 class Stack:
-    """Everything that runs, kept running by `supervisor`, whose `watch` has to be called again and again."""
+    """Everything that runs, kept running by `supervisor`, whose `watch` must be called repeatedly."""
 
     home: Home
     secrets: Secrets
@@ -56,7 +56,7 @@ class Stack:
     workers: tuple[str, ...]
 
     def wait_until_up(self) -> None:
-        """Return when every component says that it works; the checks are those of the containers."""
+        """Return when every component passes its health check, the same as in the containers."""
         for component in ("api-server", *healthcheck.JOB_TYPES):
             self._wait_for(component, component)
         for worker in self.workers:
@@ -72,7 +72,7 @@ class Stack:
 
 
 def stack(options: StackOptions, terminal: Terminal) -> int:
-    """Returns the exit status. Everything that was started has ended by then."""
+    """Return the exit status; every process that was started has ended by then."""
     with signals_interrupt(), running(options, terminal.step) as everything:
         if options.examples is not None:
             _load_examples(everything, options.examples, terminal)
@@ -84,7 +84,7 @@ def stack(options: StackOptions, terminal: Terminal) -> int:
 
 @contextmanager
 def running(options: StackOptions, say: Callable[[str], None]) -> Iterator[Stack]:
-    """Everything up while the block runs; ended after it."""
+    """A stack that is up during the block and has ended after it."""
     with session.supervised(options.home, "make stack", say) as supervisor:
         everything = _start(options, supervisor, say)
         everything.wait_until_up()
@@ -95,7 +95,7 @@ def _start(options: StackOptions, supervisor: Supervisor, say: Callable[[str], N
     """Start everything; returns when the services answer and Airflow's processes are on their way."""
     home = options.home
     secrets = load_or_create(home.secrets)
-    database = postgres.start(home, secrets.database_password, supervisor, may_forget=False)
+    database = postgres.start(home, secrets.database_password, supervisor, durable=True)
     broker = valkey.start(home, secrets, supervisor)
     store = object_store.start(home, secrets, supervisor)
     say("Postgres, Valkey and SeaweedFS are up")
@@ -125,7 +125,7 @@ def _start(options: StackOptions, supervisor: Supervisor, say: Callable[[str], N
 
 
 def _load_examples(everything: Stack, folder: Path, terminal: Terminal) -> None:
-    """Flights and models to where the job flight_delay looks for them; those that are there stay."""
+    """Load flights and models to where the job flight_delay reads them; existing objects stay."""
     logs, supervisor = everything.home.logs, everything.supervisor
     making = example_data.start_making(folder, logs, supervisor, terminal.step)
     if making is not None:

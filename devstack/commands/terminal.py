@@ -13,7 +13,7 @@ from rich.table import Table
 ShowMonths = Callable[[int, int, list[str]], None]
 """Gets how many months are scored, how many there are, and the keys of those that are being scored."""
 
-PLAIN_WIDTH = 160  # columns; without a terminal nothing has to be broken into lines
+PLAIN_WIDTH = 160  # columns; without a terminal, lines need no wrapping
 
 
 class Terminal:
@@ -26,7 +26,7 @@ class Terminal:
             self._console = Console(highlight=False, width=PLAIN_WIDTH, force_terminal=False)
 
     def step(self, text: str) -> None:
-        """Something is done or begins."""
+        """Print a line with the seconds since the start."""
         self._print(f"[dim]{self.seconds():5.1f} s[/dim]  {escape(text)}")
 
     def line(self, text: str = "") -> None:
@@ -70,7 +70,7 @@ class Terminal:
         return show
 
     def _print(self, markup: str) -> None:
-        # Paths are absolute inside, because processes have other current folders; people need the end only.
+        # Paths are absolute, because processes run in other folders; people read them relative to their own.
         self._console.print(markup.replace(f"{Path.cwd()}/", ""), soft_wrap=True)
 
 

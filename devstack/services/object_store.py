@@ -16,7 +16,7 @@ from devstack.secrets import Secrets
 from devstack.services.ports import HOST, free_ports
 from devstack.supervise.supervisor import Supervisor
 
-GRPC_OFFSET = 10_000  # SeaweedFS takes a second port beside each, so much higher
+GRPC_OFFSET = 10_000  # SeaweedFS takes a second port for each, this much higher
 PROBE_TIMEOUT_SECONDS = 5
 PORTS = ("s3", "master", "volume", "filer", "admin")
 
@@ -32,7 +32,7 @@ OPTIONS = (
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """An S3 service, and how to get in."""
+    """Endpoint, keys and bucket of an S3 service."""
 
     endpoint_url: str
     access_key: str
@@ -42,11 +42,11 @@ class ObjectStore:
 
     @property
     def connection(self) -> str:
-        """As Airflow's connection, in JSON: it stands in the environment of processes, never in the database."""
+        """The Airflow connection in JSON; it is kept in the environment of processes, never in the database."""
         extra = {
             "endpoint_url": self.endpoint_url,
             "region_name": self.region,
-            # The bucket in the path: BUCKET.HOST is a name that nobody resolves.
+            # The bucket is part of the path: the name BUCKET.HOST would not resolve.
             "config_kwargs": {"s3": {"addressing_style": "path"}},
         }
         keys = {"login": self.access_key, "password": self.secret_key}
@@ -54,7 +54,7 @@ class ObjectStore:
 
     @property
     def shell_environment(self) -> dict[str, str]:
-        """For boto3's own chain, which `python -m scoring` asks in a shell."""
+        """For boto3's own chain, which `python -m scoring` uses in a shell."""
         return {
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,

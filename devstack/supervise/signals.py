@@ -1,4 +1,4 @@
-"""Which signals end a run, and when none may."""
+"""Which signals end a command, and when they are ignored."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -11,9 +11,9 @@ Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 
 @contextmanager
 def signals_interrupt() -> Iterator[None]:
-    """`kill` and a closed terminal do what Ctrl-C does: they raise KeyboardInterrupt.
+    """Raise KeyboardInterrupt on `kill` and on a closed terminal, as on Ctrl-C.
 
-    Ctrl-C itself too: a shell script starts its background commands with that signal switched off.
+    Ctrl-C is set too: a shell script starts its background commands with SIGINT ignored.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -25,7 +25,7 @@ def signals_interrupt() -> Iterator[None]:
 
 @contextmanager
 def signals_ignored() -> Iterator[None]:
-    """For work that is to be finished, and takes seconds only."""
+    """For work that must be finished and takes only seconds."""
     with _handlers(dict.fromkeys(_ENDING, signal.SIG_IGN)):
         yield
 

@@ -1,4 +1,4 @@
-"""Keeps Airflow's processes running: one that dies is started again, one that keeps dying ends the wait."""
+"""Keep processes running: one that dies is restarted, one that keeps dying is an error."""
 
 import signal
 import time
@@ -9,25 +9,25 @@ from pathlib import Path
 from devstack.errors import DevstackError
 from devstack.supervise import processes
 
-MOST_RESTARTS = 5  # of one process within RESTARTS_WITHIN_SECONDS
-RESTARTS_WITHIN_SECONDS = 120.0
+MAX_RESTARTS = 5  # of one process within RESTART_WINDOW_SECONDS
+RESTART_WINDOW_SECONDS = 120.0
 START_TIMEOUT_SECONDS = 120.0  # Airflow's slowest process takes 20 s on two cores
 GRACE_SECONDS = 1.0  # for what a finished process has left behind
 
 
 class NotYet(Exception):
-    """What a process needs is not there yet; it is started when a later look finds that it is."""
+    """Something that a process needs is still missing; the next `watch` tries to restart it again."""
 
 
 @dataclass
 class Supervisor:
-    """The processes of this run. `watch` has to be called again and again: it is where deaths are noticed."""
+    """The processes of one session. Call `watch` repeatedly: only there are deaths noticed."""
 
     record: processes.Record
     say: Callable[[str], None]
     services: list[processes.Service] = field(default_factory=list)
     _before_start: dict[str, Callable[[], None]] = field(default_factory=dict)
-    _dead: set[str] = field(default_factory=set)  # noticed, and not yet started again
+    _dead: set[str] = field(default_factory=set)  # noticed, and not yet restarted
     _deaths: dict[str, list[float]] = field(default_factory=dict)
 
     def start_once(
@@ -56,8 +56,10 @@ class Supervisor:
         before_start: Callable[[], None] = lambda: None,
         stop_signal: signal.Signals = signal.SIGTERM,
     ) -> processes.Service:
-        """Start a process, and start it again whenever it dies; `before_start` is called each time, and
-        may raise NotYet when the process has died."""
+        """Start a process, and restart it whenever it dies.
+
+        `before_start` is called before every start; before a restart it may raise NotYet.
+        """
         self._before_start[name] = before_start
         before_start()
         return self._add(processes.start(name, command, environment, log, stop_signal))
@@ -76,7 +78,7 @@ class Supervisor:
             self.watch(pause_seconds)
 
     def watch(self, seconds: float = 0.2) -> None:
-        """Start dead processes again, then give them and Airflow this much time."""
+        """Restart dead processes, then sleep for this long."""
         for index, service in enumerate(self.services):
             status = service.exit_status()
             if status is None or service.name not in self._before_start:
@@ -84,7 +86,9 @@ class Supervisor:
             if service.name not in self._dead:
                 self._dead.add(service.name)
                 self._note_death(service, status)
-                processes.stop([service], 0)  # what it had started: a dead scheduler's tasks
+                processes.stop(
+                    [service], 0
+                )  # what it had started, such as a dead scheduler's tasks
             try:
                 self._before_start[service.name]()
             except NotYet:
@@ -101,7 +105,7 @@ class Supervisor:
         time.sleep(seconds)
 
     def end(self, names: Sequence[str], grace_seconds: float) -> None:
-        """End the named processes together, and kill what is left of them after the grace."""
+        """End the named processes together; kill what is left of them after the grace period."""
         ending = [service for service in self.services if service.name in names]
         processes.stop(ending, grace_seconds)
         self.services = [service for service in self.services if service not in ending]
@@ -115,14 +119,14 @@ class Supervisor:
     def _note_death(self, service: processes.Service, status: int) -> None:
         now = time.monotonic()
         recent = [
-            at for at in self._deaths.get(service.name, []) if now - at < RESTARTS_WITHIN_SECONDS
+            at for at in self._deaths.get(service.name, []) if now - at < RESTART_WINDOW_SECONDS
         ]
         self._deaths[service.name] = [*recent, now]
-        if len(recent) >= MOST_RESTARTS:
+        if len(recent) >= MAX_RESTARTS:
             raise DevstackError(
-                f"the {service.name} has ended {len(recent) + 1} times within {RESTARTS_WITHIN_SECONDS:.0f} s, "
+                f"the {service.name} has ended {len(recent) + 1} times within {RESTART_WINDOW_SECONDS:.0f} s, "
                 f"now with exit status {status}. Its log {service.log} ends with:\n{service.last_lines()}"
             )
         self.say(
-            f"the {service.name} ended (exit status {status}) and is started again; its log: {service.log}"
+            f"the {service.name} ended (exit status {status}) and is restarted; its log: {service.log}"
         )

@@ -5,7 +5,7 @@ scikit-learn takes seconds; a task that scores a month takes half a second. So t
 its environment says SCORING_PRELOAD=1. The other processes (API server, Dag processor, triggerer) stay small.
 
 The project's own packages are in the list too, which saves a quarter of a second a month; a change in them reaches
-the tasks when the scheduler starts anew. Job files and the scorers that they name are read by each task.
+the tasks when the scheduler is restarted. Job files and the scorers that they name are read by each task.
 """
 
 import importlib
@@ -38,8 +38,8 @@ _MODULES = (
 
 
 def _preload() -> None:
-    # skops looks for its functions in every loaded module, and Airflow's deprecated ones warn when they are looked at:
-    # thousands of lines that concern nobody.
+    # skops looks for its functions in every loaded module, and Airflow's deprecated ones warn on access: thousands
+    # of irrelevant lines.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for module in _MODULES:
@@ -52,5 +52,5 @@ def _preload() -> None:
 if os.environ.get("SCORING_PRELOAD") == "1":
     _preload()
 
-# Airflow takes every public name of this file for a setting of its own; there is none.
+# Airflow takes every public name of this file as a setting; this file has none.
 __all__: list[str] = []
