@@ -40,7 +40,7 @@ RUN apt-get update \
     && useradd --uid 50000 --gid 0 --no-create-home --home-dir /opt/airflow --shell /usr/sbin/nologin airflow \
     && install --directory --owner airflow --group root --mode 0770 /opt/airflow /opt/airflow/logs
 COPY --from=build /opt/venv /opt/venv
-COPY local/airflow_config /opt/scoring/airflow_config
+COPY devstack/airflow/config /opt/scoring/airflow_config
 COPY deploy/healthcheck.py deploy/load_data.py deploy/start_api_server.py /opt/scoring/deploy/
 COPY plugins /opt/scoring/plugins
 COPY dags /opt/scoring/dags

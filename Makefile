@@ -27,13 +27,13 @@ data: .venv/.installed ## flights by month and the two models, in .run/data
 	@$(BIN)/python -m examples --data $(DATA)
 
 run: .venv/.installed ## Airflow on this machine; scores 2013 and stays up (EXIT=1: ends after scoring)
-	@$(BIN)/python -m local run $(if $(EXIT),--exit)
+	@$(BIN)/python -m devstack run $(if $(EXIT),--exit)
 
 stack: .venv/.installed-stack ## all that docker-compose.yaml starts, without containers (EXIT=1: ends when it is up)
-	@$(BIN)/python -m local stack $(if $(EXIT),--exit)
+	@$(BIN)/python -m devstack stack $(if $(EXIT),--exit)
 
 env: .venv/.installed ## .env with fresh secrets, for docker-compose.yaml
-	@$(BIN)/python -m local env
+	@$(BIN)/python -m devstack env
 
 test: .venv/.installed-dev ## all tests, with the coverage of scoring/ (at least 95 %)
 	@mkdir -p .run/coverage
@@ -51,7 +51,7 @@ bench: .venv/.installed ## the figures of benchmarks/
 	$(BIN)/python -m benchmarks
 
 clean: ## remove .run (data, predictions, Airflow, S3, logs) and caches; .venv stays
-	@if [ -x $(BIN)/python ] && [ -d .run ]; then $(BIN)/python -m local stop; fi
+	@if [ -x $(BIN)/python ] && [ -d .run ]; then $(BIN)/python -m devstack stop; fi
 	rm -rf .run build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 lock: .venv/.installed ## renew requirements.txt and requirements-dev.txt from pyproject.toml
@@ -69,7 +69,7 @@ lock: .venv/.installed ## renew requirements.txt and requirements-dev.txt from p
 	    echo "error: '$(PYTHON) -m venv' failed. On Debian and Ubuntu the package python3-venv is missing." >&2; exit 2; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-# The stamps are written last: an interrupted installation is taken up again.
+# The stamps are written last: an interrupted installation is repeated.
 .venv/.installed: requirements.txt pyproject.toml | .venv/bin/uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --requirement requirements.txt
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --editable .

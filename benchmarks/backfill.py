@@ -41,7 +41,7 @@ def run(home: Path, rounds: int) -> dict[str, object]:
 @contextmanager
 def _airflow(home: Path) -> Iterator[None]:
     """A running ``make run``, all months scored."""
-    command = [sys.executable, "-m", "local", "--home", str(home), "run"]
+    command = [sys.executable, "-m", "devstack", "--home", str(home), "run"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

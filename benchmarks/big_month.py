@@ -75,7 +75,7 @@ def make_job(job_file: Path, source: str, folder: Path, destination: str) -> Pat
         "{data}/predictions/flight_delay": f"{destination}/predictions",
     }.items():
         if old not in text:
-            raise SystemExit(f"error: {job_file} has no {old!r} any more; mend {__file__}")
+            raise SystemExit(f"error: {job_file} no longer contains {old!r}; update {__file__}")
         text = text.replace(old, new)
     path = folder / "big_month.yaml"
     path.write_text(text, encoding="utf-8")

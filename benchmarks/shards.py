@@ -22,11 +22,11 @@ from typing import Any
 import psutil
 
 from benchmarks.big_month import MONTH, make_job, make_month
-from deploy import load_data
-from local.api import NotReachable
-from local.environment import S3_CONNECTION
-from local.home import Home
-from local.stack import Options, Stack, running
+from devstack.airflow.api import NotReachable
+from devstack.airflow.environment import S3_CONNECTION
+from devstack.commands.stack import Stack, StackOptions, running
+from devstack.home import Home
+from devstack.services import object_store
 
 JOB = "big_month"
 SAMPLE_SECONDS = 0.2
@@ -89,9 +89,9 @@ def _scored(
     shutil.rmtree(home.root, ignore_errors=True)
     jobs = _dags(dags, folder / "stack-dags")
     cores = {"LOKY_MAX_CPU_COUNT": str(place.cores)}
-    options = Options(home, jobs, workers=place.workers, tasks_per_worker=1, settings=cores)
+    options = StackOptions(home, jobs, workers=place.workers, tasks_per_worker=1, settings=cores)
     with running(options, lambda text: None) as stack:
-        s3 = load_data.client(stack.environment)
+        s3 = object_store.client(stack.object_store)
         s3.upload_file(str(source), stack.object_store.bucket, "flights.parquet")
         s3.upload_file(str(model), stack.object_store.bucket, "models/flight_delay/v1.skops")
         _let_airflow_score(stack)

@@ -1,7 +1,7 @@
-"""Puts files into the object store: python load_data.py FOLDER
+"""Upload files to the object store: python load_data.py FOLDER
 
 FOLDER/flights/… and FOLDER/models/… become SCORING_DATA/flights/… and SCORING_DATA/models/…, each whole or not at all.
-What is there already stays as it is. Keys and endpoint are those of the Airflow connection that SCORING_AWS_CONN_ID
+Existing objects stay as they are. Keys and endpoint are those of the Airflow connection that SCORING_AWS_CONN_ID
 names, read from its variable AIRFLOW_CONN_….
 """
 
@@ -18,7 +18,8 @@ PARTS = ("flights", "models")
 def load(folder: Path, environment: Mapping[str, str]) -> list[str]:
     """Upload what is missing; returns the URIs that were written."""
     bucket, _, prefix = environment["SCORING_DATA"].removeprefix("s3://").partition("/")
-    s3 = client(environment)
+    name = environment["SCORING_AWS_CONN_ID"]
+    s3 = client(environment[f"AIRFLOW_CONN_{name.upper()}"])
     written = []
     for path in sorted(path for part in PARTS for path in (folder / part).rglob("*.*")):
         key = "/".join([*([prefix] if prefix else []), path.relative_to(folder).as_posix()])
@@ -29,21 +30,24 @@ def load(folder: Path, environment: Mapping[str, str]) -> list[str]:
     return written
 
 
-def client(environment: Mapping[str, str]) -> Any:
-    """A boto3 client with the keys and the endpoint of the connection, and boto3's own patience."""
+def client(connection_json: str, config: Any = None) -> Any:
+    """A boto3 client with the keys, the endpoint and the settings of an Airflow connection.
+
+    `config`, botocore's, comes on top of those settings; without it, timeouts and retries are boto3's defaults.
+    """
     import boto3
     from botocore.config import Config
 
-    name = environment["SCORING_AWS_CONN_ID"]
-    connection = json.loads(environment[f"AIRFLOW_CONN_{name.upper()}"])
+    connection = json.loads(connection_json)
     extra = connection["extra"]
+    settings = Config(**extra["config_kwargs"])
     return boto3.client(
         "s3",
         endpoint_url=extra["endpoint_url"],
         region_name=extra["region_name"],
         aws_access_key_id=connection["login"],
         aws_secret_access_key=connection["password"],
-        config=Config(**extra["config_kwargs"]),
+        config=settings.merge(config) if config else settings,
     )
 
 

@@ -1,7 +1,7 @@
 """Starts Airflow's API server with one user, `admin`, whose password is the variable UI_PASSWORD.
 
-Airflow's SimpleAuthManager takes passwords from a file that it must be able to write. Without one it makes a password
-up and prints it to the log.
+Airflow's SimpleAuthManager takes passwords from a file that it must be able to write. Without one it
+generates a password and prints it to the log.
 """
 
 import json

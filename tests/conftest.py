@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from local.environment import ObjectStore
+    from devstack.services.object_store import ObjectStore
     from tests.warehouse import Warehouse
 
 REPOSITORY = Path(__file__).resolve().parent.parent

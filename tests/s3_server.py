@@ -13,11 +13,11 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from local import object_store, processes
-from local.environment import ObjectStore
-from local.home import Home
-from local.secrets import load_or_create
-from local.supervisor import Supervisor
+from devstack.commands import session
+from devstack.home import Home
+from devstack.secrets import load_or_create
+from devstack.services import object_store
+from devstack.services.object_store import ObjectStore
 from scoring.storage.base import Storage
 from scoring.storage.connections import Connections
 from scoring.storage.s3.client import client_config
@@ -50,36 +50,14 @@ def _client_in_use() -> Any:
 @contextmanager
 def running(folder: Path) -> Iterator[ObjectStore]:
     home = Home(folder / "run")
-    home.logs.mkdir(parents=True)
-    supervisor = Supervisor(processes.Record(home.processes), print)
     may_add_users = ("-s3.iam.readOnly=false",)
-    try:
+    with session.supervised(home, "the tests", print) as supervisor:
         yield object_store.start(home, load_or_create(home.secrets), supervisor, may_add_users)
-    finally:
-        supervisor.end(["object-store"], grace_seconds=5)
 
 
 def client(server: ObjectStore, **settings: Any) -> Any:
     """A boto3 client with the package's own settings, or with the ``settings`` that differ."""
-    config = client_config().merge(Config(s3={"addressing_style": "path"}, **settings))
-    return boto3.client(
-        "s3",
-        endpoint_url=server.endpoint_url,
-        region_name=server.region,
-        aws_access_key_id=server.access_key,
-        aws_secret_access_key=server.secret_key,
-        config=config,
-    )
-
-
-def environment(server: ObjectStore) -> dict[str, str]:
-    """The variables by which boto3's own chain finds the server."""
-    return {
-        "AWS_ACCESS_KEY_ID": server.access_key,
-        "AWS_SECRET_ACCESS_KEY": server.secret_key,
-        "AWS_ENDPOINT_URL_S3": server.endpoint_url,
-        "AWS_DEFAULT_REGION": server.region,
-    }
+    return object_store.client(server, client_config().merge(Config(**settings)))
 
 
 def keys(client: Any, prefix: str = "") -> list[str]:

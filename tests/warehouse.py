@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
-from local import installation, postgres, processes
-from local.home import Home
-from local.supervisor import Supervisor
+from devstack.commands import session
+from devstack.home import Home
+from devstack.services import postgres
 
 PASSWORD = "it's a pass/word\\with@marks"
 """It needs quoting wherever it goes, and is easily found where it should not be."""
@@ -43,14 +43,5 @@ class Warehouse:
 @contextmanager
 def started(folder: Path) -> Iterator[Warehouse]:
     home = Home(folder / "run")
-    home.logs.mkdir(parents=True)
-    postgres.create(home.postgres, PASSWORD)
-    database = postgres.Database(installation.free_port(), PASSWORD)
-    supervisor = Supervisor(processes.Record(home.processes), print)
-    try:
-        server = postgres.start(home.postgres, database.port, home.logs / "postgres.log")
-        supervisor.add(server)
-        database.wait_until_ready(server, lambda: supervisor.watch(0.05))
-        yield Warehouse(database)
-    finally:
-        supervisor.end(["postgres"], grace_seconds=30)
+    with session.supervised(home, "the tests", print) as supervisor:
+        yield Warehouse(postgres.start(home, PASSWORD, supervisor))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
-from local import compose
-from local.environment import PRELOAD, QUEUES, airflow_environment
-from local.errors import LocalError
-from local.object_store import OPTIONS
+from devstack.airflow.environment import PRELOAD, QUEUES, airflow_environment
+from devstack.commands import compose
+from devstack.errors import DevstackError
+from devstack.secrets import Secrets
+from devstack.services.object_store import OPTIONS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT = (REPOSITORY / "docker-compose.yaml").read_text()
@@ -23,7 +25,8 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 ONCE = {"airflow-init"}
 LONG_RUNNING = sorted(SERVICES.keys() - ONCE)
 OF_AIRFLOW = ["airflow-init", "api-server", "dag-processor", "scheduler", "triggerer", "worker"]
-SECRETS = {name: f"value-of-{name}" for name in compose.secret_names()}
+SECRET_NAMES = [field.name.upper() for field in fields(Secrets)]
+SECRETS = {name: f"value-of-{name}" for name in SECRET_NAMES}
 BUILT_HERE = {"batch-scoring", "batch-scoring-object-store"}
 
 
@@ -72,7 +75,7 @@ def test_an_invalid_one_is_found() -> None:
 def test_airflow_settings_are_those_of_make_stack() -> None:
     expected = airflow_environment(compose.in_containers())
     assert COMPOSE["x-airflow-environment"] == expected, (
-        "local/environment.py has changed: put what `python -m local compose-environment` prints "
+        "devstack/airflow/environment.py has changed: put what `python -m devstack compose-environment` prints "
         "into docker-compose.yaml"
     )
     added: dict[str, set[str]] = {"api-server": {"UI_PASSWORD"}, "worker": set(PRELOAD)}
@@ -87,7 +90,7 @@ def test_the_printed_settings_are_yaml_of_the_same() -> None:
     assert printed["x-airflow-environment"] == COMPOSE["x-airflow-environment"]
 
 
-@pytest.mark.parametrize("name", compose.secret_names())
+@pytest.mark.parametrize("name", SECRET_NAMES)
 @pytest.mark.parametrize("value", [None, ""])
 def test_a_missing_or_empty_secret_is_named(name: str, value: str | None) -> None:
     variables = {k: v for k, v in SECRETS.items() if k != name} | (
@@ -98,7 +101,7 @@ def test_a_missing_or_empty_secret_is_named(name: str, value: str | None) -> Non
 
 
 def test_no_secret_has_a_value_or_a_default() -> None:
-    for name in compose.secret_names():
+    for name in SECRET_NAMES:
         uses = re.findall(rf"\$\{{{name}\b([^}}]*)\}}", TEXT)
         assert uses, f"{name} is not used"
         assert set(uses) == {":?run `make env`"}, name
@@ -176,7 +179,7 @@ def test_make_env_writes_what_is_needed_once_and_for_its_owner_only(tmp_path: Pa
     assert path.stat().st_mode & 0o777 == 0o600
     lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
     written = dict(line.split("=", 1) for line in lines)
-    assert list(written) == compose.secret_names()
+    assert list(written) == SECRET_NAMES
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{16,}=?", value) for value in written.values())
     validated(yaml.safe_load(interpolated(TEXT, written)))
 
@@ -185,7 +188,7 @@ def test_make_env_writes_what_is_needed_once_and_for_its_owner_only(tmp_path: Pa
     assert not set(written.values()) & set(re.findall(r"=(.+)", other.read_text()))
 
     before = path.read_bytes()
-    with pytest.raises(LocalError, match=r"\.env exists and is left as it is"):
+    with pytest.raises(DevstackError, match=r"\.env exists and is left as it is"):
         compose.write_env(path)
     assert path.read_bytes() == before
 
@@ -193,6 +196,6 @@ def test_make_env_writes_what_is_needed_once_and_for_its_owner_only(tmp_path: Pa
 def test_the_example_has_the_names_and_no_value() -> None:
     lines = (REPOSITORY / ".env.example").read_text().splitlines()
     told = [line for line in lines if line and not line.startswith("#")]
-    assert told == [f"{name}=" for name in compose.secret_names()]
+    assert told == [f"{name}=" for name in SECRET_NAMES]
     with_default = set(re.findall(r"^# ([A-Z_0-9]+)=", "\n".join(lines), re.MULTILINE))
     assert with_default == set(re.findall(r"\$\{(\w+):-", TEXT))

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from deploy.healthcheck import COMPONENTS
-from local import compose
-from local.environment import PRELOAD, QUEUES, S3_CONNECTION, airflow_environment
+from devstack.airflow.environment import PRELOAD, QUEUES, S3_CONNECTION, airflow_environment
+from devstack.commands import compose
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEPLOY = REPOSITORY / "deploy"

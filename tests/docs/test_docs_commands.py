@@ -17,7 +17,7 @@ from functools import cache
 
 import pytest
 
-from scoring.cli.main import main as cli
+from scoring.cli import main as cli
 from tests.docs.pages import PAGES, REPOSITORY, Page
 
 MAKEFILE = (REPOSITORY / "Makefile").read_text()

@@ -10,7 +10,7 @@ from scoring.destinations import layout as destination
 from tests.docs.pages import PAGES, REPOSITORY, Page, page
 
 IN_THE_REPOSITORY = (
-    ".ci", "benchmarks", "dags", "docs", "examples", "local", "plugins", "scoring", "tests",
+    ".ci", "benchmarks", "dags", "devstack", "docs", "examples", "plugins", "scoring", "tests",
 )  # fmt: skip
 
 

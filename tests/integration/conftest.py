@@ -12,12 +12,15 @@ from typing import TypeVar
 
 import pytest
 
-from local import components, installation, postgres, processes
-from local.api import AirflowApi, NotReachable
-from local.home import Home
-from local.postgres import Database
-from local.secrets import load_or_create
-from local.supervisor import Supervisor
+from devstack.airflow import components, installation
+from devstack.airflow.api import AirflowApi, NotReachable
+from devstack.commands import session
+from devstack.home import Home
+from devstack.secrets import load_or_create
+from devstack.services import postgres
+from devstack.services.ports import free_port
+from devstack.services.postgres import Database
+from devstack.supervise.supervisor import Supervisor
 
 Found = TypeVar("Found")
 
@@ -71,16 +74,9 @@ def stack(
     write_jobs(dags / "jobs")
 
     secrets = load_or_create(home.secrets)
-    supervisor = Supervisor(processes.Record(home.processes), print)
-    try:
-        postgres.create(home.postgres, secrets.database_password)
-        database = Database(installation.free_port(), secrets.database_password)
-        server = postgres.start(home.postgres, database.port, home.logs / "postgres.log")
-        supervisor.add(server)
-        database.wait_until_ready(server, lambda: supervisor.watch(0.05))
-        settings = installation.describe(
-            home, dags, installation.free_port(), secrets, database.url
-        )
+    with session.supervised(home, "the tests", print) as supervisor:
+        database = postgres.start(home, secrets.database_password, supervisor)
+        settings = installation.describe(home, dags, free_port(), secrets, database.url)
         installation.write_files(home, settings, secrets)
         environment = installation.process_environment(settings)
         for name in [name for name in environment if name.startswith("COVERAGE_")]:
@@ -89,5 +85,3 @@ def stack(
         components.start(home, environment, database, supervisor)
         api = AirflowApi(settings.api_url, installation.UI_USER, secrets.ui_password)
         yield Stack(home, dags, environment, database, supervisor, api)
-    finally:
-        components.end(supervisor)

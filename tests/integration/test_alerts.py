@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from local import components
+from devstack.airflow import components
 from tests import small_job
 from tests.integration.conftest import Stack
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from local.api import DagRun
-from scoring.cli.main import main as cli
+from devstack.airflow.api import DagRun
+from scoring.cli import main as cli
 from tests import shell, small_job
 from tests.integration.conftest import Stack
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local import object_store
-from local.api import NotReachable
-from local.environment import S3_CONNECTION
-from local.home import Home
-from local.ports import free_port
-from local.stack import Options, Stack, running
+from devstack.airflow.api import NotReachable
+from devstack.airflow.environment import S3_CONNECTION
+from devstack.commands.stack import Stack, StackOptions, running
+from devstack.home import Home
+from devstack.services import object_store
+from devstack.services.ports import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -27,6 +27,7 @@ SECONDS = 120.0
 # Each task waits for the three others: two workers with two hands each are needed for that.
 DAG = f'''
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from airflow.sdk import dag, task
@@ -34,7 +35,7 @@ from airflow.sdk import dag, task
 HERE = Path(__file__).parent
 
 
-@dag(schedule=None)
+@dag(schedule="@once", start_date=datetime(2013, 1, 1, tzinfo=UTC))
 def queues():
     @task
     def meet(name):
@@ -71,7 +72,7 @@ def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, dags: Path) -> Iterator[Stack]:
     home = Home(tmp_path_factory.mktemp("stack") / "run")
-    with running(Options(home, dags, free_port()), print) as everything:
+    with running(StackOptions(home, dags, free_port()), print) as everything:
         yield everything
         processes = [service.process.pid for service in everything.supervisor.services]
     assert len(processes) == 9
@@ -95,7 +96,6 @@ def wait_for(stack: Stack, what: str, holds: Callable[[], bool]) -> None:
 def test_a_run_passes_through_both_queues_and_both_workers(stack: Stack) -> None:
     wait_for(stack, "Dag", lambda: stack.api.dag("queues") is not None)
     stack.api.unpause("queues")
-    run_id = stack.api.trigger("queues")
 
     def ended() -> bool:
         return [r.state for r in stack.api.runs("queues")] in (["success"], ["failed"])
@@ -103,7 +103,6 @@ def test_a_run_passes_through_both_queues_and_both_workers(stack: Stack) -> None
     wait_for(stack, "end of the run", ended)
     states = {task.task_id: task.state for task in stack.api.task_instances("queues", [])}
     assert states == dict.fromkeys(["meet_0", "meet_1", "meet_2", "meet_3", "store"], "success")
-    assert [run.run_id for run in stack.api.runs("queues")] == [run_id]
     stored = object_store.client(stack.object_store).get_object(Bucket="scoring", Key="seen")
     assert stored["Body"].read() == b"from a worker"
     done = "Executing workload in Celery"

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from local import components, object_store
-from local.environment import ObjectStore
-from local.secrets import load_or_create
-from scoring.cli.main import main as cli
+from devstack.airflow import components
+from devstack.secrets import load_or_create
+from devstack.services import object_store
+from devstack.services.object_store import ObjectStore
+from scoring.cli import main as cli
 from tests import small_job
 from tests.integration.conftest import Stack
 

@@ -21,7 +21,7 @@ from airflow.sdk.exceptions import ParamValidationError
 from airflow.utils.session import create_session
 from scoring_airflow import connections
 
-from local.installation import free_port
+from devstack.services.ports import free_port
 from scoring.job.schema import Job
 from tests import shell, small_job
 from tests.plugins.conftest import Start

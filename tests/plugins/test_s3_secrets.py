@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from local.environment import ObjectStore
+from devstack.services.object_store import ObjectStore
 from tests import s3_server as server_of_tests
 from tests.plugins.conftest import Start
 

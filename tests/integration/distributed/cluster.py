@@ -16,10 +16,11 @@ from typing import Any, NamedTuple, TypeVar
 import psycopg2
 import pytest
 
-from local import components, object_store
-from local.api import DagRun, NotReachable
-from local.stack import Stack
-from local.task_log import failure_reason
+from devstack.airflow import components
+from devstack.airflow.api import DagRun, NotReachable
+from devstack.airflow.task_log import failure_reason
+from devstack.commands.stack import Stack
+from devstack.services import object_store
 
 Found = TypeVar("Found")
 FINISHED = ("success", "failed")

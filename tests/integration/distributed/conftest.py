@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from deploy import load_data
-from local.home import Home
-from local.ports import free_port
-from local.stack import Options, running
+from devstack.commands.stack import StackOptions, running
+from devstack.home import Home
+from devstack.services.ports import free_port
 from tests import small_job
 from tests.integration.distributed import jobs
 from tests.integration.distributed.cluster import Cluster
@@ -46,7 +46,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, laptop: Path) -> Iterator[
     shutil.copytree("dags", dags, ignore=shutil.ignore_patterns("*.yaml", "__pycache__"))
     (dags / "jobs").mkdir(exist_ok=True)
     jobs.write_jobs(dags)
-    options = Options(home, dags, free_port(), settings=SHORT)
+    options = StackOptions(home, dags, free_port(), settings=SHORT)
     with pytest.MonkeyPatch.context() as without_coverage:
         for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
             without_coverage.delenv(name, raising=False)  # Airflow takes twice as long with it

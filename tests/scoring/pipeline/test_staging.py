@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from local.environment import ObjectStore
+from devstack.services.object_store import ObjectStore
 from scoring.errors import PublicationError
 from scoring.pipeline.staging import Staged, read_staged, staged_schema, staged_writer
 from scoring.storage.local import LocalStorage
-from tests.s3_server import environment, storage_for
+from tests.s3_server import storage_for
 
 
 def stage(folder: Path, *tables: pa.Table, name: str = "rows-00000.arrow") -> Staged:
@@ -134,7 +134,7 @@ def test_a_staged_table_from_afar_is_read_without_holding_it_in_memory(
 
     done = subprocess.run(
         [sys.executable, "-c", READ_AND_MEASURE, staged.model_dump_json()],
-        env=os.environ | environment(s3_server),
+        env=os.environ | s3_server.shell_environment,
         capture_output=True,
         text=True,
         check=True,

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from scoring.sources.resolve import open_source
 
-from local.installation import free_port
+from devstack.services.ports import free_port
 from scoring.destinations.manifest import Manifest, parse_manifest
 from scoring.errors import ContractError, PartitionError, SourceError, VerifyError
 from scoring.pipeline.context import PartitionContext

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from local.installation import free_port
+from devstack.services.ports import free_port
 from scoring.errors import SourceError
 from scoring.job.inputs import ColumnConfig
 from scoring.sources.databases.base import Database

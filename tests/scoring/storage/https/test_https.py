@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 
-from local.ports import free_port
+from devstack.services.ports import free_port
 from scoring.destinations.manifest import Manifest
 from scoring.errors import SourceError, SourceMissingError
 from scoring.pipeline.context import PartitionContext

@@ -6,12 +6,12 @@ from typing import Any
 import boto3
 import pytest
 
-from local.environment import ObjectStore
+from devstack.services.object_store import ObjectStore
 from scoring.errors import PublicationError, SourceError
 from scoring.storage.base import write
 from scoring.storage.s3.client import default_client
 from scoring.storage.s3.storage import S3Storage
-from tests.s3_server import BUCKET, client, environment, keys, storage_for, use_client
+from tests.s3_server import BUCKET, client, keys, storage_for, use_client
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_bucket_that_does_not_exist_is_told(s3: Any):
 def test_without_a_connection_boto3_finds_keys_and_endpoint_by_itself(
     s3_server: ObjectStore, s3: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    for name, value in environment(s3_server).items():
+    for name, value in s3_server.shell_environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     use_client(None)

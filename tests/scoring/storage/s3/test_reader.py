@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from local.environment import ObjectStore
+from devstack.services.object_store import ObjectStore
 from scoring.errors import SourceError
 from scoring.sources.base import FileSource
 from scoring.storage.s3.reader import ObjectReader

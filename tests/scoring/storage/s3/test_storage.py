@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from local.environment import ObjectStore
+from devstack.services.object_store import ObjectStore
 from scoring.errors import PublicationError, ScoringError, SourceError, SourceMissingError
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.handover import Scored

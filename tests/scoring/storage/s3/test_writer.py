@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from local.environment import ObjectStore
+from devstack.services.object_store import ObjectStore
 from scoring.errors import PublicationError, SourceError
 from scoring.pipeline.handover import Scored
 from scoring.pipeline.staging import Staged, read_staged, staged_writer

@@ -1,0 +1,60 @@
+"""What `make run` and `make stack` have in common: one of each at a time, nothing left behind, and a last screen."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from devstack.airflow import components, installation
+from devstack.airflow.environment import Installation
+from devstack.commands.terminal import Terminal
+from devstack.home import Home
+from devstack.secrets import Secrets
+from devstack.supervise import processes
+from devstack.supervise.lock import only_one
+from devstack.supervise.signals import signals_ignored
+from devstack.supervise.supervisor import Supervisor
+
+Fact = tuple[str, str]  # a label and what stands beside it
+LABEL_COLUMNS = 12
+
+
+@contextmanager
+def supervised(home: Home, command: str, say: Callable[[str], None]) -> Iterator[Supervisor]:
+    """A supervisor for the block; every process that it started has ended afterwards."""
+    with only_one(home.lock, command):
+        record = processes.Record(home.processes)
+        for name in record.end_leftovers():
+            say(f"ended the {name} that an interrupted call left behind")
+        supervisor = Supervisor(record, say)
+        try:
+            yield supervisor
+        finally:
+            with (
+                signals_ignored()
+            ):  # takes a few seconds; an impatient second Ctrl-C must not cut it short
+                components.end(supervisor)
+
+
+def access(home: Home, of: Installation, secrets: Secrets) -> list[Fact]:
+    """How to get into the web UI."""
+    login = f"{installation.UI_USER} / {secrets.ui_password}   (kept in {home.passwords})"
+    return [("web UI", of.api_url), ("login", login)]
+
+
+def shell(home: Home) -> Fact:
+    """How to call this installation's `airflow`."""
+    return "airflow", f". {home.shell_environment}   gives a shell the airflow command"
+
+
+def serve(
+    command: str, facts: Sequence[Fact], home: Home, supervisor: Supervisor, terminal: Terminal
+) -> None:
+    """Print the facts, and keep everything up until Ctrl-C."""
+    terminal.line()
+    for label, text in [*facts, ("logs", f"{home.logs} (processes), {home.task_logs} (tasks)")]:
+        terminal.line(f"{label:<{LABEL_COLUMNS}}{text}")
+    terminal.line(f"\nCtrl-C ends everything. `{command}` takes up where it was.")
+    try:
+        while True:
+            supervisor.watch()
+    except KeyboardInterrupt:
+        terminal.line()
