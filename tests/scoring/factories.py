@@ -5,11 +5,10 @@ The sample job scores ``x`` with a linear model; its ids are ``id``.  A test say
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from scoring.model import choose_model
 from scoring.run import PartitionRun
 from scoring.score import Scored, score
 from scoring.upload import upload
+from tests.small_job import merged
 
 MONTH = "2013-02"
 
@@ -68,19 +68,6 @@ def rows(count: int, **columns: Any) -> pa.Table:
     """``count`` good rows: ids from 1, x = id; ``columns`` replaces or adds."""
     ids = list(range(1, count + 1))
     return pa.table({"id": ids, "x": [float(i) for i in ids], **columns})
-
-
-def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` with ``changes``, which replace whole keys, except that model, source and run merge."""
-    result: dict[str, Any] = copy.deepcopy(dict(values))
-    for key, change in changes.items():
-        if key in ("model", "source", "run", "checks", "output") and isinstance(change, dict):
-            result[key] = result.get(key, {}) | change
-        elif change is None:
-            result.pop(key, None)
-        else:
-            result[key] = change
-    return result
 
 
 class Place:
