@@ -19,7 +19,8 @@ from scoring_operators import alerts
 from scoring import errors, job, job_source, uri
 from scoring.job_file import load_job
 from scoring.partition import EXAMPLES
-from tests.docs.pages import REPOSITORY, Block, page
+from tests.docs.pages import Block, page
+from tests.scoring.factories import Place, publish, reasons
 
 JOBS = page("docs/jobs.md")
 SECTIONS = {
@@ -159,14 +160,39 @@ def test_names_in_the_templates_of_alerts() -> None:
     assert [row[0].strip("`{ }") for row in table] == list(alerts.FACTS)
 
 
-def test_reason_codes() -> None:
+BREAKS_A_RULE = {
+    "null_row_id": ",2013-02-03,1,a",
+    "outside_partition": "3,2013-03-03,1,a",
+    "wrong_type": "4,2013-02-03,much,a",
+    "missing_value": "5,2013-02-03,,a",
+    "infinite": "6,2013-02-03,inf,a",
+    "below_min": "7,2013-02-03,-1,a",
+    "above_max": "8,2013-02-03,101,a",
+    "not_allowed": "9,2013-02-03,1,z",
+    "duplicate_row_id": "1,2013-02-03,1,a",
+    "null_prediction": "11,2013-02-03,0,a",
+    "infinite_prediction": "12,2013-02-03,2,a",
+}
+
+
+def test_reason_codes(tmp_path: Path) -> None:
     (table,) = JOBS.tables("Reason codes")
-    in_code = {
-        code
-        for path in (REPOSITORY / "scoring").glob("*.py")
-        for code in re.findall(r'Rule\("(\w+)"', path.read_text())
-    }
-    assert {row[0].strip("`") for row in table} == in_code
+    assert [row[0].strip("`") for row in table] == list(BREAKS_A_RULE)
+    place = Place(tmp_path)
+    place.csv("\n".join(["id,at,x,kind", "1,2013-02-03,1,a", *BREAKS_A_RULE.values()]))
+    job = place.job(
+        source={"uri": "{data}/source/{partition}.csv", "date_column": "at"},
+        inputs={
+            "x": {"type": "float64", "min": 0, "max": 100},
+            "kind": {"type": "string", "allowed": ["a"]},
+        },
+        model=None,
+        scorer=place.scorer(
+            "def run(df):\n    return (df.x / (df.x - 2) / (df.x != 0)).to_frame('y')"
+        ),
+    )
+    found = reasons(publish(place.run(job)))
+    assert [found[row][0] for row in sorted(found)] == list(BREAKS_A_RULE)
 
 
 def test_exit_statuses() -> None:
