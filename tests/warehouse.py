@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
-from local import installation, postgres, processes
+from local import components, postgres, processes
 from local.home import Home
+from local.secrets import load_or_create
 from local.supervisor import Supervisor
 
 PASSWORD = "it's a pass/word\\with@marks"
@@ -43,14 +44,10 @@ class Warehouse:
 @contextmanager
 def started(folder: Path) -> Iterator[Warehouse]:
     home = Home(folder / "run")
-    home.logs.mkdir(parents=True)
-    postgres.create(home.postgres, PASSWORD)
-    database = postgres.Database(installation.free_port(), PASSWORD)
+    home.root.mkdir(parents=True)
+    secrets = replace(load_or_create(home.secrets), database_password=PASSWORD)
     supervisor = Supervisor(processes.Record(home.processes), print)
     try:
-        server = postgres.start(home.postgres, database.port, home.logs / "postgres.log")
-        supervisor.add(server)
-        database.wait_until_ready(server, lambda: supervisor.watch(0.05))
-        yield Warehouse(database)
+        yield Warehouse(components.start_database(home, secrets, supervisor))
     finally:
-        supervisor.end(["postgres"], grace_seconds=30)
+        components.end(supervisor)
