@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 from botocore.config import Config
+from botocore.retries import standard
 
 from local import object_store, processes
 from local.environment import ObjectStore
@@ -48,14 +50,10 @@ def client(server: ObjectStore, **settings: Any) -> Any:
     )
 
 
-def environment(server: ObjectStore) -> dict[str, str]:
-    """The variables by which boto3's own chain finds the server."""
-    return {
-        "AWS_ACCESS_KEY_ID": server.access_key,
-        "AWS_SECRET_ACCESS_KEY": server.secret_key,
-        "AWS_ENDPOINT_URL_S3": server.endpoint_url,
-        "AWS_DEFAULT_REGION": server.region,
-    }
+def without_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that was refused is tried again at once, and not after a second or two."""
+    scales = standard.ExponentialBackoff._DEFAULT_BACKOFF_CONFIG
+    monkeypatch.setitem(scales, "throttling_base_scale", 0.001)
 
 
 def keys(client: Any, prefix: str = "") -> list[str]:

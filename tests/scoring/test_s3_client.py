@@ -11,7 +11,7 @@ from scoring.errors import PublicationError, SourceError
 from scoring.s3 import S3Storage
 from scoring.s3_client import default_client
 from scoring.storage import storage_for, use_s3_client, write
-from tests.s3_server import BUCKET, client, environment, keys
+from tests.s3_server import BUCKET, client, keys
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_bucket_that_does_not_exist_is_told(s3: Any):
 def test_without_a_connection_boto3_finds_keys_and_endpoint_by_itself(
     s3_server: ObjectStore, s3: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    for name, value in environment(s3_server).items():
+    for name, value in s3_server.shell_environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     use_s3_client(None)

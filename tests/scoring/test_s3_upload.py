@@ -20,7 +20,7 @@ from scoring.score import Scored
 from scoring.staging import Staged, read_staged, staged_writer
 from scoring.storage import pending, storage_for, use_s3_client, write
 from tests.faulty_proxy import Fault, FaultyProxy
-from tests.s3_server import BUCKET, client, keys, uploads
+from tests.s3_server import BUCKET, client, keys, uploads, without_backoff
 from tests.scoring.factories import (
     MONTH,
     Place,
@@ -180,8 +180,11 @@ def test_an_upload_that_was_begun_before_a_publication_cannot_be_completed_after
 
 
 @pytest.fixture
-def proxy(s3_server: ObjectStore, s3: Any) -> Iterator[FaultyProxy]:
+def proxy(
+    s3_server: ObjectStore, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FaultyProxy]:
     """A proxy that this process reaches S3 through, with short waits."""
+    without_backoff(monkeypatch)
     with FaultyProxy(s3_server.endpoint_url) as between:
         seen = ObjectStore(between.url, s3_server.access_key, s3_server.secret_key)
         retries = {"mode": "standard", "total_max_attempts": 3}

@@ -16,7 +16,6 @@ from local.environment import ObjectStore
 from scoring.errors import PublicationError
 from scoring.staging import Staged, read_staged, staged_schema, staged_writer
 from scoring.storage import LocalStorage, storage_for
-from tests.s3_server import environment
 
 
 def stage(folder: Path, *tables: pa.Table, name: str = "rows-00000.arrow") -> Staged:
@@ -131,7 +130,7 @@ def test_a_staged_table_from_afar_is_read_without_holding_it_in_memory(
 
     done = subprocess.run(
         [sys.executable, "-c", READ_AND_MEASURE, staged.model_dump_json()],
-        env=os.environ | environment(s3_server),
+        env=os.environ | s3_server.shell_environment,
         capture_output=True,
         text=True,
         check=True,
