@@ -22,7 +22,7 @@ from local.task_log import failure_reason
 
 Found = TypeVar("Found")
 FINISHED = ("success", "failed")
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.5  # each look costs the API server some hundredths of a second of a core
 HANG_SECONDS = 1500  # below the timeout of pytest, so that a hang shows the services' last lines
 
 

@@ -25,6 +25,8 @@ from tests.integration.distributed.cluster import Cluster
 
 # A killed triggerer is taken for dead after 10 s, in place of 30 s.
 SOON = {"AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10"}
+# Dag files do not change while the tests run: they are read again every five minutes, in place of every half.
+SELDOM = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300"}
 
 
 def _write_jobs(request: pytest.FixtureRequest, folder: Path) -> None:
@@ -61,7 +63,7 @@ def stack(
         database = components.start_database(home, secrets, supervisor)
         settings = installation.describe(home, dags, free_port(), secrets, database.url)
         installation.write_files(home, settings, secrets)
-        environment = installation.process_environment(settings)
+        environment = {**installation.process_environment(settings), **SELDOM}
         components.migrate(home, environment, database, supervisor)
         components.start(home, environment, database, supervisor)
         # Only the triggerer lacks the Dags folder among the places that it imports from.
@@ -94,7 +96,7 @@ def cluster(
     (dags / "jobs").mkdir(exist_ok=True)
     jobs.write_jobs(dags)
     _write_jobs(request, dags)
-    options = Options(home, dags, free_port())
+    options = Options(home, dags, free_port(), settings=SELDOM)
     with running(options, print) as stack:
         load_data.load(laptop, stack.environment)
         yield Cluster.of(stack, dags, laptop)

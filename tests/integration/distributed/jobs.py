@@ -158,7 +158,7 @@ def write_jobs(dags: Path) -> None:
 def write_flight_delay(folder: Path) -> None:
     """The default job as it is, but in shards that both workers get some of."""
     job: dict[str, Any] = yaml.safe_load(Path("dags/jobs/flight_delay.yaml").read_text())
-    job["run"]["shard_rows"] = 10_000
+    job["run"]["shard_rows"] = 15_000
     (folder / "flight_delay.yaml").write_text(yaml.safe_dump(job, sort_keys=False))
 
 

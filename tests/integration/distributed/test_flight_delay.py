@@ -18,15 +18,15 @@ from tests.integration.distributed.cluster import Cluster
 DESTINATION = "predictions/flight_delay"
 TASKS_OF_A_MONTH = {
     "extract": 1,
-    "score": 3,
+    "score": 2,
     "upload": 1,
-}  # 24,951 to 29,425 flights, 10,000 a shard
+}  # 24,951 to 29,425 flights, 15,000 a shard
 
 
 def test_the_job_file_is_the_default_one_but_for_the_size_of_shards(cluster: Cluster) -> None:
     default = yaml.safe_load(Path("dags/jobs/flight_delay.yaml").read_text())
     used = yaml.safe_load((cluster.dags / "jobs" / "flight_delay.yaml").read_text())
-    assert used["run"].pop("shard_rows") == 10_000
+    assert used["run"].pop("shard_rows") == 15_000
     assert used == default
 
 
