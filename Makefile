@@ -12,7 +12,7 @@ EXIT ?=
 ROUNDS ?= 20
 SEED ?=
 
-.PHONY: help setup setup-stack setup-dev data run stack env test soak lint bench clean lock
+.PHONY: help setup setup-stack setup-dev data run stack env test test-fast soak lint bench clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +37,10 @@ env: .venv/.installed ## .env with fresh secrets, for docker-compose.yaml
 
 test: .venv/.installed-dev ## all tests, with the coverage of scoring/ (at least 95 %)
 	@mkdir -p .run/coverage
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95 --durations=10 -n 2 --no-loadscope-reorder
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95 --durations=10 -n 3 --no-loadscope-reorder
+
+test-fast: .venv/.installed-dev ## the tests that need no service: no Postgres, S3, broker or Airflow database
+	$(BIN)/python -m pytest -m "not integration" -n 2
 
 soak: .venv/.installed-dev ## ROUNDS rounds of faults (20: half an hour); the table goes into docs/reliability.md
 	SOAK_ROUNDS=$(ROUNDS) SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/integration/distributed/test_faults.py -s

@@ -6,12 +6,16 @@ no test can reach the Airflow of ``make run``, even from a shell that has read `
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
+import sqlite3
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +23,15 @@ import pytest
 
 if TYPE_CHECKING:
     from devstack.services.object_store import ObjectStore
+    from tests.https_server import Site
     from tests.warehouse import Warehouse
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-STACK = "tests/integration/distributed/"  # its tests share one stack, and take half of the time
+# Which tests share a running Airflow: those of ``make stack``, and those of ``make run``.  They take longest.
+STACK = ("tests/integration/distributed/", "tests/integration/test_stack.py")
+AIRFLOWS = (STACK, ("tests/integration/",))
+# Fixtures that start a service or make Airflow's database: tests that use them are marked ``integration``.
+SERVICES = {"airflow_database", "cluster", "s3_server", "stack", "warehouse"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,18 +47,32 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{home}/airflow.db"
 
 
+def shared_airflow(nodeid: str) -> int:
+    """Which of AIRFLOWS a test uses; their number for none of them."""
+    return next((i for i, paths in enumerate(AIRFLOWS) if nodeid.startswith(paths)), len(AIRFLOWS))
+
+
+@pytest.hookimpl(tryfirst=True)  # before ``-m`` is obeyed
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins."""
-    items.sort(key=lambda item: not item.nodeid.startswith(STACK))
+    """Tests are marked by what they use, and what takes longest begins."""
+    for item in items:
+        if not SERVICES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("integration")
+        if not item.nodeid.startswith("tests/scoring/"):
+            item.add_marker(
+                "no_cover"
+            )  # all of scoring/ is covered by its own tests; others are faster without
+    items.sort(key=lambda item: shared_airflow(item.nodeid))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With ``-n``: the tests of a file share their services in one process, and those of the stack too."""
+    """With ``-n``: the tests of a file share their services in one process, and those of an Airflow too."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByServices(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return STACK if nodeid.startswith(STACK) else nodeid.partition("::")[0]
+            number = shared_airflow(nodeid)
+            return nodeid.partition("::")[0] if number == len(AIRFLOWS) else str(AIRFLOWS[number])
 
     return ByServices(config, log)
 
@@ -63,12 +86,44 @@ def signals_as_before() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-@pytest.fixture(scope="session")
-def airflow_database() -> None:
-    """Airflow's tables, empty, in the tests' own SQLite."""
-    from airflow.utils.db import initdb
+@contextmanager
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of all processes of pytest-xdist, for this one alone while the block runs."""
+    own = tmp_path_factory.getbasetemp()
+    folder = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with (folder / "shared.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
 
-    initdb()
+
+@pytest.fixture(scope="session")
+def airflow_database(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Airflow's tables, empty, in the tests' own SQLite.  Airflow takes ten seconds to make them: one process does."""
+    ours = Path(os.environ["AIRFLOW_HOME"], "airflow.db")
+    with shared_folder(tmp_path_factory) as folder:
+        made = folder / "airflow.db"
+        if not made.exists():
+            from airflow.utils.db import initdb
+
+            initdb()
+            _copy_database(ours, made)
+    if not ours.exists():
+        _copy_database(made, ours)
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
+        one.backup(other)
+
+
+@pytest.fixture(scope="session")
+def example_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The flights and models of ``python -m examples``, made once for all processes; not to be written to."""
+    with shared_folder(tmp_path_factory) as folder:
+        data = folder / "examples"
+        # In a process of its own: one that has trained models in threads cannot be forked any more.
+        subprocess.run([sys.executable, "-m", "examples", "--data", str(data)], check=True)
+    return data
 
 
 @pytest.fixture
@@ -111,6 +166,29 @@ def data(copy_of_data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -
     folder = copy_of_data("data")
     monkeypatch.setenv("SCORING_DATA", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """An authority's certificate, and that of a server on loopback with its key."""
+    from tests import https_server
+
+    return https_server.certify(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def https_site(
+    certificates: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Site, str]]:
+    """A site that this process trusts, and its URL."""
+    from scoring.storage.https import client as https_client
+    from tests import https_server
+
+    trusted, of_server = certificates
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    monkeypatch.setattr(https_client, "FIRST_PAUSE_SECONDS", 0.001)
+    with https_server.serving(of_server) as served:
+        yield served
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 from botocore.config import Config
+from botocore.retries import standard
 
 from devstack.commands import session
 from devstack.home import Home
@@ -58,6 +60,12 @@ def running(folder: Path) -> Iterator[ObjectStore]:
 def client(server: ObjectStore, **settings: Any) -> Any:
     """A boto3 client with the package's own settings, or with the ``settings`` that differ."""
     return object_store.client(server, client_config().merge(Config(**settings)))
+
+
+def without_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that was refused is tried again at once, and not after a second or two."""
+    scales = standard.ExponentialBackoff._DEFAULT_BACKOFF_CONFIG
+    monkeypatch.setitem(scales, "throttling_base_scale", 0.001)
 
 
 def keys(client: Any, prefix: str = "") -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +74,46 @@ def write_data(folder: Path) -> None:
         skops.io.dump(model, folder / "models" / f"{version}.skops")
 
 
-def write_job(jobs: Path, **changes: Any) -> Path:
-    """JOB with ``changes`` (whole keys, or parts of a section) as a job file in ``jobs``."""
-    job = copy.deepcopy(JOB)
-    for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(job.get(key), dict):
-            job[key].update(value)
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` with ``changes``, which replace whole keys, except that model, source and run merge."""
+    result: dict[str, Any] = copy.deepcopy(dict(values))
+    for key, change in changes.items():
+        if key in ("model", "source", "run", "checks", "output") and isinstance(change, dict):
+            result[key] = result.get(key, {}) | change
+        elif change is None:
+            result.pop(key, None)
         else:
-            job[key] = value
+            result[key] = change
+    return result
+
+
+def write_job(jobs: Path, **changes: Any) -> Path:
+    """JOB with ``changes`` as a job file in ``jobs``."""
+    job = merged(JOB, changes)
     path = jobs / f"{job['name']}.yaml"
     path.write_text(yaml.safe_dump(job, sort_keys=False))
     return path
+
+
+# Hangs until a file is there.
+_WAITING_SCORER = """\
+import os, time
+from pathlib import Path
+
+def run(df, model):
+    while not Path(os.environ["SCORING_DATA"], "go_{name}").exists():
+        time.sleep(0.05)
+    return df.assign(predicted_delay=model.predict(df))[["predicted_delay"]]
+"""
+
+
+def write_waiting_scorer(jobs: Path, name: str) -> str:
+    """A scorer that waits until ``release`` is called for ``name``; returns its file's name."""
+    path = jobs / f"{name}.py"
+    path.write_text(_WAITING_SCORER.format(name=name))
+    return path.name
+
+
+def release(data: Path, name: str) -> None:
+    """Let the scorer of ``write_waiting_scorer`` go on; ``data`` is what ``{data}`` stands for."""
+    (data / f"go_{name}").touch()

@@ -17,26 +17,31 @@ from pydantic_core import PydanticUndefined
 from scoring_airflow import notifications
 
 from scoring import errors
-from scoring.job import schema as job
-from scoring.job import source as job_source
-from scoring.job import uri_templates as uri
+from scoring.job import uri_templates
+from scoring.job.alert import AlertConfig
+from scoring.job.destination import DestinationConfig
+from scoring.job.inputs import ColumnConfig
 from scoring.job.loader import load_job
+from scoring.job.model import ModelConfig, ModelVersionConfig
 from scoring.job.partitions import EXAMPLES
-from tests.docs.pages import REPOSITORY, Block, page
+from scoring.job.schema import ChecksConfig, Job, OutputConfig, RunConfig
+from scoring.job.source import SourceConfig, WaitConfig
+from tests.docs.pages import Block, page
+from tests.scoring.factories import Place, publish, reasons
 
 JOBS = page("docs/jobs.md")
 SECTIONS = {
-    "The job": job.Job,
-    "source": job_source.Source,
-    "source.wait": job_source.Wait,
-    "inputs": job.Column,
-    "model": job.Model,
-    "model.versions": job.ModelVersion,
-    "output": job.Output,
-    "destination": job.Destination,
-    "checks": job.Checks,
-    "run": job.Run,
-    "alerts": job.Alert,
+    "The job": Job,
+    "source": SourceConfig,
+    "source.wait": WaitConfig,
+    "inputs": ColumnConfig,
+    "model": ModelConfig,
+    "model.versions": ModelVersionConfig,
+    "output": OutputConfig,
+    "destination": DestinationConfig,
+    "checks": ChecksConfig,
+    "run": RunConfig,
+    "alerts": AlertConfig,
 }
 WORDS = {
     str: "text",
@@ -73,13 +78,13 @@ def _words(annotation: Any) -> str:
     if origin is Literal:
         return _listed(list(inner))
     if origin is list:
-        if inner[0] is job.ModelVersion:
+        if inner[0] is ModelVersionConfig:
             return "list of versions"
-        if inner[0] is job.Alert:
+        if inner[0] is AlertConfig:
             return "list of alerts"
         return f"list of {_words(inner[0])}"
     if origin is dict:
-        value = "column" if inner[1] is job.Column else _words(inner[1])
+        value = "column" if inner[1] is ColumnConfig else _words(inner[1])
         return f"mapping of name to {value}"
     if hasattr(annotation, "__metadata__"):  # Annotated
         return _words(inner[0])
@@ -149,12 +154,15 @@ def test_partition_keys() -> None:
         whole["start"] = whole["model"]["versions"][0]["in_force_from"] = EXAMPLES[kind.strip("`")]
         whole |= {"partition": kind.strip("`"), "schedule": schedule.strip('`"')}
         whole["timezone"] = "America/New_York"
-        assert list(job.Job.model_validate(whole).problems()) == []
+        assert list(Job.model_validate(whole).problems()) == []
 
 
 def test_uri_fields() -> None:
     (table,) = JOBS.tables("URIs")
-    assert [row[0].strip("`{}") for row in table] == [*uri.ROOT_FIELDS, *uri.PARTITION_FIELDS]
+    assert [row[0].strip("`{}") for row in table] == [
+        *uri_templates.ROOT_FIELDS,
+        *uri_templates.PARTITION_FIELDS,
+    ]
 
 
 def test_names_in_the_templates_of_alerts() -> None:
@@ -162,14 +170,39 @@ def test_names_in_the_templates_of_alerts() -> None:
     assert [row[0].strip("`{ }") for row in table] == list(notifications.FACTS)
 
 
-def test_reason_codes() -> None:
+BREAKS_A_RULE = {
+    "null_row_id": ",2013-02-03,1,a",
+    "outside_partition": "3,2013-03-03,1,a",
+    "wrong_type": "4,2013-02-03,much,a",
+    "missing_value": "5,2013-02-03,,a",
+    "infinite": "6,2013-02-03,inf,a",
+    "below_min": "7,2013-02-03,-1,a",
+    "above_max": "8,2013-02-03,101,a",
+    "not_allowed": "9,2013-02-03,1,z",
+    "duplicate_row_id": "1,2013-02-03,1,a",
+    "null_prediction": "11,2013-02-03,0,a",
+    "infinite_prediction": "12,2013-02-03,2,a",
+}
+
+
+def test_reason_codes(tmp_path: Path) -> None:
     (table,) = JOBS.tables("Reason codes")
-    in_code = {
-        code
-        for path in (REPOSITORY / "scoring").glob("*.py")
-        for code in re.findall(r'Rule\("(\w+)"', path.read_text())
-    }
-    assert {row[0].strip("`") for row in table} == in_code
+    assert [row[0].strip("`") for row in table] == list(BREAKS_A_RULE)
+    place = Place(tmp_path)
+    place.csv("\n".join(["id,at,x,kind", "1,2013-02-03,1,a", *BREAKS_A_RULE.values()]))
+    job = place.job(
+        source={"uri": "{data}/source/{partition}.csv", "date_column": "at"},
+        inputs={
+            "x": {"type": "float64", "min": 0, "max": 100},
+            "kind": {"type": "string", "allowed": ["a"]},
+        },
+        model=None,
+        scorer=place.scorer(
+            "def run(df):\n    return (df.x / (df.x - 2) / (df.x != 0)).to_frame('y')"
+        ),
+    )
+    found = reasons(publish(place.run(job)))
+    assert [found[row][0] for row in sorted(found)] == list(BREAKS_A_RULE)
 
 
 def test_exit_statuses() -> None:

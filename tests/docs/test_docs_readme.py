@@ -10,8 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.docs.pages import REPOSITORY, page
 
 README = page("README.md")
@@ -90,10 +88,10 @@ def test_add_your_own_job(tmp_path: Path) -> None:
     assert len(keys) == 10, "a job in ten lines"
 
 
-@pytest.mark.timeout(300)
-def test_from_the_shell(tmp_path: Path) -> None:
+def test_from_the_shell(tmp_path: Path, example_data: Path) -> None:
     checkout = Checkout(tmp_path)
-    checkout.run(".venv/bin/python -m examples")
+    shutil.copytree(example_data, checkout.root / ".run" / "data")
+    assert "are there: .run/data" in checkout.run(".venv/bin/python -m examples")
     (commands,) = marked("test", "shell")
     printed = checkout.run(commands)
     assert "the same" in printed

@@ -1,87 +1,104 @@
-"""A real Airflow, made of the pieces of ``make run``, in a folder of its own."""
+"""Two real Airflows in folders of their own: that of ``make run`` without workers, and all of ``make stack``."""
 
 from __future__ import annotations
 
+import os
 import shutil
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
+import psutil
 import pytest
 
+from deploy import load_data
 from devstack.airflow import components, installation
-from devstack.airflow.api import AirflowApi, NotReachable
+from devstack.airflow.api import AirflowApi
 from devstack.commands import session
+from devstack.commands.stack import StackOptions, running
 from devstack.home import Home
 from devstack.secrets import load_or_create
 from devstack.services import postgres
 from devstack.services.ports import free_port
-from devstack.services.postgres import Database
-from devstack.supervise.supervisor import Supervisor
+from tests import small_job
+from tests.integration.airflow_under_test import AirflowUnderTest
+from tests.integration.distributed import jobs
+from tests.integration.distributed.cluster import Cluster
 
-Found = TypeVar("Found")
-
-
-@dataclass
-class Stack:
-    """Scheduler, API server, Dag processor and Postgres, kept running by ``supervisor``."""
-
-    home: Home
-    dags: Path
-    environment: dict[str, str]
-    database: Database
-    supervisor: Supervisor
-    api: AirflowApi
-
-    def wait_for(self, what: str, look: Callable[[], Found | None], seconds: float = 300) -> Found:
-        """What ``look`` finds, as soon as it finds something; a failed test after ``seconds``."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            try:
-                if found := look():
-                    return found
-            except NotReachable:  # it is starting
-                pass
-            self.supervisor.watch(0.1)
-        logs = (service.last_lines() for service in self.supervisor.services)
-        pytest.fail(f"no {what} within {seconds} s\n" + "\n\n".join(logs))
-
-    def airflow(self, *arguments: str) -> str:
-        """What the ``airflow`` command prints; it has to succeed."""
-        command = [components.AIRFLOW, *arguments]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def task_log(self, dag_id: str, run_id: str, task_id: str) -> str:
-        folder = self.home.task_logs / f"dag_id={dag_id}" / f"run_id={run_id}"
-        return "".join(path.read_text() for path in folder.glob(f"task_id={task_id}/**/*.log"))
+# A killed triggerer is taken for dead after 10 s, in place of 30 s.
+SOON = {"AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10"}
+# Dag files do not change while the tests run: they are read again every five minutes, in place of every half.
+SELDOM = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300"}
 
 
-@pytest.fixture(scope="module")
+def _write_jobs(request: pytest.FixtureRequest, folder: Path) -> None:
+    """What the modules that use the requested fixture have in their functions ``write_jobs``, if they have one.
+
+    Airflow takes half a minute to start, and as long to find a new file: all modules share one Airflow, which finds
+    the jobs of all when it starts.
+    """
+    for module in {
+        i.module for i in request.session.items if request.fixturename in i.fixturenames
+    }:
+        if hasattr(module, "write_jobs"):
+            module.write_jobs(folder)
+
+
+@pytest.fixture(scope="package")
 def stack(
-    small_data: Path, tmp_path_factory: pytest.TempPathFactory, write_jobs: Callable[[Path], None]
-) -> Iterator[Stack]:
-    """``write_jobs``, a fixture of the module, gets the folder of job files before all is started."""
+    small_data: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[AirflowUnderTest]:
+    """Scheduler, API server, Dag processor, triggerer and Postgres.
+
+    All modules share one; see ``_write_jobs``.
+    """
     home = Home(tmp_path_factory.mktemp("stack") / "run")
     home.root.mkdir()
     shutil.copytree(small_data, home.data)
     dags = home.root / "dags"
     shutil.copytree("dags", dags, ignore=shutil.ignore_patterns("*.yaml", "__pycache__"))
-    write_jobs(dags / "jobs")
+    _write_jobs(request, dags / "jobs")
 
     secrets = load_or_create(home.secrets)
     with session.supervised(home, "the tests", print) as supervisor:
         database = postgres.start(home, secrets.database_password, supervisor)
         settings = installation.describe(home, dags, free_port(), secrets, database.url)
         installation.write_files(home, settings, secrets)
-        environment = installation.process_environment(settings)
-        for name in [name for name in environment if name.startswith("COVERAGE_")]:
-            del environment[name]  # Airflow takes twice as long while coverage watches it
+        environment = {**installation.process_environment(settings), **SELDOM}
         components.migrate(home, environment, database, supervisor)
         components.start(home, environment, database, supervisor)
+        # Only the triggerer lacks the Dags folder among the places that it imports from.
+        places = os.pathsep.join([str(dags), environment["PYTHONPATH"]])
+        components.start_triggerer(home, {**environment, **SOON, "PYTHONPATH": places}, supervisor)
         api = AirflowApi(settings.api_url, installation.UI_USER, secrets.ui_password)
-        yield Stack(home, dags, environment, database, supervisor, api)
+        yield AirflowUnderTest(home, dags, environment, database, supervisor, api)
+
+
+@pytest.fixture(scope="package")
+def laptop(tmp_path_factory: pytest.TempPathFactory, example_data: Path) -> Path:
+    """What the bucket is loaded from: real flights and models, and those of the small jobs."""
+    folder = tmp_path_factory.mktemp("laptop")
+    small_job.write_data(folder)
+    shutil.copytree(example_data, folder, dirs_exist_ok=True)
+    jobs.write_data(folder)
+    return folder
+
+
+@pytest.fixture(scope="package")
+def cluster(
+    tmp_path_factory: pytest.TempPathFactory, laptop: Path, request: pytest.FixtureRequest
+) -> Iterator[Cluster]:
+    """All of ``make stack``: Postgres, Valkey, S3, Airflow and two Celery workers.  All modules share one."""
+    home = Home(tmp_path_factory.mktemp("distributed") / "run")
+    dags = home.root / "dags"
+    shutil.copytree("dags", dags, ignore=shutil.ignore_patterns("*.yaml", "__pycache__"))
+    (dags / "jobs").mkdir(exist_ok=True)
+    jobs.write_jobs(dags)
+    _write_jobs(request, dags)
+    options = StackOptions(home, dags, free_port(), settings=SELDOM)
+    with running(options, print) as stack:
+        load_data.load(laptop, stack.environment)
+        yield Cluster.of(stack, dags, laptop)
+        pids = [service.process.pid for service in stack.supervisor.services]
+    assert len(pids) == 9
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+    assert not stack.supervisor.services

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from devstack.airflow import components
 from tests import small_job
-from tests.integration.conftest import Stack
-
-pytestmark = pytest.mark.integration
+from tests.integration.airflow_under_test import AirflowUnderTest as Stack
 
 NOTIFIER = """\
 from airflow.sdk import BaseNotifier
@@ -29,17 +22,6 @@ class ToFile(BaseNotifier):
     def notify(self, context):
         with open(self.path, "a") as file:
             file.write(self.text + "\\n")
-"""
-
-# Hangs until a file is there.
-WAITING = """\
-import os, time
-from pathlib import Path
-
-def run(df, model):
-    while not Path(os.environ["SCORING_DATA"], "go").exists():
-        time.sleep(0.05)
-    return df.assign(predicted_delay=model.predict(df))[["predicted_delay"]]
 """
 
 # Hangs the first time.
@@ -61,49 +43,39 @@ def _told(root: Path, job: str) -> Path:
     return root / f"told_{job}.txt"
 
 
-@pytest.fixture(scope="module")
-def write_jobs() -> Callable[[Path], None]:
-    def write(jobs: Path) -> None:
-        root = jobs.parent.parent
-        (jobs.parent / "to_file.py").write_text(NOTIFIER)
-        (jobs / "waiting.py").write_text(WAITING)
-        (jobs / "hanging.py").write_text(HANGING)
+def write_jobs(jobs: Path) -> None:
+    root = jobs.parent.parent
+    (jobs.parent / "to_file.py").write_text(NOTIFIER)
+    (jobs / "hanging.py").write_text(HANGING)
 
-        def job(name: str, **changes: object) -> None:
-            text = "{{ job }} {{ partition }}: {{ problem }}"
-            arguments = {"path": str(_told(root, name)), "text": text}
-            small_job.write_job(
-                jobs,
-                name=name,
-                end="2013-02",
-                destination={"uri": f"{{data}}/predictions/{name}"},
-                alerts=[{"notifier": "to_file.ToFile", "arguments": arguments}],
-                **changes,
-            )
-
-        job("failing", source={"uri": "{data}/nowhere/{partition}.parquet"})
-        job(
-            "hanging",
-            scorer="hanging.py",
-            run={"execution_timeout_minutes": 0.25, "shard_rows": 5000},
+    def job(name: str, **changes: object) -> None:
+        text = "{{ job }} {{ partition }}: {{ problem }}"
+        arguments = {"path": str(_told(root, name)), "text": text}
+        small_job.write_job(
+            jobs,
+            name=name,
+            end="2013-02",
+            destination={"uri": f"{{data}}/predictions/{name}"},
+            alerts=[{"notifier": "to_file.ToFile", "arguments": arguments}],
+            **changes,
         )
-        job("late", scorer="waiting.py", run={"deadline_hours": 0.001})
-        job("in_time", run={"deadline_hours": 6})
-        job("no_pool", run={"pool": "nobody_made_it"})
 
-    return write
+    job("failing", source={"uri": "{data}/nowhere/{partition}.parquet"})
+    job(
+        "hanging",
+        scorer="hanging.py",
+        run={"execution_timeout_minutes": 0.25, "shard_rows": 5000},
+    )
+    job("late", scorer=small_job.write_waiting_scorer(jobs, "late"), run={"deadline_hours": 0.001})
+    job("in_time", run={"deadline_hours": 6})
+    job("no_pool", run={"pool": "nobody_made_it"})
 
 
 def _ended(stack: Stack, dag_id: str) -> str:
     """The state in which the only run of the Dag has ended."""
-    stack.wait_for(f"Dag {dag_id}", lambda: stack.api.dag(dag_id))
-    stack.api.unpause(dag_id)
-
-    def ended() -> list[str]:
-        return [r.state for r in stack.api.runs(dag_id) if r.state in ("success", "failed")]
-
-    (state,) = stack.wait_for(f"end of the run of {dag_id}", ended)
-    return state
+    stack.unpause(dag_id)
+    (run,) = stack.ended(dag_id, 1)
+    return run.state
 
 
 def _tries(stack: Stack, dag_id: str) -> dict[str, tuple[str, int]]:
@@ -132,12 +104,7 @@ def test_a_task_that_hangs_is_ended_and_tried_again(stack: Stack) -> None:
 
 
 def test_a_late_run_is_told_while_it_is_still_at_work(stack: Stack) -> None:
-    # Only the triggerer lacks the Dags folder among the places that it imports from.
-    places = os.pathsep.join([str(stack.dags), stack.environment["PYTHONPATH"]])
-    triggerer = {**stack.environment, "PYTHONPATH": places}
-    components.start_triggerer(stack.home, triggerer, stack.supervisor)
-    stack.wait_for("Dag late", lambda: stack.api.dag("late"))
-    stack.api.unpause("late")
+    stack.unpause("late")
     stack.wait_for("alert", lambda: _lines(stack, "late"))
     assert _lines(stack, "late") == [
         "late 2013-02: not published 0.001 hours after the run was queued"
@@ -151,7 +118,7 @@ def test_a_late_run_is_told_while_it_is_still_at_work(stack: Stack) -> None:
     stack.wait_for(
         "end of the callback", lambda: stack.database.execute(rows) == [(True, "success")]
     )
-    (stack.home.data / "go").touch()
+    small_job.release(stack.home.data, "late")
     assert _ended(stack, "late") == "success"
     assert len(_lines(stack, "late")) == 1
 
@@ -164,8 +131,7 @@ def test_a_run_in_time_leaves_no_deadline_and_no_word(stack: Stack) -> None:
 
 
 def test_without_its_pool_a_task_waits_and_the_dag_says_why(stack: Stack) -> None:
-    stack.wait_for("Dag no_pool", lambda: stack.api.dag("no_pool"))
-    stack.api.unpause("no_pool")
+    stack.unpause("no_pool")
     warning = "non-existent pool 'nobody_made_it' will not be scheduled"
     log = stack.home.logs / "scheduler.log"
     stack.wait_for("warning of the scheduler", lambda: warning in log.read_text())

@@ -12,43 +12,24 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from devstack.airflow.api import DagRun
 from scoring.cli import main as cli
 from tests import shell, small_job
-from tests.integration.conftest import Stack
-
-pytestmark = pytest.mark.integration
+from tests.integration.airflow_under_test import AirflowUnderTest as Stack
 
 MONTHS = ["2013-02", "2013-03", "2013-04"]
 SHARDS = {"2013-02": 3, "2013-03": 2, "2013-04": 1}
 
-WAITING_SCORER = """\
-import os, time
-from pathlib import Path
 
-def run(df, model):
-    while not Path(os.environ["SCORING_DATA"], "go").exists():
-        time.sleep(0.05)
-    return df.assign(predicted_delay=model.predict(df))[["predicted_delay"]]
-"""
-
-
-@pytest.fixture(scope="module")
-def write_jobs() -> Callable[[Path], None]:
-    def write(jobs: Path) -> None:
-        small_job.write_job(jobs)
-        small_job.write_job(jobs, name="broken", partition="fortnight")
-        (jobs / "waiting.py").write_text(WAITING_SCORER)
-        small_job.write_job(
-            jobs,
-            name="interrupted",
-            scorer="waiting.py",
-            destination={"uri": "{data}/predictions/interrupted"},
-        )
-
-    return write
+def write_jobs(jobs: Path) -> None:
+    small_job.write_job(jobs)
+    small_job.write_job(jobs, name="broken", partition="fortnight")
+    small_job.write_job(
+        jobs,
+        name="interrupted",
+        scorer=small_job.write_waiting_scorer(jobs, "interrupted"),
+        destination={"uri": "{data}/predictions/interrupted"},
+    )
 
 
 def _months(runs: list[DagRun]) -> dict[str, DagRun]:
@@ -69,8 +50,7 @@ def _finished(stack: Stack, dag_id: str, run_type: str, count: int) -> list[DagR
 
 def _scored(stack: Stack, dag_id: str) -> dict[str, DagRun]:
     """The runs by month, after catchup has made and finished them."""
-    stack.wait_for("Dag", lambda: stack.api.dag(dag_id))
-    stack.api.unpause(dag_id)
+    stack.unpause(dag_id)
     return _months(
         stack.wait_for(
             "finished run of each month", lambda: _finished(stack, dag_id, "scheduled", 3)
@@ -163,19 +143,15 @@ def test_a_backfill_scores_months_again_with_another_model(
 
 
 def test_a_killed_scheduler_loses_no_month_and_publishes_none_twice(stack: Stack) -> None:
-    stack.wait_for("Dag", lambda: stack.api.dag("interrupted"))
-    stack.api.unpause("interrupted")
+    stack.unpause("interrupted")
     in_progress = "SELECT 1 FROM task_instance WHERE dag_id = 'interrupted' AND state = 'running' AND task_id = 'score'"
     stack.wait_for("score task at work", lambda: stack.database.execute(in_progress))
-    (scheduler,) = [s for s in stack.supervisor.services if s.name == "scheduler"]
-    os.kill(scheduler.process.pid, signal.SIGKILL)
-
-    def started_again() -> bool:
-        (service,) = [s for s in stack.supervisor.services if s.name == "scheduler"]
-        return service.process.pid != scheduler.process.pid
-
-    stack.wait_for("scheduler started again", started_again)
-    (stack.home.data / "go").touch()
+    killed = stack.service("scheduler").process.pid
+    os.kill(killed, signal.SIGKILL)
+    stack.wait_for(
+        "scheduler started again", lambda: stack.service("scheduler").process.pid != killed
+    )
+    small_job.release(stack.home.data, "interrupted")
     runs = _scored(stack, "interrupted")
     for month, run in runs.items():
         assert run.state == "success"

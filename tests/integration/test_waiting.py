@@ -6,20 +6,17 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from devstack.airflow import components
 from devstack.secrets import load_or_create
 from devstack.services import object_store
 from devstack.services.object_store import ObjectStore
 from scoring.cli import main as cli
 from tests import small_job
-from tests.integration.conftest import Stack
-
-pytestmark = pytest.mark.integration
+from tests.integration.airflow_under_test import AirflowUnderTest as Stack
 
 MONTH = "2013-02"
 WAIT = {"timeout_hours": 1, "poke_interval_seconds": 1}
@@ -30,30 +27,23 @@ JOBS = {
 }
 
 
-@pytest.fixture(scope="module")
-def write_jobs() -> Callable[[Path], None]:
-    def write(jobs: Path) -> None:
-        for name, source in JOBS.items():
-            small_job.write_job(
-                jobs,
-                name=name,
-                end=MONTH,
-                source=source,
-                destination={"uri": f"{{data}}/predictions/{name}"},
-                run={"aws_conn_id": "lake"},
-            )
-
-    return write
+def write_jobs(jobs: Path) -> None:
+    for name, source in JOBS.items():
+        small_job.write_job(
+            jobs,
+            name=name,
+            end=MONTH,
+            source=source,
+            destination={"uri": f"{{data}}/predictions/{name}"},
+            run={"aws_conn_id": "lake"},
+        )
 
 
 @pytest.fixture(scope="module")
-def store(stack: Stack) -> Iterator[ObjectStore]:
-    """The S3 service that the connection ``lake`` stands for; and the triggerer is started."""
+def store(stack: Stack) -> ObjectStore:
+    """The S3 service that the connection ``lake`` stands for."""
     made = object_store.start(stack.home, load_or_create(stack.home.secrets), stack.supervisor)
     stack.airflow("connections", "add", "lake", "--conn-json", made.connection)
-    # A killed triggerer is taken for dead after 10 s, in place of 30 s.
-    threshold = {"AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10"}
-    components.start_triggerer(stack.home, stack.environment | threshold, stack.supervisor)
     return made
 
 
@@ -68,12 +58,10 @@ def states(stack: Stack, dag_id: str) -> dict[str, tuple[str | None, int]]:
 def deferred(stack: Stack, *dag_ids: str) -> None:
     """Returns when the extract tasks of these Dags wait, looked after by the triggerer."""
     for dag_id in dag_ids:
-        stack.wait_for("Dag", lambda dag_id=dag_id: stack.api.dag(dag_id))
-        stack.api.unpause(dag_id)
-    named = ", ".join(f"'{dag_id}'" for dag_id in dag_ids)
+        stack.unpause(dag_id)
     waiting = (
         "SELECT 1 FROM task_instance i JOIN trigger t ON t.id = i.trigger_id "
-        f"WHERE i.dag_id IN ({named}) AND i.state = 'deferred' AND t.triggerer_id IS NOT NULL"
+        f"WHERE i.dag_id IN {dag_ids} AND i.state = 'deferred' AND t.triggerer_id IS NOT NULL"
     )
     stack.wait_for(
         "deferred tasks", lambda: len(stack.database.execute(waiting) or []) == len(dag_ids)
@@ -82,11 +70,7 @@ def deferred(stack: Stack, *dag_ids: str) -> None:
 
 def published_as_by_the_shell(stack: Stack, dag_id: str, data: Path) -> None:
     """Returns when the month is published, and its bytes are those of the flights on disk."""
-    run = stack.wait_for(
-        "finished run",
-        lambda: [r for r in stack.api.runs(dag_id) if r.state in ("success", "failed")],
-    )
-    assert [r.state for r in run] == ["success"], stack.task_log(dag_id, run[0].run_id, "extract")
+    stack.succeeded(dag_id, 1)
     assert states(stack, dag_id)["extract"] == ("success", 1)
     job = small_job.write_job(data)
     assert cli.main(["run", str(job), MONTH, "--data", str(data), "--json"]) == 0
@@ -101,16 +85,18 @@ def published_as_by_the_shell(stack: Stack, dag_id: str, data: Path) -> None:
 def test_a_month_that_comes_late_is_published_and_no_worker_has_waited(
     stack: Stack, store: ObjectStore, copy_of_data: Callable[[str], Path]
 ) -> None:
-    deferred(stack, "late_file", "late_object")
-    held = "SELECT dag_id, task_id FROM task_instance WHERE state IN ('queued', 'running')"
+    both = ("late_file", "late_object")
+    deferred(stack, *both)
+    held = f"SELECT 1 FROM task_instance WHERE state IN ('queued', 'running') AND dag_id IN {both}"
     assert stack.database.execute(held) == []
     flights = stack.home.data / "flights" / f"{MONTH}.parquet"
     key = f"late/{MONTH}.parquet"
     object_store.client(store).upload_file(str(flights), store.bucket, key)
     published_as_by_the_shell(stack, "late_object", copy_of_data("one"))
     assert states(stack, "late_file")["extract"] == ("deferred", 1)
-    (triggerer,) = [s for s in stack.supervisor.services if s.name == "triggerer"]
-    os.kill(triggerer.process.pid, signal.SIGKILL)  # another one takes its triggers over
+    os.kill(
+        stack.service("triggerer").process.pid, signal.SIGKILL
+    )  # another one takes its triggers over
     (stack.home.data / "late").mkdir()
     arriving = stack.home.data / "late" / "arriving"
     shutil.copy(flights, arriving)
@@ -121,13 +107,10 @@ def test_a_month_that_comes_late_is_published_and_no_worker_has_waited(
 def test_a_month_that_never_comes_fails_once_and_says_how_long_it_was_waited_for(
     stack: Stack, store: ObjectStore
 ) -> None:
-    stack.wait_for("Dag", lambda: stack.api.dag("never"))
-    stack.api.unpause("never")
-    stack.wait_for(
-        "failed run", lambda: [r.state for r in stack.api.runs("never")] == ["failed"] or None
-    )
+    stack.unpause("never")
+    (run,) = stack.ended("never", 1)
+    assert run.state == "failed"
     assert states(stack, "never")["extract"] == ("failed", 1)
-    (run,) = stack.api.runs("never")
     log = stack.task_log("never", run.run_id, "extract")
     assert "the source of never 2013-02 is not there" in log
     assert "which is all that source.wait allows" in log

@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests import small_job
+from tests import shell, small_job
 
+PUBLISHED = Path("predictions/small_flights/month=2013-02/predictions.parquet")
 FEBRUARY = datetime(2013, 2, 2, 3, tzinfo=UTC)
 
 Start = Callable[..., SimpleNamespace]
+
+
+def scored(of: SimpleNamespace) -> list[Any]:
+    """What the score task has returned for each shard, after extract has run."""
+    assert of.run.run(of.extract).state == "success"
+    results = []
+    for shard in of.run.returned(of.extract):
+        of.score.shard = shard
+        assert of.run.run(of.score).state == "success"
+        results.append(of.run.returned(of.score))
+    return results
+
+
+@pytest.fixture(scope="session")
+def by_shell(
+    small_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., tuple[bytes, dict[str, Any]]]:
+    """Predictions and manifest of February as the shell command makes them from files, once for the same options."""
+
+    @cache
+    def score(*options: str) -> tuple[bytes, dict[str, Any]]:
+        folder = tmp_path_factory.mktemp("by_shell")
+        data = shutil.copytree(small_data, folder / "data")
+        manifest = shell.score(small_job.write_job(folder), "2013-02", data, *options)
+        return (data / PUBLISHED).read_bytes(), manifest
+
+    return score
 
 
 @pytest.fixture

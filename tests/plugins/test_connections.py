@@ -23,13 +23,12 @@ from scoring_airflow import connections
 
 from devstack.services.ports import free_port
 from scoring.job.schema import Job
-from tests import shell, small_job
-from tests.plugins.conftest import Start
+from tests import small_job
+from tests.plugins.conftest import PUBLISHED, Start
 from tests.warehouse import PASSWORD, Warehouse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FEBRUARY_IS_OVER = datetime(2013, 3, 2, 3, tzinfo=UTC)
-PUBLISHED = Path("predictions/small_flights/month=2013-02/predictions.parquet")
 QUERY = "SELECT flight, delay FROM flights WHERE day >= :start AND day < :end ORDER BY flight"
 INJECTION = "'; DROP TABLE flights; --"
 
@@ -86,23 +85,14 @@ def job(dags_folder: Path) -> Callable[..., Path]:
     return job
 
 
-def of_file(copy_of_data: Callable[[str], Path], tmp_path: Path) -> bytes:
-    """The bytes that the same rows are published as when they come from a file."""
-    folder = tmp_path / "from_file"
-    folder.mkdir()
-    elsewhere = copy_of_data("elsewhere")
-    shell.score(small_job.write_job(folder), "2013-02", elsewhere)
-    return (elsewhere / PUBLISHED).read_bytes()
-
-
 def test_a_month_from_postgres_is_the_month_from_a_file(
-    job: Any, dags_folder: Path, data: Path, in_postgres: Warehouse, tmp_path: Path,
-    copy_of_data: Any, capfd: pytest.CaptureFixture[str],
+    job: Any, dags_folder: Path, data: Path, in_postgres: Warehouse, by_shell: Any,
+    capfd: pytest.CaptureFixture[str],
 ):  # fmt: skip
     job(name="from_postgres", source=source())
     run = run_dag(dags_folder, "from_postgres")
     assert run.state == "success"
-    assert (data / PUBLISHED).read_bytes() == of_file(copy_of_data, tmp_path)
+    assert (data / PUBLISHED).read_bytes() == by_shell()[0]
     manifest = data / "predictions/small_flights/_manifests/month=2013-02.json"
     assert json.loads(manifest.read_text())["source"]["uri"] == "sql:warehouse"
     with create_session() as session:
@@ -117,11 +107,11 @@ def test_a_month_from_postgres_is_the_month_from_a_file(
 
 
 def test_a_month_from_sqlite_by_its_hook_is_the_month_from_a_file(
-    job: Any, dags_folder: Path, data: Path, in_sqlite: Path, tmp_path: Path, copy_of_data: Any
+    job: Any, dags_folder: Path, data: Path, in_sqlite: Path, by_shell: Any
 ):
     job(name="from_sqlite", source=source())
     assert run_dag(dags_folder, "from_sqlite").state == "success"
-    assert (data / PUBLISHED).read_bytes() == of_file(copy_of_data, tmp_path)
+    assert (data / PUBLISHED).read_bytes() == by_shell()[0]
 
 
 def test_nothing_of_a_runs_conf_reaches_the_query(

@@ -11,7 +11,7 @@ import pytest
 
 from devstack.services.object_store import ObjectStore
 from tests import s3_server as server_of_tests
-from tests.plugins.conftest import Start
+from tests.plugins.conftest import Start, scored
 
 
 @pytest.fixture
@@ -45,13 +45,7 @@ def test_right_keys_leave_no_trace(
     caplog: pytest.LogCaptureFixture,
 ):
     monkeypatch.setenv("AIRFLOW_CONN_LAKE", s3_server.connection)
-    assert started.run.run(started.extract).state == "success"
-    scored = []
-    for shard in started.run.returned(started.extract):
-        started.score.shard = shard
-        assert started.run.run(started.score).state == "success"
-        scored.append(started.run.returned(started.score))
-    started.upload.scored = scored
+    started.upload.scored = scored(started)
     assert started.run.run(started.upload).state == "success"
     assert started.run.returned(started.upload)["rows_scored"] == 2450
     output = capfd.readouterr()

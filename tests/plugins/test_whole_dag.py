@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import BundleDagBag
@@ -16,6 +17,7 @@ from airflow.utils.session import create_session
 
 from scoring.job.loader import load_job
 from tests import shell, small_job
+from tests.plugins.conftest import PUBLISHED
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FEBRUARY_IS_OVER = datetime(2013, 3, 2, 3, tzinfo=UTC)
@@ -45,7 +47,7 @@ def test_a_month_by_airflow_is_the_month_by_the_shell(
     job: Path,
     dags_folder: Path,
     data: Path,
-    copy_of_data: Callable[[str], Path],
+    by_shell: Callable[..., tuple[bytes, dict[str, Any]]],
     pinned: str | None,
     version: str,
 ) -> None:
@@ -60,11 +62,8 @@ def test_a_month_by_airflow_is_the_month_by_the_shell(
         ("score", 2): "success",
         ("upload", -1): "success",
     }
-    by_shell = copy_of_data("shell")
-    options = ["--model-version", pinned] if pinned else []
-    expected = shell.score(job, "2013-02", by_shell, *options)
-    published = Path("predictions/small_flights/month=2013-02/predictions.parquet")
-    assert (data / published).read_bytes() == (by_shell / published).read_bytes()
+    predictions, expected = by_shell(*(["--model-version", pinned] if pinned else []))
+    assert (data / PUBLISHED).read_bytes() == predictions
     manifest = json.loads(
         (data / "predictions/small_flights/_manifests/month=2013-02.json").read_text()
     )
@@ -108,7 +107,7 @@ def test_the_operators_in_a_dag_of_ones_own(dags_folder: Path, data: Path) -> No
         ("upload", -1),
         ("announce", -1),
     }
-    published = data / "predictions/small_flights/month=2013-02/predictions.parquet"
+    published = data / PUBLISHED
     with create_session() as session:
         announce = run.get_task_instance("announce", session=session)
         said = announce.xcom_pull(task_ids="announce", session=session)

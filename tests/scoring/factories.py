@@ -5,11 +5,10 @@ The sample job scores ``x`` with a linear model; its ids are ``id``.  A test say
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from scoring.pipeline.handover import Extraction, Scored
 from scoring.pipeline.publish import publish
 from scoring.pipeline.score import score
 from tests.s3_server import connections
+from tests.small_job import merged
 
 MONTH = "2013-02"
 
@@ -70,19 +70,6 @@ def rows(count: int, **columns: Any) -> pa.Table:
     """``count`` good rows: ids from 1, x = id; ``columns`` replaces or adds."""
     ids = list(range(1, count + 1))
     return pa.table({"id": ids, "x": [float(i) for i in ids], **columns})
-
-
-def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` with ``changes``, which replace whole keys, except that model, source and run merge."""
-    result: dict[str, Any] = copy.deepcopy(dict(values))
-    for key, change in changes.items():
-        if key in ("model", "source", "run", "checks", "output") and isinstance(change, dict):
-            result[key] = result.get(key, {}) | change
-        elif change is None:
-            result.pop(key, None)
-        else:
-            result[key] = change
-    return result
 
 
 class Place:

@@ -75,7 +75,7 @@ class Figures:
 def kill(cluster: Cluster, kind: str, chance: random.Random) -> None:
     """SIGKILL for a process and all that it has started, at once, as when its machine dies."""
     name = SERVICES.get(kind) or chance.choice(cluster.stack.workers)
-    (service,) = [s for s in cluster.stack.supervisor.services if s.name == name]
+    service = cluster.service(name)
     everyone = [psutil.Process(service.process.pid)]
     everyone += everyone[0].children(recursive=True)
     for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first: none sees another one die

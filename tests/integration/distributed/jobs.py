@@ -20,7 +20,7 @@ MONTHS_OF_YEARS = [f"{year}-{month:02d}" for year in YEARS for month in range(1,
 
 ELEVEN = [f"2013-{month:02d}" for month in range(2, 13)]
 BIG_MONTH = "2013-07"  # its predictions are more than one part of an upload
-ROWS = {month: 1_250_000 if month == BIG_MONTH else 300_000 for month in ELEVEN}
+ROWS = {month: 1_250_000 if month == BIG_MONTH else 130_000 for month in ELEVEN}
 SHARD_ROWS = 125_000
 NULL_EVERY = 50
 SHARDS = {month: -(-rows // SHARD_ROWS) for month, rows in ROWS.items()}
@@ -56,9 +56,7 @@ class MeetingUpload(UploadOperator):
         def meet_and_commit(publication, manifest):
             month = manifest.partition
             (HERE / f"here-{month}-{self.dag_id}").touch()
-            deadline = time.monotonic() + 120
             while month in CONTESTED and len(list(HERE.glob(f"here-{month}-*"))) < 2:
-                assert time.monotonic() < deadline, "the other publisher has not come"
                 time.sleep(0.02)
             return commit(publication, manifest)
 
@@ -140,7 +138,7 @@ def write_jobs(dags: Path) -> None:
             "policy": "as_of",
             "versions": [
                 {"version": "v1", "uri": "{models}/v1.skops", "in_force_from": ELEVEN[0]},
-                {"version": "v2", "uri": "{models}/v2.skops", "in_force_from": BIG_MONTH},
+                {"version": "v2", "uri": "{models}/v2.skops", "in_force_from": "2014-01"},
             ],
         },
         destination={"uri": "{data}/predictions/eleven_months"},
@@ -160,7 +158,7 @@ def write_jobs(dags: Path) -> None:
 def write_flight_delay(folder: Path) -> None:
     """The default job as it is, but in shards that both workers get some of."""
     job: dict[str, Any] = yaml.safe_load(Path("dags/jobs/flight_delay.yaml").read_text())
-    job["run"]["shard_rows"] = 10_000
+    job["run"]["shard_rows"] = 15_000
     (folder / "flight_delay.yaml").write_text(yaml.safe_dump(job, sort_keys=False))
 
 

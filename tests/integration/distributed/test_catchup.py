@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections import Counter
-
-import pytest
 
 from tests.integration.distributed import jobs
 from tests.integration.distributed.cluster import Cluster
-
-pytestmark = pytest.mark.integration
 
 JOB = "three_years"
 DESTINATION = f"predictions/{JOB}"
 MONTHS = len(jobs.MONTHS_OF_YEARS)
 
 
-@pytest.mark.timeout(900)
 def test_three_years_catch_up_without_a_failed_task_and_again_is_nothing(cluster: Cluster) -> None:
     cluster.unpause(JOB)
-    runs = cluster.succeeded(JOB, MONTHS, 600)
+    runs = cluster.succeeded(JOB, MONTHS)
     assert {run.run_type for run in runs} == {"scheduled"}
     tasks = cluster.tasks(JOB)
     assert Counter(task.task_id for task in tasks) == dict.fromkeys(
@@ -45,23 +38,21 @@ def test_three_years_catch_up_without_a_failed_task_and_again_is_nothing(cluster
         "backfill", "create", "--dag-id", JOB, "--from-date", "2011-01-01", "--to-date", "2013-12-31"
     )  # fmt: skip
     cluster.wait_for("end of the backfill", lambda: backfill_is_closed(cluster))
-    assert cluster.stack.api.runs(JOB) == runs, told
+    assert cluster.api.runs(JOB) == runs, told
     assert cluster.tasks(JOB) == tasks
     assert cluster.objects(DESTINATION) == objects
 
 
 def restart_scheduler(cluster: Cluster) -> None:
     """Return when another scheduler has been at work for some rounds."""
-    (scheduler,) = [s for s in cluster.stack.supervisor.services if s.name == "scheduler"]
-    os.kill(scheduler.process.pid, signal.SIGKILL)
-    scheduler.process.wait()
+    cluster.restart("scheduler", cluster.service("scheduler").environment)
     heartbeats = (
         "SELECT count(*) FROM job WHERE job_type = 'SchedulerJob' AND state = 'running' "
         "AND latest_heartbeat > start_date"
     )
-    cluster.wait_for("new scheduler", lambda: cluster.stack.database.execute(heartbeats) == [(1,)])
+    cluster.wait_for("new scheduler", lambda: cluster.database.execute(heartbeats) == [(1,)])
 
 
 def backfill_is_closed(cluster: Cluster) -> bool:
     query = f"SELECT count(*) FROM backfill WHERE dag_id = '{JOB}' AND completed_at IS NOT NULL"
-    return cluster.stack.database.execute(query) == [(1,)]
+    return cluster.database.execute(query) == [(1,)]

@@ -1,6 +1,6 @@
 """Workers, scheduler, S3, broker and database are killed at random instants while eleven months are scored.
 
-A round scores all months again, with another model than the round before, while each of the five is killed once.
+A round scores all months, with another model than the round before, while each of the five is killed once.
 ``make soak`` does more rounds than ``make test``, and writes its table into docs/reliability.md.
 """
 
@@ -23,21 +23,38 @@ import psycopg2
 import pyarrow.parquet as pq
 import pytest
 
+from tests.integration.airflow_under_test import HANG_SECONDS
 from tests.integration.distributed import faults, jobs, soak
 from tests.integration.distributed.cluster import Cluster, Task
 from tests.integration.distributed.faults import Fault, Figures
 
-pytestmark = pytest.mark.integration
-
 JOB = "eleven_months"
 DESTINATION = f"predictions/{JOB}"
-ROUND_SECONDS = 900  # a bound: it takes one or two minutes
+ROUND_SECONDS = HANG_SECONDS  # it takes one or two minutes
 REFUSED = (
     "Celery Task Timeout Error"  # the scheduler's words when it could not send a task to the broker
 )
 TASKS = sum(2 + shards for shards in jobs.SHARDS.values())
 
 Digests = dict[str, dict[str, str]]
+
+# A fault is noticed in seconds, where an installation may take a minute or ten.  For this test only: on a busy machine,
+# slow tasks are taken for dead that early, and tried again.
+NOTICED_SOON = {
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "30",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "5",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
+}
+
+
+@pytest.fixture
+def impatient_scheduler(cluster: Cluster) -> Iterator[None]:
+    before = cluster.service("scheduler").environment
+    cluster.restart("scheduler", {**before, **NOTICED_SOON})
+    yield
+    cluster.restart("scheduler", before)
 
 
 @pytest.fixture(scope="module")
@@ -75,19 +92,25 @@ def reader(
 
 @pytest.mark.timeout((1 + soak.rounds()) * ROUND_SECONDS)
 def test_nothing_is_lost_or_half_there_whatever_dies(
-    cluster: Cluster, expected: Digests, reader: subprocess.Popen[bytes], tmp_path: Path
+    cluster: Cluster,
+    impatient_scheduler: None,
+    expected: Digests,
+    reader: subprocess.Popen[bytes],
+    tmp_path: Path,
 ) -> None:
     rounds, seed = soak.rounds(), soak.seed()
     print(f"\n{rounds} rounds, seed {seed}")
     chance, figures = random.Random(seed), Figures()
-    cluster.unpause(JOB)
-    cluster.succeeded(JOB, len(jobs.ELEVEN))
-    assert_published(cluster, figures, {m: expected[by_policy(m)][m] for m in jobs.ELEVEN})
     try:
         for number in range(rounds):
             version = ("v1", "v2")[number % 2]
             last_event = newest_event(cluster)
-            score_again(cluster, version)
+            if (
+                number == 0
+            ):  # the first months are made by catchup, with the version that is in force
+                cluster.unpause(JOB)
+            else:
+                score_again(cluster, version)
             play(cluster, chance, figures)
             cluster.succeeded(JOB, len(jobs.ELEVEN))
             assert_published(cluster, figures, expected[version])
@@ -102,16 +125,16 @@ def test_nothing_is_lost_or_half_there_whatever_dies(
     assert figures.bad_reads == []
     assert figures.reads > 100 * rounds
     assert Counter(fault.kind for fault in figures.faults) == dict.fromkeys(faults.KINDS, rounds)
-    assert (figures.months, figures.rows_lost) == ((rounds + 1) * len(jobs.ELEVEN), 0)
+    assert (figures.months, figures.rows_lost) == (rounds * len(jobs.ELEVEN), 0)
 
 
 def test_a_broker_that_is_away_for_long_costs_no_task_a_try(cluster: Cluster) -> None:
     job, sendings = "without_broker", 10
-    cluster.wait_for(f"Dag {job}", lambda: cluster.stack.api.dag(job))
-    log = cluster.stack.home.logs / "scheduler.log"
+    cluster.wait_for(f"Dag {job}", lambda: cluster.api.dag(job))
+    log = cluster.home.logs / "scheduler.log"
     before = log.read_text().count(REFUSED)
     faults.kill(cluster, "Valkey", random.Random())
-    cluster.stack.api.unpause(job)
+    cluster.api.unpause(job)
     deadline = time.monotonic() + ROUND_SECONDS
     while log.read_text().count(REFUSED) < before + sendings:  # nobody starts it again meanwhile
         assert time.monotonic() < deadline, "the scheduler has stopped sending"
@@ -120,13 +143,9 @@ def test_a_broker_that_is_away_for_long_costs_no_task_a_try(cluster: Cluster) ->
     assert {(t.state, t.try_number) for t in cluster.tasks(job)} == {("success", 1)}
 
 
-def by_policy(month: str) -> str:
-    return "v1" if month < jobs.BIG_MONTH else "v2"
-
-
 def score_again(cluster: Cluster, version: str) -> None:
     # What a timer of the scheduler does half a minute after the last run of a backfill.
-    cluster.stack.database.execute("UPDATE backfill SET completed_at = now()")
+    cluster.database.execute("UPDATE backfill SET completed_at = now()")
     cluster.airflow(
         "backfill", "create", "--dag-id", JOB, "--from-date", "2013-02-01", "--to-date", "2013-12-31",
         "--reprocess-behavior", "completed", "--dag-run-conf", json.dumps({"model_version": version}),
@@ -144,7 +163,7 @@ def play(cluster: Cluster, chance: random.Random, figures: Figures) -> None:
         for fault in of_round:
             fault.look(tasks)
         if kinds and done >= instants[0]:
-            cluster.stack.supervisor.watch(chance.uniform(0, 1))
+            cluster.supervisor.watch(chance.uniform(0, 1))
             at_work = [
                 task for task in look(cluster, deadline) if task.state in ("running", "queued")
             ]
@@ -163,7 +182,7 @@ def play(cluster: Cluster, chance: random.Random, figures: Figures) -> None:
 def look(cluster: Cluster, deadline: float) -> list[Task]:
     """The tasks of all runs; the processes that have died are started meanwhile."""
     while True:
-        cluster.stack.supervisor.watch(0.2)
+        cluster.supervisor.watch(0.2)
         try:
             tasks = cluster.tasks(JOB)
         except psycopg2.OperationalError:
@@ -202,13 +221,13 @@ def key_of(record: dict[str, Any]) -> str:
 
 
 def newest_event(cluster: Cluster) -> int:
-    ((newest,),) = cluster.stack.database.execute("SELECT coalesce(max(id), 0) FROM asset_event")
+    ((newest,),) = cluster.database.execute("SELECT coalesce(max(id), 0) FROM asset_event")
     return int(newest)
 
 
 def assert_one_event_each(cluster: Cluster, after: int, digests: dict[str, str]) -> None:
     """Who listens to the asset was told of each month once, with the digest of what lies there."""
-    rows = cluster.stack.database.execute(
+    rows = cluster.database.execute(
         f"SELECT extra FROM asset_event WHERE source_dag_id = '{JOB}' AND id > {after}"
     )
     told_of = [(extra["partition"], extra["sha256"]) for (extra,) in rows]

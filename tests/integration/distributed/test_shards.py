@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests import small_job
 from tests.integration.distributed.cluster import Cluster, Task
-
-pytestmark = pytest.mark.integration
 
 JOB = "failing_shard"
 MONTH = "2013-02"
@@ -37,7 +33,7 @@ def test_a_failed_shard_is_repeated_without_the_others(cluster: Cluster) -> None
         "--start-date", "2013-02-01", "--end-date", "2013-02-28", "--yes",
     )  # fmt: skip
     (run,) = cluster.wait_for(
-        "success", lambda: [r for r in cluster.stack.api.runs(JOB) if r.state == "success"]
+        "success", lambda: [r for r in cluster.api.runs(JOB) if r.state == "success"]
     )
     second = by_name(cluster.tasks(JOB))
     for name in [("extract", -1), ("score", 0), ("score", 2)]:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import io
 
 import pyarrow.parquet as pq
-import pytest
 
 from tests.integration.distributed.cluster import Cluster
-
-pytestmark = pytest.mark.integration
 
 DESTINATION = "predictions/two"
 CONTESTED = ("2013-03", "2013-04")
@@ -18,7 +15,7 @@ MODELS = {"left": "v1", "right": "v2"}
 
 def test_one_backfill_wins_each_month_and_the_other_converges(cluster: Cluster) -> None:
     for dag_id, first in {"left": "2013-02-01", "right": "2013-03-01"}.items():
-        cluster.wait_for(f"Dag {dag_id}", lambda dag_id=dag_id: cluster.stack.api.dag(dag_id))
+        cluster.wait_for(f"Dag {dag_id}", lambda dag_id=dag_id: cluster.api.dag(dag_id))
         cluster.airflow(
             "backfill", "create", "--dag-id", dag_id, "--from-date", first, "--to-date", "2013-04-30",
             "--max-active-runs", "3",

@@ -9,18 +9,14 @@ from airflow.models.asset import AssetEvent
 from airflow.utils.session import create_session
 
 from tests.plugins.conftest import Start
+from tests.plugins.conftest import scored as score_all
 
 
 @pytest.fixture
 def scored(start: Start):
     of = start(run_id="manual__1")
-    assert of.run.run(of.extract).state == "success"
-    results = []
-    for shard in of.run.returned(of.extract):
-        of.score.shard = shard
-        assert of.run.run(of.score).state == "success"
-        results.append(of.run.returned(of.score))
-    of.upload.scored = [results[2], results[0], results[1]]  # Airflow promises no order
+    first, second, third = score_all(of)
+    of.upload.scored = [third, first, second]  # Airflow promises no order
     return of
 
 

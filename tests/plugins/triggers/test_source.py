@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from airflow.sdk.module_loading import import_string
 from scoring_airflow.triggers.source import SourceTrigger
 
 from scoring.storage.https import client as https_client
-from tests import https_server
 from tests.https_server import Site
 
 NOW = datetime.now(UTC)
@@ -50,17 +48,6 @@ def test_it_fires_once_when_the_file_is_there(tmp_path: Path, pattern: str) -> N
     assert asyncio.run(events(trigger(tmp_path / pattern))) == [event(True)]
 
 
-def test_it_goes_on_until_the_file_comes(tmp_path: Path) -> None:
-    async def file_comes() -> list[dict[str, Any]]:
-        waiting = asyncio.create_task(events(trigger(tmp_path / "month.csv")))
-        done, _ = await asyncio.wait([waiting], timeout=0.2)
-        assert not done
-        (tmp_path / "month.csv").touch()
-        return await waiting
-
-    assert asyncio.run(file_comes()) == [event(True)]
-
-
 def test_when_its_time_is_over_it_says_that_nothing_came(tmp_path: Path) -> None:
     until = datetime.now(UTC) + timedelta(seconds=0.2)
     assert asyncio.run(events(trigger(tmp_path / "x", until))) == [event(False, until)]
@@ -92,19 +79,24 @@ def test_what_airflow_stores_makes_the_same_trigger_again(airflow_database: None
     assert again.until == NOW + HOUR
 
 
-@pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Site, str]]:
-    trusted, certificate = https_server.certify(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
-    monkeypatch.setattr(https_client, "FIRST_PAUSE_SECONDS", 0.001)
-    with https_server.serving(certificate) as of:
-        yield of
+def test_it_goes_on_until_the_file_comes(https_site: tuple[Site, str]) -> None:
+    site, url = https_site
+
+    async def file_comes() -> list[dict[str, Any]]:
+        waiting = asyncio.create_task(events(trigger(f"{url}/month.csv")))
+        while len(site.requests) < 3:
+            await asyncio.sleep(0.001)
+        assert not waiting.done()
+        site.files["/month.csv"] = b"a"
+        return await waiting
+
+    assert asyncio.run(file_comes()) == [event(True)]
 
 
 def test_an_error_of_one_look_is_logged_and_the_next_look_finds(
-    served: tuple[Site, str], capfd: pytest.CaptureFixture[str]
+    https_site: tuple[Site, str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    site, url = served
+    site, url = https_site
     site.files["/x.csv"] = b"a"
     site.statuses = [418, *[500] * https_client.TRIES]  # one look for the first, one for the others
     assert asyncio.run(events(trigger(f"{url}/x.csv"))) == [event(True)]
@@ -115,7 +107,7 @@ def test_an_error_of_one_look_is_logged_and_the_next_look_finds(
 
 
 def test_a_look_that_hangs_does_not_stop_other_triggers(
-    served: tuple[Site, str], monkeypatch: pytest.MonkeyPatch
+    https_site: tuple[Site, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def look_hangs() -> list[dict[str, Any]]:
         loop = asyncio.get_running_loop()

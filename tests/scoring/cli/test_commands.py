@@ -404,10 +404,11 @@ def test_a_run_that_is_interrupted_has_status_130_and_says_so(
     assert jobs.files() == []
 
 
-def test_run_does_not_wait_for_a_late_source_and_says_who_does(place: Place):
+def test_run_does_not_wait_for_a_late_source_and_says_who_does(
+    place: Place, capsys: pytest.CaptureFixture[str]
+):
     place.job(source={"wait": {"timeout_hours": 1}})
-    done = shell("run", "sample", "2013-03", *in_folder(place))
-    assert done.returncode == 3
-    told = one_error(done.stderr)
+    assert main(["run", "sample", "2013-03", *in_folder(place)]) == 3
+    told = one_error(capsys.readouterr().err)
     assert "the source of sample 2013-03 is not there" in told
     assert told.endswith("In Airflow this job waits for it (source.wait); this command does not")

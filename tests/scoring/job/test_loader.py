@@ -488,7 +488,6 @@ MERGES = ["a0: &a0 {x: 1}"] + [f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for
 
 
 @pytest.mark.parametrize("lines", [LAUGHS, MERGES], ids=["lists", "merges"])
-@pytest.mark.timeout(60)  # unbounded, it is a matter of days
 def test_aliases_of_aliases_are_refused_before_they_fill_the_memory(
     tmp_path: Path, lines: list[str]
 ):

@@ -241,7 +241,7 @@ def test_the_scoring_processes_of_a_killed_run_end_and_its_staging_goes_with_the
 ):
     scorers = at_the_gate.scorers()
     at_the_gate.kill()
-    gone, alive = psutil.wait_procs(scorers, timeout=60)
+    gone, alive = psutil.wait_procs(scorers)
     assert (len(gone), alive) == (len(scorers), [])
     assert [f for f in large.files() if "/rows-" in f]
     run = at_the_gate.run

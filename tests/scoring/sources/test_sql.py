@@ -12,14 +12,15 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from scoring.sources.resolve import open_source
 
 from devstack.services.ports import free_port
+from scoring.cli import main as cli
 from scoring.destinations.manifest import Manifest, parse_manifest
 from scoring.errors import ContractError, PartitionError, SourceError, VerifyError
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.local import score_partition
 from scoring.pipeline.verify import verify_partition
+from scoring.sources.base import open_source
 from scoring.sources.databases import postgres
 from scoring.sources.sql import SqlSource
 from tests.scoring.factories import (
@@ -220,16 +221,16 @@ def test_the_shell_reads_postgres_only(orders: Place, monkeypatch: pytest.Monkey
         extracted(asking(orders, conn_id="elsewhere"))
 
 
-def shell(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "scoring", *words], capture_output=True, text=True)
-
-
-def test_from_the_shell_no_output_and_no_file_holds_the_password(orders: Place):
-    job, data = str(asking(orders).job_file.path), str(orders.data)
-    done = shell("run", job, MONTH, "--data", data)
-    assert done.returncode == 0, done.stderr
-    assert "sql:warehouse" in (shell("show", job, MONTH, "--data", data, "--json").stdout)
-    said = done.stdout + done.stderr + shell("verify", job, MONTH, "--data", data, "--json").stdout
+def test_from_the_shell_no_output_and_no_file_holds_the_password(
+    orders: Place, capfd: pytest.CaptureFixture[str]
+):
+    of_partition = [str(asking(orders).job_file.path), MONTH, "--data", str(orders.data)]
+    command = [sys.executable, "-m", "scoring", "run", *of_partition]
+    assert subprocess.run(command, check=False).returncode == 0
+    assert cli.main(["show", *of_partition, "--json"]) == 0
+    assert cli.main(["verify", *of_partition, "--json"]) == 0
+    said = "".join(capfd.readouterr())
+    assert "sql:warehouse" in said
     files = b"".join((orders.out / name).read_bytes() for name in orders.files())
     assert "it's a pass" not in said
     assert b"it's a pass" not in files
@@ -239,8 +240,8 @@ def test_from_the_shell_no_output_and_no_file_holds_the_password(orders: Place):
 def test_a_key_is_a_partition_or_nothing(orders: Place, warehouse: Warehouse, key: str):
     with pytest.raises(PartitionError):
         asking(orders).job.partition_to_score(key)
-    done = shell("run", str(asking(orders).job_file.path), key, "--data", str(orders.data))
-    assert done.returncode == 2
+    job = str(asking(orders).job_file.path)
+    assert cli.main(["run", job, key, "--data", str(orders.data)]) == 2
     assert warehouse.database.execute("SELECT count(*) FROM orders") == [(2500 + IN_MARCH,)]
 
 

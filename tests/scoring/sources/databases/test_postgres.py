@@ -225,8 +225,8 @@ def test_a_password_that_the_database_repeats_is_not_told(connect: Any):
 PEAK = """
 import sys
 from datetime import UTC, datetime
-from scoring.database import connection_in_environment
-from scoring.postgres import Postgres
+from scoring.sources.databases.environment import connection_in_environment
+from scoring.sources.databases.postgres import Postgres
 values = {"start": datetime(2013, 2, 1, tzinfo=UTC)}
 sql = f'''SELECT i AS id, i * 0.5::float8 AS x, md5(i::text) AS k FROM generate_series(1, {sys.argv[1]}) AS i
     WHERE :start < now() ORDER BY i'''

@@ -10,7 +10,6 @@ import signal
 import socket
 import tempfile
 import tracemalloc
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -36,22 +35,14 @@ from tests.scoring.factories import MONTH, Place, in_process, rows
 DATA = bytes(range(256)) * 2000
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return https_server.certify(tmp_path_factory.mktemp("certificates"))
-
-
 @pytest.fixture
 def server(
-    certificates: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Site, str]]:
+    https_site: tuple[Site, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Site, str]:
     """A site that this process trusts, and its URL; copies are made in the folder ``copies``."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
-    monkeypatch.setattr(https_client, "FIRST_PAUSE_SECONDS", 0.001)
     (tmp_path / "copies").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "copies"))
-    with https_server.serving(certificates[1]) as served:
-        yield served
+    return https_site
 
 
 @pytest.fixture

@@ -14,13 +14,14 @@ import pytest
 from devstack.services.object_store import ObjectStore
 from scoring.errors import PublicationError, SourceError
 from scoring.pipeline.handover import Scored
+from scoring.pipeline.publish import publish
 from scoring.pipeline.staging import Staged, read_staged, staged_writer
 from scoring.storage.base import Unchanged, pending, write
 from scoring.storage.s3 import writer as s3_upload
 from scoring.storage.s3.storage import S3Storage
 from scoring.storage.s3.writer import uploads_under
 from tests.faulty_proxy import Fault, FaultyProxy
-from tests.s3_server import BUCKET, client, keys, storage_for, uploads, use_client
+from tests.s3_server import BUCKET, client, keys, storage_for, uploads, use_client, without_backoff
 from tests.scoring.factories import (
     MONTH,
     Place,
@@ -30,7 +31,6 @@ from tests.scoring.factories import (
     layout,
     rows,
     scored,
-    upload,
 )
 
 LARGE = f"s3://{BUCKET}/large"
@@ -143,10 +143,10 @@ def test_what_killed_publishers_left_is_aborted_by_the_next_publication(large: P
         os.kill(os.getpid(), signal.SIGKILL)
 
     for _ in range(2):
-        killed(lambda: upload(run, first_then_kill(), {}))
+        killed(lambda: publish(run, first_then_kill(), {}))
     assert uploads(s3) == [output, output]
     assert run.publisher.published(run.partition) is None
-    manifest = upload(run, shards, {})
+    manifest = publish(run, shards, {})
     assert manifest.rows.scored == 900_000
     assert uploads(s3) == []
     assert [key for key in keys(s3) if key.startswith("lake/out/")] == [
@@ -160,7 +160,7 @@ def test_a_killed_runs_uploads_under_its_staging_go_with_the_staging(lake: Place
     for each in (run, other):
         at = each.staged("predictions-12345678", 0).removeprefix(f"s3://{BUCKET}/")
         s3.create_multipart_upload(Bucket=BUCKET, Key=at)
-    upload(run, scored(run, extracted(run)), {})
+    publish(run, scored(run, extracted(run)), {})
     assert [key.split("/")[4] for key in uploads(s3)] == ["mine-too"]
 
 
@@ -170,10 +170,10 @@ def test_an_upload_that_was_begun_before_a_publication_cannot_be_completed_after
     """Not even when the publication has the very bytes that it replaces, so that ETags are equal."""
     run = in_s3(lake)
     storage, output = run.storage, layout(run).output(run.partition)
-    first = upload(run, scored(run, extracted(run)), {})
+    first = publish(run, scored(run, extracted(run)), {})
     with pending(storage, output, Unchanged(storage.version(output))) as late:
         late.write(b"late")
-        again = upload(run, scored(run, extracted(run)), {})
+        again = publish(run, scored(run, extracted(run)), {})
         assert again.output.sha256 == first.output.sha256
         with pytest.raises(PublicationError, match="by another process in the meantime"):
             late.commit()
@@ -181,8 +181,11 @@ def test_an_upload_that_was_begun_before_a_publication_cannot_be_completed_after
 
 
 @pytest.fixture
-def proxy(s3_server: ObjectStore, s3: Any) -> Iterator[FaultyProxy]:
+def proxy(
+    s3_server: ObjectStore, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FaultyProxy]:
     """A proxy that this process reaches S3 through, with short waits."""
+    without_backoff(monkeypatch)
     with FaultyProxy(s3_server.endpoint_url) as between:
         seen = ObjectStore(between.url, s3_server.access_key, s3_server.secret_key)
         retries = {"mode": "standard", "total_max_attempts": 3}
@@ -259,10 +262,10 @@ def test_a_month_through_failing_connections_is_published_whole_or_not_at_all(
             shards = scored(run, extracted(run))
             proxy.faults = [Fault(request, times=times)]
             if times == 2:
-                published = upload(run, shards, {})
+                published = publish(run, shards, {})
             else:
                 with pytest.raises((PublicationError, SourceError), match="s3://scoring/lake/"):
-                    upload(run, shards, {})
+                    publish(run, shards, {})
             assert proxy.faults[0].met >= 2, request
             proxy.faults = []
             now = run.publisher.published(run.partition)
