@@ -209,7 +209,7 @@ def _check_rows(values: Any, given: pd.Index, method: str) -> None:
     if isinstance(values, pd.Series | pd.DataFrame) and not values.index.equals(given):
         raise ScorerError(
             f"{method} returned a {type(values).__name__} with an index of its own, from "
-            f"{values.index[0]!r} to {values.index[-1]!r}, so that it is unknown which row each value "
+            f"{values.index[0]} to {values.index[-1]}, so that it is unknown which row each value "
             f"is for. It must be that of the rows that were given, 0 to {len(given) - 1:,}. Nothing was "
             "published"
         )

@@ -8,29 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pydantic import BaseModel, ConfigDict
-
 from scoring.contract.tally import Tally
+from scoring.contract.verdict import Verdict
 from scoring.errors import ContractError
 from scoring.job.partitions import Partition
 from scoring.job.schema import ChecksConfig, Job
 
 
-class Verdict(BaseModel):
-    """What a gate found, as it stands in the manifest: ``passed`` or ``failed``."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    gate: str
-    figure: float
-    limit: float
-    verdict: str
-
-
 def min_rows(tally: Tally, checks: ChecksConfig) -> tuple[Verdict, str]:
     """At least so many rows must come in."""
     passed = tally.rows_in >= checks.min_rows
-    return _verdict("min_rows", tally.rows_in, checks.min_rows, passed), (
+    verdict = Verdict(gate="min_rows", figure=tally.rows_in, limit=checks.min_rows, passed=passed)
+    return verdict, (
         f"{tally.rows_in:,} rows came in, fewer than checks.min_rows, "
         f"{checks.min_rows:,}; nothing was published"
     )
@@ -40,7 +29,10 @@ def max_quarantined_fraction(tally: Tally, checks: ChecksConfig) -> tuple[Verdic
     """At most this part of the rows may be quarantined."""
     limit = checks.max_quarantined_fraction
     fraction = tally.rows_quarantined / tally.rows_in if tally.rows_in else 0.0
-    return _verdict("max_quarantined_fraction", fraction, limit, fraction <= limit), (
+    verdict = Verdict(
+        gate="max_quarantined_fraction", figure=fraction, limit=limit, passed=fraction <= limit
+    )
+    return verdict, (
         f"{tally.rows_quarantined:,} of {tally.rows_in:,} rows ({fraction:.2%}) break "
         f"the contract, more than checks.max_quarantined_fraction, {limit:.2%}; nothing was "
         "published. Fix the source, let inputs be nullable, or raise "
@@ -65,12 +57,8 @@ def check_gates(
     verdicts = []
     for gate in GATES:
         verdict, problem = gate(tally, job.checks)
-        if verdict.verdict == "failed":
+        if not verdict.passed:
             prefix = "at least " if at_least else ""
             raise ContractError(f"{job.name} {partition.key}: {prefix}{problem}")
         verdicts.append(verdict)
     return verdicts
-
-
-def _verdict(gate: str, figure: float, limit: float, passed: bool) -> Verdict:
-    return Verdict(gate=gate, figure=figure, limit=limit, verdict="passed" if passed else "failed")

@@ -18,9 +18,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import scoring
-from scoring.contract.gates import Verdict
+from scoring.contract.verdict import Verdict
 from scoring.errors import PublicationError
-from scoring.monitoring.statistics import Counts
 from scoring.sources.base import SourceRecord
 
 FORMAT_VERSION = 1
@@ -89,7 +88,7 @@ class Manifest(_Format):
     output: ObjectRecord
     quarantine: ObjectRecord | None
     gates: list[Verdict] = []
-    inputs: dict[str, Counts] = {}
+    inputs: dict[str, dict[str, Any]] = {}
     statistics: dict[str, dict[str, Any]]
     run: dict[str, str]
     code_version: str

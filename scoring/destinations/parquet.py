@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from glob import escape
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING
 
 from scoring.destinations.layout import Layout
 from scoring.destinations.manifest import Manifest, ObjectRecord
@@ -29,6 +27,10 @@ from scoring.job.uri_templates import Roots
 from scoring.storage.base import Pending, Storage, Unchanged, pending, write
 from scoring.storage.connections import Connections
 from scoring.storage.local import exclusive
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 
 class ParquetPublisher:
@@ -135,6 +137,8 @@ class ParquetPublication:
 
     def write_quarantine(self, tables: Iterator[pa.Table]) -> ObjectRecord | None:
         """See ``Publication``: one parquet file, named by its digest."""
+        import pyarrow.parquet as pq
+
         first = next(tables, None)
         if first is None:
             return None
@@ -229,6 +233,10 @@ def _newer(partition: Partition, newer: Manifest, run: Mapping[str, str]) -> New
 
 
 def _parquet_writer(output: Pending, schema: pa.Schema) -> pq.ParquetWriter:
+    # Here, because whoever only asks what is published needs none of it.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     repetitive = [field.name for field in schema if pa.types.is_dictionary(field.type)]
     return pq.ParquetWriter(
         output,

@@ -245,7 +245,7 @@ class Job(Section):
             if version.file_format not in MODELS:
                 known = " or ".join(f".{name}" for name in MODELS.names())
                 yield (*loc, "uri"), f"{version.uri!r} must end in {known}"
-            if version.file_format != "skops" and version.sha256 is None:
+            elif version.file_format != "skops" and version.sha256 is None:
                 yield (
                     (*loc, "sha256"),
                     f"missing; a {version.file_format} file may run code when it is loaded, so the job "

@@ -19,11 +19,11 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-def check_kind(registry: Registry, name: str) -> str:
-    """``name`` itself; ValueError unless it is a kind in ``registry``."""
-    if name in registry:
+def check_kind(registry: Registry, name: str, hidden: tuple[str, ...] = ()) -> str:
+    """``name`` itself; ValueError unless it is a kind in ``registry``, and not a ``hidden`` one."""
+    if name in registry and name not in hidden:
         return name
-    known = registry.names()
+    known = [kind for kind in registry.names() if kind not in hidden]
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     raise ValueError(f"{name!r} is not allowed; it may be {', '.join(known)}{hint}")

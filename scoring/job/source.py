@@ -37,7 +37,9 @@ class SourceConfig(Section):
     """
 
     uri: Annotated[str, AfterValidator(check_source_fields)] | None = None
-    format: Annotated[str, AfterValidator(partial(check_kind, SOURCES))] | None = None
+    format: Annotated[str, AfterValidator(partial(check_kind, SOURCES, hidden=("sql",)))] | None = (
+        None
+    )
     sql: Annotated[str, AfterValidator(check_query)] | None = None
     conn_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$")] | None = None
     date_column: str | None = None

@@ -233,7 +233,7 @@ def _manifest(
         output=output,
         quarantine=quarantined,
         gates=joined.verdicts,
-        inputs=extraction.inputs,
+        inputs={name: counts.model_dump() for name, counts in extraction.inputs.items()},
         statistics={name: s.result() for name, s in joined.statistics.items()},
         run=dict(triggered_by),
         code_version=code_version(),

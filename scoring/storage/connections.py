@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scoring.storage.base import Encryption, ReadableStorage, Storage
-
-if TYPE_CHECKING:
-    from scoring.sources.databases.base import Database
 
 
 class Connections:
     """The connections of one job; handed to another process, it makes clients of its own there.
 
     ``s3_client`` makes the boto3 client for ``s3://`` URIs; None means boto3's own chain of
-    credentials.  ``database`` returns the database behind a ``conn_id``; None means the environment
+    credentials.  ``database`` returns the ``Database`` behind a ``conn_id``; None means the environment
     variable in which Airflow would look for the connection.  Both must be picklable where a
     partition is scored by several processes.
     """
@@ -27,7 +24,7 @@ class Connections:
     def __init__(
         self,
         s3_client: Callable[[], Any] | None = None,
-        database: Callable[[str], Database] | None = None,
+        database: Callable[[str], Any] | None = None,
     ) -> None:
         self.s3_client = s3_client
         self.database = database

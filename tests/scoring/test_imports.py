@@ -87,6 +87,85 @@ def test_the_scoring_steps_do_import_what_the_others_may_not():
     assert {"numpy", "pandas", "pyarrow"} <= set(json.loads(python(code).stdout))
 
 
+MAY_IMPORT = {
+    "errors": set(),
+    "registry": set(),
+    "storage": {"errors"},
+    "job": {"errors", "registry", "storage"},
+    "arrow": {"job"},
+    "contract": {"arrow", "errors", "job"},
+    "models": {"errors", "job", "registry", "storage"},
+    "monitoring": set(),
+    "sources": {"arrow", "errors", "job", "registry", "storage"},
+    "destinations": {"contract", "errors", "job", "registry", "sources", "storage"},
+    "engine": {"arrow", "contract", "errors", "job", "models"},
+    "pipeline": {
+        "arrow", "contract", "destinations", "engine", "errors", "job", "models", "monitoring",
+        "sources", "storage",
+    },
+    "cli": {"destinations", "errors", "job", "pipeline", "storage"},
+}  # fmt: skip
+"""Which rooms the code of each room may import: each only from below (docs/architecture.md)."""
+
+STEPS = {"extract", "score", "publish"}
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of this package that a file imports, also within its functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            found |= {f"{module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.partition(".")[0] == "scoring"}
+
+
+def room_of(module: str) -> str:
+    return (*module.split("."), "")[1]
+
+
+ROOMS = {room_of(module) for module in FILES if module not in ("scoring", "scoring.__main__")}
+
+
+def test_no_room_depends_on_one_that_depends_on_it():
+    assert set(MAY_IMPORT) == ROOMS
+    seen: list[str] = []
+    for room, below in MAY_IMPORT.items():
+        assert below <= set(seen), f"{room} may import what comes after it"
+        seen.append(room)
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_a_room_imports_only_from_below(room: str):
+    wrong = []
+    for module, path in FILES.items():
+        if module.startswith(f"scoring.{room}.") or module == f"scoring.{room}":
+            for imported in sorted(imports(path)):
+                other = room_of(imported)
+                if other not in MAY_IMPORT[room] | {room, "", "__version__"}:
+                    wrong.append(f"{module} imports {imported}")
+    assert wrong == []
+
+
+def test_the_steps_do_not_import_each_other():
+    for step in STEPS:
+        imported = imports(FILES[f"scoring.pipeline.{step}"])
+        others = {name.split(".")[2] for name in imported if name.startswith("scoring.pipeline.")}
+        assert others & STEPS == set(), step
+
+
+def test_only_the_registry_names_a_kind():
+    kinds = {
+        *("scoring.sources.parquet", "scoring.sources.csv", "scoring.sources.sql"),
+        *("scoring.models.skops", "scoring.models.joblib", "scoring.destinations.parquet"),
+    }
+    for module, path in FILES.items():
+        named = {name.rpartition(".")[0] for name in imports(path)} | imports(path)
+        assert named & kinds == set(), module
+
+
 def clocks_read(source: str) -> list[str]:
     """Attributes and names in ``source`` that ask for the date of today."""
     found = []

@@ -17,6 +17,10 @@ from scoring.storage.s3.client import TRIES, split, translate_errors
 _CUT = (HTTPClientError, ResponseStreamingError, IncompleteReadError)
 
 
+class ReplacedWhileReadError(SourceError):
+    """The object is no longer the one that was opened."""
+
+
 class ObjectReader(io.RawIOBase):
     """``client`` is a boto3 S3 client.  Raises FileNotFoundError, and SourceError for all else."""
 
@@ -81,7 +85,7 @@ class ObjectReader(io.RawIOBase):
             with translate_errors(self._uri, SourceError):
                 return self._client.get_object(**asked, IfMatch=self._version)["Body"]
         except (FileNotFoundError, ReplacedMeanwhileError):
-            raise SourceError(
+            raise ReplacedWhileReadError(
                 f"{self._uri} was replaced or removed while it was read; nothing was published: run it "
                 "again"
             ) from None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from scoring.errors import PublicationError, ScoringError, SourceError
 from scoring.storage.base import ObjectInfo, Pending, Unchanged
 from scoring.storage.s3.client import split, translate_errors
-from scoring.storage.s3.reader import ObjectReader
+from scoring.storage.s3.reader import ObjectReader, ReplacedWhileReadError
 from scoring.storage.s3.writer import PendingUpload, abort_uploads, uploads_under
 
 if TYPE_CHECKING:
@@ -49,19 +49,25 @@ class S3Storage:
         return PythonFile(ObjectReader(self._client, uri), mode="r")
 
     def read(self, uri: str) -> bytes | None:
-        try:
-            return b"".join(self._chunks(uri))
-        except FileNotFoundError:
-            return None
+        while True:
+            try:
+                return b"".join(self._chunks(uri))
+            except FileNotFoundError:
+                return None
+            except ReplacedWhileReadError:
+                continue  # what is there now is whole, too
 
     def sha256(self, uri: str) -> str | None:
-        digest = hashlib.sha256()
-        try:
-            for chunk in self._chunks(uri):
-                digest.update(chunk)
-        except FileNotFoundError:
-            return None
-        return digest.hexdigest()
+        while True:
+            digest = hashlib.sha256()
+            try:
+                for chunk in self._chunks(uri):
+                    digest.update(chunk)
+                return digest.hexdigest()
+            except FileNotFoundError:
+                return None
+            except ReplacedWhileReadError:
+                continue
 
     def version(self, uri: str) -> str | None:
         bucket, key = split(uri)

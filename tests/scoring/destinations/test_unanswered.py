@@ -12,6 +12,8 @@ from scoring.pipeline.publish import publish
 from scoring.storage import local as storage
 from tests.scoring.factories import Place, extracted, layout, linear, rows, run_steps, scored
 
+RUN = {"by": "airflow", "dag_id": "sample", "run_id": "r"}
+
 VERSIONS = [
     {"version": "v1", "uri": "{models}/v1.skops", "in_force_from": "2013-02"},
     {"version": "v2", "uri": "{models}/v2.skops", "in_force_from": "2013-03"},
@@ -42,13 +44,13 @@ def test_the_manifest_waits_as_long_as_it_may_be_the_true_one(
     with monkeypatch.context() as dying:
         dying.setattr(storage._PendingFile, "commit", without_an_answer)
         with pytest.raises(PublicationError, match="does not answer"):
-            publish(run, shards, {"by": "test"})
+            publish(run, shards, RUN)
     told = run.publisher.published(run.partition)
     assert told is not None
     assert told.model.version == ("v2" if swapped else "v1")
     published = Path(layout(run).output(run.partition)).read_bytes()
     assert hashlib.sha256(published).hexdigest() == told.output.sha256
 
-    again = publish(run, shards, {"by": "test"})
+    again = publish(run, shards, RUN)
     assert (again.model.version, run.publisher.published(run.partition)) == ("v2", again)
     assert not [name for name in empty.files() if ".next-" in name or "_staging" in name]

@@ -103,7 +103,7 @@ def test_a_file_named_relatively_has_an_absolute_path(
             "      sha: a\n      uri:",
             12,
             "model.versions[1].sha",
-            "did you mean 'sha256'? (known here: version, uri, sha256, in_force_from)",
+            "did you mean 'sha256'? (known here: version, uri, sha256, in_force_from, format)",
         ),
         ("row_id:", "xyz: 1\nrow_id:", 6, "xyz", "unknown key (known here: name, description"),
         ("row_id:", "run: {shards: 1}\nrow_id:", 6, "run.shards", "unknown key; did you mean"),
@@ -393,7 +393,7 @@ def test_a_file_named_relatively_has_an_absolute_path(
             "v1.joblib",
             11,
             "model.versions[1].sha256",
-            "missing; a joblib file runs code",
+            "missing; a joblib file may run code",
         ),
         ("{type: float64}", "float64", 8, "inputs.x", '"float64" should be a valid mapping'),
         (

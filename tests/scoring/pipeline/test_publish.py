@@ -16,7 +16,7 @@ import pyarrow.dataset
 import pytest
 
 from scoring.destinations.manifest import Manifest
-from scoring.errors import ContractError, PublicationError
+from scoring.errors import ContractError, NewerPublicationError, PublicationError
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.handover import Scored
 from scoring.pipeline.publish import in_order, publish
@@ -520,3 +520,68 @@ def test_a_scorer_that_is_swapped_between_the_steps_publishes_nothing(empty: Pla
     with pytest.raises(PublicationError, match="the scorer was changed before shard 0 was scored"):
         publish(run, shards, {"by": "test"})
     assert run.publisher.published(run.partition) is None
+
+
+def airflow_run(run_id: str) -> dict[str, str]:
+    return {"by": "airflow", "dag_id": "sample", "run_id": run_id}
+
+
+@pytest.fixture
+def overtaken(versions: Place) -> tuple[PartitionContext, list[Scored]]:
+    """A run that has scored with v1, and while it waited another run has published v2."""
+    versions.source(rows(20))
+    job = versions.job(model={"versions": VERSIONS})
+    older, newer = (versions.run(job, attempt=attempt) for attempt in ("older", "newer"))
+    staged = scored(older, extracted(older, "v1"))
+    publish(newer, scored(newer, extracted(newer, "v2")), airflow_run("newer"))
+    return older, staged
+
+
+def test_an_older_staged_result_never_replaces_a_newer_publication(
+    versions: Place, overtaken: tuple[PartitionContext, list[Scored]]
+):
+    older, staged = overtaken
+    before = {name: (versions.out / name).read_bytes() for name in versions.files()}
+    for _ in range(2):  # a retry changes nothing
+        with pytest.raises(NewerPublicationError) as error:
+            publish(older, staged, airflow_run("older"))
+        assert str(error.value).startswith(
+            "sample 2013-02: the run newer of the Dag sample has published this month with model "
+            "version v2, after the run older of the Dag sample had read the source. The newer "
+            "publication stands; nothing was changed."
+        )
+    assert {name: (versions.out / name).read_bytes() for name in versions.files()} == before
+
+
+def test_whoever_insists_replaces_it_and_the_manifest_says_so(
+    overtaken: tuple[PartitionContext, list[Scored]],
+):
+    older, staged = overtaken
+    manifest = publish(older, staged, airflow_run("older"), replace_newer=True)
+    assert manifest.model.version == "v1"
+    assert manifest.run == {
+        **airflow_run("older"),
+        "replaced_newer": "the run newer of the Dag sample",
+    }
+    assert older.publisher.published(older.partition) == manifest
+
+
+def test_the_same_bytes_published_again_are_a_newer_publication_too(versions: Place):
+    versions.source(rows(20))
+    run_steps(versions.run(versions.job(model={"versions": VERSIONS})), "v1")
+    job = versions.job(model={"versions": VERSIONS})
+    older = versions.run(job, attempt="older")
+    staged = scored(older, extracted(older, "v2"))
+    for version in ("v2", "v1"):
+        run_steps(versions.run(job, attempt="newer"), version)
+    with pytest.raises(NewerPublicationError, match="with model version v1"):
+        publish(older, staged, airflow_run("older"))
+
+
+def test_a_month_that_was_removed_meanwhile_may_be_published(
+    versions: Place, overtaken: tuple[PartitionContext, list[Scored]]
+):
+    older, staged = overtaken
+    shutil.rmtree(versions.out / "month=2013-02")
+    shutil.rmtree(versions.out / "_manifests")
+    assert publish(older, staged, airflow_run("older")).model.version == "v1"

@@ -12,20 +12,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from scoring.errors import SourceError, SourceMissingError
-from scoring.sources import files
-from scoring.sources.files import FileSource
+from scoring.sources import csv
+from scoring.sources.base import Source, open_source
 from tests.scoring.factories import MONTH, Place, as_nobody, rows
 
 CSV = {"source": {"uri": "{data}/source/{partition}.csv"}}
 ALL_FILES = {"source": {"uri": "{data}/source/*.parquet"}}
 
 
-def source_of(place: Place, **changes: Any) -> FileSource:
+def source_of(place: Place, **changes: Any) -> Source:
     run = place.run(place.job(**changes))
-    return FileSource(run.job, run.partition, run.roots, run.connections)
+    return open_source(run.job, run.partition, run.roots, run.connections)
 
 
-def read(source: FileSource, *sizes: int) -> list[pa.Table]:
+def read(source: Source, *sizes: int) -> list[pa.Table]:
     def endless() -> Iterator[int]:
         yield from sizes
         yield from itertools.repeat(sizes[-1] if sizes else 1000)
@@ -33,7 +33,7 @@ def read(source: FileSource, *sizes: int) -> list[pa.Table]:
     return list(source.batches(endless()))
 
 
-def one_table(source: FileSource) -> dict[str, list[Any]]:
+def one_table(source: Source) -> dict[str, list[Any]]:
     (table,) = read(source)
     return table.to_pydict()
 
@@ -200,7 +200,7 @@ def test_a_zipped_csv_is_read(empty: Place):
 def test_text_of_several_lines_is_read_wherever_a_block_ends(
     empty: Place, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(files, "CSV_BLOCK_BYTES", 64)
+    monkeypatch.setattr(csv, "CSV_BLOCK_BYTES", 64)
     texts = [f"first {i}\nsecond\n{i},third" for i in range(50)]
     empty.csv("id,x,place\n" + "".join(f'{i},1,"{text}"\n' for i, text in enumerate(texts)))
     tables = read(source_of(empty, **CSV, output={"keep": ["place"]}), 7)
@@ -259,7 +259,7 @@ def test_a_file_that_may_not_be_read_is_named(empty: Place, open_to_all: Path):
 
     def try_to_read() -> None:
         with pytest.raises(SourceError, match=r"x\.parquet cannot be read: Permission denied"):
-            read(FileSource(run.job, run.partition, run.roots, run.connections))
+            read(open_source(run.job, run.partition, run.roots, run.connections))
 
     assert as_nobody(try_to_read) == 0
 

@@ -31,7 +31,7 @@ from scoring.pipeline.context import PartitionContext
 file = load_job(sys.argv[1])
 run = PartitionContext(file, file.job.first_partition, file.roots(sys.argv[2]), "a")
 try:
-    print("rows", extract(run, choose_model(run)).rows_in)
+    print("rows", extract(run, run.model_file()).rows_in)
 except ScoringError as error:
     print("refused", error)
 (peak,) = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]

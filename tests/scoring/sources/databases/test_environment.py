@@ -41,7 +41,7 @@ def test_a_connection_is_read_as_airflow_writes_it(text: str, monkeypatch: pytes
 
 @pytest.mark.parametrize("text", FORMS.values(), ids=FORMS)
 def test_airflow_reads_the_same_from_it(text: str):
-    from airflow.models.connection import DatabaseConnection as OfAirflow
+    from airflow.models.connection import Connection as OfAirflow
 
     of = (
         OfAirflow.from_json(text, conn_id="warehouse")

@@ -24,7 +24,7 @@ from scoring.errors import SourceError, SourceMissingError
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.local import score_partition
 from scoring.pipeline.verify import verify_partition
-from scoring.sources.files import FileSource
+from scoring.sources.base import open_source
 from scoring.storage.connections import Connections
 from scoring.storage.https import client as https_client
 from scoring.storage.https import download
@@ -133,7 +133,7 @@ def test_the_copy_has_no_name_and_goes_with_its_source(
 ):
     site.files[f"/2013/{MONTH}.parquet"] = (month.data / "source" / f"{MONTH}.parquet").read_bytes()
     run = over_https(month, url)
-    source = FileSource(run.job, run.partition, run.roots, run.connections)
+    source = open_source(run.job, run.partition, run.roots, run.connections)
     assert source.rows == 2500
     assert len(open_copies(tmp_path)) == 1
     assert list((tmp_path / "copies").iterdir()) == []

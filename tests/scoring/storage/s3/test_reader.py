@@ -11,7 +11,7 @@ import pytest
 
 from devstack.services.object_store import ObjectStore
 from scoring.errors import SourceError
-from scoring.sources.files import FileSource
+from scoring.sources.base import open_source
 from scoring.storage.s3.reader import ObjectReader
 from tests.faulty_proxy import Counts, Fault, FaultyProxy
 from tests.s3_server import BUCKET, client, use_client, without_backoff
@@ -78,7 +78,7 @@ def test_only_the_columns_that_are_needed_are_fetched(
     use_client(lambda: through)
     run = in_s3(lake)
     proxy.counts = Counts()
-    source = FileSource(run.job, run.partition, run.roots, run.connections)
+    source = open_source(run.job, run.partition, run.roots, run.connections)
     batches = source.batches(iter([rows]))
     read = next(batches)
     assert read.column_names == ["id", "x"]
@@ -98,7 +98,7 @@ def test_a_row_group_is_fetched_when_its_rows_are_wanted(
     s3.upload_file(str(path), BUCKET, f"lake/source/{MONTH}.parquet")
     use_client(lambda: through)
     run = in_s3(lake)
-    source = FileSource(run.job, run.partition, run.roots, run.connections)
+    source = open_source(run.job, run.partition, run.roots, run.connections)
     batches = source.batches(iter([rows // groups] * (groups + 1)))
     proxy.counts = Counts()
     assert next(batches)["x"].to_pylist() == table["x"][: rows // groups].to_pylist()
