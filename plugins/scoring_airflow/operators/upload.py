@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowFailException
+
 from scoring_airflow.operators.base import PartitionOperator, fail_if_permanent
 
 if TYPE_CHECKING:
@@ -55,8 +57,7 @@ class UploadOperator(PartitionOperator):
             attempt = self.partition_context(context)
             # As a slice: Airflow hands mapped results over with one request then, not one for each.
             scored = in_order(Scored.model_validate(s) for s in self.scored[:])
-            replace_newer = str(self.replace_newer).lower() == "true"
-            manifest = publish(attempt, scored, triggered_by, replace_newer=replace_newer)
+            manifest = publish(attempt, scored, triggered_by, replace_newer=self._replaces_newer())
         self.log.info(
             f"{manifest.partition}: {manifest.rows.scored:,} rows published, "
             f"{manifest.rows.quarantined:,} quarantined, model version {manifest.model.version}: "
@@ -65,6 +66,16 @@ class UploadOperator(PartitionOperator):
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra = _figures(manifest)
         return _figures(manifest)
+
+    def _replaces_newer(self) -> bool:
+        """What the run's conf or the Dag's author says, rendered as text."""
+        text = str(self.replace_newer).strip().lower()
+        if text not in ("true", "false"):
+            raise AirflowFailException(
+                f"replace_newer is {self.replace_newer!r}, and true or false is needed; nothing was "
+                "published"
+            )
+        return text == "true"
 
 
 def _figures(manifest: Manifest) -> dict[str, Any]:
