@@ -1,4 +1,4 @@
-"""The stretch of time in which a partition's source is waited for, as it is handed to and fro."""
+"""How long a partition's source is waited for, as operator and trigger hand it to each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Waiting:
-    """Both moments are aware: nothing begins anew when a triggerer or a worker is started again."""
+    """Both moments are aware: a restarted triggerer or worker does not start the wait over."""
 
     since: datetime
     until: datetime
@@ -20,9 +20,6 @@ class Waiting:
         since, until = (datetime.fromisoformat(event[key]) for key in ("since", "until"))
         return cls(since, until)
 
-    def told(self, now: datetime) -> str:
+    def summary(self, now: datetime) -> str:
         hours = (now - self.since).total_seconds() / 3600
-        return (
-            f"it was waited for from {self.since:%Y-%m-%d %H:%M} UTC, {hours:,.1f} hours, which is all "
-            "that source.wait allows"
-        )
+        return f"timed out after {hours:,.1f} h (source.wait.timeout_hours)"

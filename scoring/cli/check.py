@@ -6,7 +6,7 @@ import argparse
 
 from scoring.cli import options as shared
 
-HELP = "say whether job files are right, and what is wrong in them"
+HELP = "say whether job files are valid, and what is wrong in them"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

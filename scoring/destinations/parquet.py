@@ -86,7 +86,7 @@ class ParquetPublisher:
                     yield publication
                 except ReplacedMeanwhileError:
                     newer = self._newer_than(mark, partition, run)
-                    if newer is None:
+                    if newer is None or replace_newer:
                         raise
                     raise _newer(partition, newer, run) from None
                 finally:

@@ -1,6 +1,6 @@
 """What a job file may say: the declarative model of one scoring job.
 
-Reading a file and naming the line of a mistake is in ``scoring.job_file``.  This module is imported
+Reading a file and naming the line of a mistake is in ``scoring.job.loader``.  This module is imported
 whenever Airflow parses a Dag file, so it imports nothing heavy.
 """
 

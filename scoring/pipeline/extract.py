@@ -56,8 +56,9 @@ def extract(
     """
     started = time.monotonic()
     job, scorer = context.job, context.job_file.scorer_path
-    source = open_source(job, context.partition, context.roots, context.connections)
+    # First: what another run publishes while this one reads its source is newer than that source.
     published = context.publisher.mark(context.partition)
+    source = open_source(job, context.partition, context.roots, context.connections)
     context.storage.remove_tree(context.staging)
     with Staging(context, source) as staging:
         staging.take_in(on_shard, on_rows)

@@ -43,7 +43,6 @@ class StagedWriter:
         self.rows = 0
         self._number, self._uri, self._new = number, uri, new
         self._stream: pa.ipc.RecordBatchStreamWriter | None = None
-        self.staged: Staged | None = None
 
     def write(self, table: pa.Table) -> None:
         if self._stream is None:

@@ -83,7 +83,7 @@ class ExtractOperator(PartitionOperator):
         if waiting is None:
             waiting = Waiting(now, now + timedelta(hours=wait.timeout_hours))
         if now >= waiting.until:
-            raise AirflowFailException(f"{missing}; {waiting.told(now)}") from None
+            raise AirflowFailException(f"{missing}; {waiting.summary(now)}") from None
         uri = attempt.roots.expand(template, attempt.partition)
         self.log.info(
             f"{uri} is not there yet. It is looked for every {wait.poke_interval_seconds:g} s, until "

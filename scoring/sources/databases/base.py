@@ -20,13 +20,13 @@ Wanted = Mapping[str, ColumnConfig | None]
 
 
 class Database(Protocol):
-    """What ``scoring.postgres`` and ``scoring.dbapi`` are."""
+    """What ``databases.postgres`` and ``databases.dbapi`` are."""
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
         """What the driver raises."""
 
-    def told(self, error: Exception) -> str:
+    def describe_error(self, error: Exception) -> str:
         """The database's own words for an error, in one line and without a password."""
 
     def read(self, sql: str, values: Mapping[str, Any], wanted: Wanted) -> Iterator[pa.Table]:

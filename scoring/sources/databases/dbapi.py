@@ -32,7 +32,7 @@ class DbApi:
         self._connect = connect
         self._secrets = list(secrets)
 
-    def told(self, error: Exception) -> str:
+    def describe_error(self, error: Exception) -> str:
         """See ``Database``."""
         lines = str(error).strip().splitlines() or [type(error).__name__]
         return redact(self._secrets, lines[0])

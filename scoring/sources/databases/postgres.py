@@ -67,7 +67,7 @@ class Postgres:
     def __init__(self, connection: DatabaseConnection) -> None:
         self._connection = connection
 
-    def told(self, error: Exception) -> str:
+    def describe_error(self, error: Exception) -> str:
         """See ``Database``.  The server's own message where it has sent one."""
         details = dict(getattr(error, "details", None) or [])
         primary = details.get(b"PG_DIAG_MESSAGE_PRIMARY") or details.get("PG_DIAG_MESSAGE_PRIMARY")

@@ -135,15 +135,15 @@ def test_a_missing_column_is_named_beside_those_that_are_there(sqlite: DbApi):
 def test_what_the_driver_says_is_told_in_one_line_and_the_connection_closed(sqlite: DbApi):
     with pytest.raises(sqlite3.OperationalError) as error:
         read(sqlite, "SELECT x\nFROM nosuch ORDER BY 1", x=None)
-    assert sqlite.told(error.value) == "no such table: nosuch"
+    assert sqlite.describe_error(error.value) == "no such table: nosuch"
     assert isinstance(error.value, sqlite.errors)
-    assert sqlite.told(ValueError()) == "ValueError"
+    assert sqlite.describe_error(ValueError()) == "ValueError"
 
 
 def test_a_password_that_the_driver_repeats_is_not_told():
     database = DbApi(lambda: None, ["secret", None])
     assert (
-        database.told(ValueError("no such host: me:secret@db\nand more"))
+        database.describe_error(ValueError("no such host: me:secret@db\nand more"))
         == "no such host: me:***@db"
     )
 

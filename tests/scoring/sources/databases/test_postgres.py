@@ -50,7 +50,7 @@ def column(database: Database, value: str, of: ColumnConfig | None = None) -> li
 def failure(database: Database, sql: str = "SELECT 1 AS x ORDER BY 1") -> str:
     with pytest.raises(database.errors) as error:
         read(database, sql, x=None)
-    return database.told(error.value)
+    return database.describe_error(error.value)
 
 
 def test_columns_come_in_arrows_own_types_and_in_the_order_asked_for(connect: Any):
@@ -199,7 +199,7 @@ def test_a_connection_that_is_cut_is_an_error_at_the_next_piece(connect: Any, wa
     with pytest.raises(database.errors) as error:
         list(pieces)
     assert re.search(
-        "terminating connection|server closed the connection", database.told(error.value)
+        "terminating connection|server closed the connection", database.describe_error(error.value)
     )
 
 
