@@ -27,7 +27,7 @@ from scoring.job.partitions import EXAMPLES
 from scoring.job.schema import ChecksConfig, Job, OutputConfig, RunConfig
 from scoring.job.source import SourceConfig, WaitConfig
 from tests.docs.pages import Block, page
-from tests.scoring.factories import Place, publish, reasons
+from tests.scoring.factories import Place, reasons, run_steps
 
 JOBS = page("docs/jobs.md")
 SECTIONS = {
@@ -201,7 +201,7 @@ def test_reason_codes(tmp_path: Path) -> None:
             "def run(df):\n    return (df.x / (df.x - 2) / (df.x != 0)).to_frame('y')"
         ),
     )
-    found = reasons(publish(place.run(job)))
+    found = reasons(run_steps(place.run(job)))
     assert [found[row][0] for row in sorted(found)] == list(BREAKS_A_RULE)
 
 

@@ -119,13 +119,23 @@ def test_a_job_without_an_end_goes_on(make) -> None:
 
 def test_the_model_version_is_chosen_from_a_list(make) -> None:
     dag = make()
-    assert list(dag.params) == ["model_version"]
     param = dag.params.get_param("model_version")
     assert param.schema["enum"] == [None, "v1", "v2"]
     assert param.resolve() is None
     assert param.resolve("v2") == "v2"
     with pytest.raises(ValueError, match="'v9' is not one of"):
         param.resolve("v9")
+
+
+def test_a_newer_publication_is_replaced_only_on_demand(make) -> None:
+    dag = make()
+    assert list(dag.params) == ["model_version", "replace_newer"]
+    assert dag.get_task("upload").replace_newer == "{{ params.replace_newer }}"
+    param = dag.params.get_param("replace_newer")
+    assert param.resolve() is False
+    assert param.resolve(True) is True
+    with pytest.raises(ValueError, match="is not of type 'boolean'"):
+        param.resolve("yes")
 
 
 def test_a_job_that_is_scored_by_a_function_has_no_versions(make, tmp_path: Path) -> None:
@@ -168,7 +178,7 @@ def test_what_has_to_be_there_for_the_tasks_is_shown(make) -> None:
     )
     for told in (
         "queue `big`: some worker has to take tasks from it",
-        "pool `models`. Without such a pool (Admin, Pools) they stay *scheduled* for ever",
+        "pool `models`. Without such a pool (Admin, Pools) they stay *scheduled*",
         "run by `LocalExecutor`",
         "late 1.5 hours after it was queued",
         "told by `SmtpNotifier`",

@@ -72,7 +72,7 @@ class Cluster(AirflowUnderTest):
         common = ["--data", str(self.laptop), "--json", *options]
         calls = [["run", str(path), month, *common] for month in months]
         # One process for all months: to import everything takes longer than to score one.
-        code = "import json, sys; from scoring import cli; sys.exit(max(map(cli.main, json.loads(sys.argv[1]))))"
+        code = "import json, sys; from scoring.cli.main import main; sys.exit(max(map(main, json.loads(sys.argv[1]))))"
         done = subprocess.run(
             [sys.executable, "-c", code, json.dumps(calls)],
             capture_output=True, text=True, check=False,

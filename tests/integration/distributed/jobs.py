@@ -29,9 +29,10 @@ FAILING_SCORER = """\
 from pathlib import Path
 
 def run(df, model):
-    if Path(__file__).with_name("broken").exists() and (df['delay'] == 1501).any():
+    # Shards have 1,000 flights each, and these are numbered from 1.
+    if Path(__file__).with_name("broken").exists() and (df["flight"] == 1501).any():
         raise ValueError("the second shard cannot be scored")
-    return df.assign(predicted_delay=model.predict(df))[["predicted_delay"]]
+    return df.assign(predicted_delay=model.predict(df[["delay"]]))[["predicted_delay"]]
 """
 
 # Each publisher waits for the other one right before the swap, so that both have seen the same month.
@@ -119,6 +120,7 @@ def write_jobs(dags: Path) -> None:
         folder,
         name="failing_shard",
         end="2013-02",
+        inputs={"flight": {"type": "int64"}, **small_job.JOB["inputs"]},
         scorer="failing.py",
         destination={"uri": "{data}/predictions/failing_shard"},
     )

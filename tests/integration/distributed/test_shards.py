@@ -7,7 +7,7 @@ from tests.integration.distributed.cluster import Cluster, Task
 
 JOB = "failing_shard"
 MONTH = "2013-02"
-BROKEN_SHARD = 1  # of three; row 1501 is in it
+BROKEN_SHARD = 1  # of three; flight 1501 is in it
 
 
 def test_a_failed_shard_is_repeated_without_the_others(cluster: Cluster) -> None:

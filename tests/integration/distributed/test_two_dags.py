@@ -1,4 +1,4 @@
-"""Two Dags publish the same months at the same time: one wins, the other says so and tries again."""
+"""Two Dags publish the same months at the same time: one wins, the other fails at once and says so."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 
 import pyarrow.parquet as pq
 
+from devstack.airflow.api import DagRun
 from tests.integration.distributed.cluster import Cluster
 
 DESTINATION = "predictions/two"
@@ -13,7 +14,7 @@ CONTESTED = ("2013-03", "2013-04")
 MODELS = {"left": "v1", "right": "v2"}
 
 
-def test_one_backfill_wins_each_month_and_the_other_converges(cluster: Cluster) -> None:
+def test_one_backfill_wins_each_month_and_the_other_fails_without_a_retry(cluster: Cluster) -> None:
     for dag_id, first in {"left": "2013-02-01", "right": "2013-03-01"}.items():
         cluster.wait_for(f"Dag {dag_id}", lambda dag_id=dag_id: cluster.api.dag(dag_id))
         cluster.airflow(
@@ -22,36 +23,49 @@ def test_one_backfill_wins_each_month_and_the_other_converges(cluster: Cluster) 
         )  # fmt: skip
     for dag_id in MODELS:
         cluster.unpause(dag_id)
-    runs = {"left": cluster.succeeded("left", 3), "right": cluster.succeeded("right", 2)}
-    assert {run.run_type for of_dag in runs.values() for run in of_dag} == {"backfill"}
-
-    tries = {
-        (run.data_interval_start.strftime("%Y-%m"), dag_id): task.try_number
-        for dag_id, of_dag in runs.items()
-        for run in of_dag
-        for task in cluster.tasks(dag_id)
-        if run.run_id == task.run_id and task.task_id == "upload" and run.data_interval_start
+    runs = {
+        "left": by_month(cluster.ended("left", 3)),
+        "right": by_month(cluster.ended("right", 2)),
     }
-    assert tries.pop(("2013-02", "left")) == 1
+    assert {run.run_type for of_dag in runs.values() for run in of_dag.values()} == {"backfill"}
+    assert runs["left"].pop("2013-02").state == "success"
+    uploads = {
+        (dag_id, task.run_id): task
+        for dag_id in MODELS
+        for task in cluster.tasks(dag_id)
+        if task.task_id == "upload"
+    }
+    assert {upload.try_number for upload in uploads.values()} == {1}
+
+    staged = []
     for month in CONTESTED:
-        (loser,) = [d for d in MODELS if tries[month, d] == 2]
-        (winner,) = [d for d in MODELS if tries[month, d] == 1]
-        (run,) = [
-            r for r in runs[loser] if r.data_interval_start and r.data_interval_start.strftime("%Y-%m") == month
-        ]  # fmt: skip
-        log = cluster.task_log(loser, run.run_id, "upload")
-        assert "was written by another process in the meantime; that one's stays" in log
+        (winner,) = [dag_id for dag_id in MODELS if runs[dag_id][month].state == "success"]
+        (loser,) = [dag_id for dag_id in MODELS if runs[dag_id][month].state == "failed"]
+        won, lost = runs[winner][month].run_id, runs[loser][month].run_id
+        assert uploads[winner, won].state == "success"
+        assert uploads[loser, lost].state == "failed"
+        log = cluster.task_log(loser, lost, "upload")
+        assert f"the run {won} of the Dag {winner} has published this month" in log
+        assert f"after the run {lost} of the Dag {loser} had read the source" in log
+        assert "The newer publication stands; nothing was changed" in log
         data, manifest = cluster.published(DESTINATION, month)
-        # The loser's second try came after the winner: its month stands, whole.
-        assert manifest["run"]["dag_id"] == loser
-        assert manifest["job"] == loser
-        assert manifest["model"]["version"] == MODELS[loser]
+        assert (manifest["job"], manifest["run"]["run_id"]) == (winner, won)
+        assert manifest["model"]["version"] == MODELS[winner]
         table = pq.read_table(io.BytesIO(data))
-        assert set(table["model_version"].to_pylist()) == {MODELS[loser]}
+        assert set(table["model_version"].to_pylist()) == {MODELS[winner]}
         assert len(table) == manifest["rows"]["scored"]
-        assert winner != loser
+        staged += cluster.objects(f"{DESTINATION}/_staging/month={month}")
     assert cluster.uploads() == []
+    # What lost stays staged, in case somebody decides for it.
     left_over = [
         key for key in cluster.objects(DESTINATION) if "_staging" in key or ".next-" in key
     ]
-    assert left_over == []
+    assert left_over == sorted(staged)
+    for month in CONTESTED:
+        assert len({k.split("/")[4] for k in staged if f"month={month}" in k}) == 1
+
+
+def by_month(runs: list[DagRun]) -> dict[str, DagRun]:
+    return {
+        run.data_interval_start.strftime("%Y-%m"): run for run in runs if run.data_interval_start
+    }

@@ -15,11 +15,17 @@ from scoring import errors
 OWN = {
     ExtractOperator: {"model_version": "v1"},
     ScoreOperator: {"shard": {"number": 0}},
-    UploadOperator: {"scored": [{"number": 0}]},
+    UploadOperator: {"scored": [{"number": 0}], "replace_newer": "False"},
 }
 COMMON = {"job_file": "/nowhere/job.yaml", "data_interval_start": "2013-02-02T03:00:00+00:00"}
 
-MAY_MEND = {"SourceError", "SourceMissing", "PublicationError", "ReplacedMeanwhile", "VerifyError"}
+TRANSIENT = {
+    "SourceError",
+    "SourceMissingError",
+    "PublicationError",
+    "ReplacedMeanwhileError",
+    "VerifyError",
+}
 """Late files and full disks; all other errors are the same when tried again."""
 
 
@@ -56,9 +62,9 @@ def _tree(error: type[Exception]) -> list[type[Exception]]:
 
 
 @pytest.mark.parametrize("error", _tree(errors.ScoringError))
-def test_an_error_is_retried_where_time_may_mend_it(error: type[Exception]) -> None:
+def test_only_transient_errors_are_retried(error: type[Exception]) -> None:
     # Airflow retries every exception but this one.
-    final = None if error.__name__ in MAY_MEND else AirflowFailException
+    final = None if error.__name__ in TRANSIENT else AirflowFailException
     wrong = error("what is wrong")
     wrong.__cause__ = OSError("disk full")
     with pytest.raises(final or error, match=r"^what is wrong$") as told, fail_if_permanent():
