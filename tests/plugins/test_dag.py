@@ -3,11 +3,13 @@ from __future__ import annotations
 import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import pytest
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, timezone
 from airflow.serialization.serialized_objects import DagSerialization
+from jinja2 import Template
 from scoring_airflow import job_dag
 
 from scoring.errors import JobError
@@ -127,15 +129,15 @@ def test_the_model_version_is_chosen_from_a_list(make) -> None:
         param.resolve("v9")
 
 
-def test_a_newer_publication_is_replaced_only_on_demand(make) -> None:
+def test_a_newer_publication_is_replaced_only_when_the_conf_of_the_run_says_so(make) -> None:
     dag = make()
-    assert list(dag.params) == ["model_version", "replace_newer"]
-    assert dag.get_task("upload").replace_newer == "{{ params.replace_newer }}"
-    param = dag.params.get_param("replace_newer")
-    assert param.resolve() is False
-    assert param.resolve(True) is True
-    with pytest.raises(ValueError, match="is not of type 'boolean'"):
-        param.resolve("yes")
+    assert list(dag.params) == ["model_version"]
+    template = Template(dag.get_task("upload").replace_newer)
+    rendered = {
+        str(conf): template.render(dag_run=SimpleNamespace(conf=conf))
+        for conf in (None, {}, {"replace_newer": True}, {"replace_newer": False})
+    }
+    assert list(rendered.values()) == ["False", "False", "True", "False"]
 
 
 def test_a_job_that_is_scored_by_a_function_has_no_versions(make, tmp_path: Path) -> None:

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import timedelta
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from airflow.models.asset import AssetEvent
+from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import clear_task_instances
 from airflow.utils.session import create_session
 
-from tests.plugins.conftest import Start
+from tests.plugins.conftest import FEBRUARY, Start
 from tests.plugins.conftest import scored as score_all
 
 
@@ -77,3 +81,63 @@ def test_it_needs_no_outlets(scored) -> None:
     scored.upload.outlets = []
     assert scored.run.run(scored.upload).state == "success"
     assert _events(scored) == []
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Every published file, without what a run stages."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path): path.read_bytes() for path in files if "_staging" not in path.parts}
+
+
+@pytest.fixture
+def overtaken(start: Start):
+    """A run whose upload has failed, and whose month another run has published since."""
+    older = start(run_id="older", extract={"model_version": "v1"})
+    shards = score_all(older)
+    older.upload.scored = shards[:2]
+    assert older.run.run(older.upload).state == "up_for_retry"
+    older.upload.scored = shards
+    newer = start(FEBRUARY + timedelta(days=1), run_id="newer", extract={"model_version": "v2"})
+    newer.upload.scored = score_all(newer)
+    assert newer.run.run(newer.upload).state == "success"
+    return older
+
+
+def clear_upload(of) -> None:
+    """As a user does in the web UI: this task of this run, and no other."""
+    with create_session() as session:
+        run = session.query(DagRun).filter_by(dag_id=of.run.dag.dag_id, run_id="older").one()
+        clear_task_instances([run.get_task_instance("upload", session=session)], session)
+
+
+def test_a_failed_upload_that_is_cleared_replaces_no_newer_publication(overtaken) -> None:
+    before = snapshot(overtaken.published)
+    clear_upload(overtaken)
+    result = overtaken.run.run(overtaken.upload)
+    assert result.state == "failed"  # although retries are left: they would change nothing
+    message = str(result.error)
+    assert "the run newer of the Dag" in message
+    assert "with model version v2, after the run older of the Dag" in message
+    assert "The newer publication stands; nothing was changed" in message
+    assert "clear the run from its first task" in message
+    assert '{"replace_newer": true}' in message
+    assert snapshot(overtaken.published) == before
+
+
+def test_a_cleared_upload_replaces_it_when_it_is_told_to_and_says_so(overtaken) -> None:
+    clear_upload(overtaken)
+    overtaken.upload.replace_newer = "True"  # as the template of the Dag renders a run's conf
+    assert overtaken.run.run(overtaken.upload).state == "success"
+    manifest = json.loads((overtaken.published / "_manifests" / "month=2013-02.json").read_text())
+    assert manifest["model"]["version"] == "v1"
+    dag_id = overtaken.run.dag.dag_id
+    assert manifest["run"]["replaced_newer"] == f"the run newer of the Dag {dag_id}"
+
+
+def test_replace_newer_is_true_or_false_and_nothing_else(overtaken) -> None:
+    before = snapshot(overtaken.published)
+    overtaken.upload.replace_newer = "yes"
+    result = overtaken.run.run(overtaken.upload)
+    assert result.state == "failed"
+    assert "replace_newer is 'yes', and true or false is needed" in str(result.error)
+    assert snapshot(overtaken.published) == before
