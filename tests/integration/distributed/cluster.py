@@ -49,12 +49,13 @@ class Cluster(AirflowUnderTest):
         )  # fmt: skip
 
     def restart(self, name: str, environment: Mapping[str, str]) -> None:
-        """Kill a service; the next ``watch`` starts it again with this environment."""
+        """Kill a service and start it again with this environment."""
         services = self.supervisor.services
         index = services.index(self.service(name))
         services[index] = replace(services[index], environment=environment)
         os.kill(services[index].process.pid, signal.SIGKILL)
         services[index].process.wait()
+        self.supervisor.watch()
 
     def tasks(self, dag_id: str) -> list[Task]:
         """All task instances of a Dag, in the order in which they started."""
