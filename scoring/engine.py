@@ -45,10 +45,10 @@ def score_table(table: pa.Table, model: Model, job: Job) -> Predictions:
     Raises ModelError where the model does not fit the job, and ScorerError where predicting fails or
     does not give one value for each row.
     """
-    check_model(model, job)
+    order, positions = _input_order(model, job), _class_positions(model, job)
     if not table.num_rows:
         return Predictions(no_predictions(table.schema, job), _rejected([]))
-    outputs = _outputs(model, _frame(table, job), job)
+    outputs = _outputs(model, _frame(table, job)[order], positions, job)
     scored = _with_source_columns(table, outputs, job)
     broken = _broken_rules(scored, job)
     if broken:
@@ -107,14 +107,13 @@ def _class_positions(model: Model, job: Job) -> dict[str, int]:
     return {name: classes.index(label) for name, label in job.output.probabilities.items()}
 
 
-def _outputs(model: Model, frame: pd.DataFrame, job: Job) -> dict[str, pa.Array]:
-    """The output columns by name, aligned with ``frame`` and without those of the source."""
-    given = frame.index
-    features = frame[_input_order(model, job)]
-    found: dict[str, Any] = {}
+def _outputs(
+    model: Model, features: pd.DataFrame, positions: dict[str, int], job: Job
+) -> dict[str, pa.Array]:
+    """The output columns by name, aligned with ``features`` and without those of the source."""
+    given = features.index
     try:
         predicted = model.predict(features)
-        positions = _class_positions(model, job)
         probabilities = model.predict_proba(features) if positions else None
     except ScoringError:
         raise
@@ -125,11 +124,10 @@ def _outputs(model: Model, frame: pd.DataFrame, job: Job) -> dict[str, pa.Array]
     if job.scorer:
         found = _of_scorer(predicted, given, job)
     else:
-        found[job.output.prediction] = _only_column(predicted, given, "predict")
-        found |= {
-            name: _columns(probabilities, given, "predict_proba")[:, at]
-            for name, at in positions.items()
-        }
+        found = {job.output.prediction: _only_column(predicted, given, "predict")}
+        if positions:
+            of_classes = _columns(probabilities, given, "predict_proba")
+            found |= {name: of_classes[:, at] for name, at in positions.items()}
     return {
         name: _arrow(name, values) for name, values in found.items() if name not in job.kept_columns
     }

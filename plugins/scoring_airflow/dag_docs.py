@@ -53,21 +53,21 @@ def _again_doc(job: Job) -> str:
 
 def _run_doc(job: Job) -> str:
     """What one has to know when a run does not start, or is late."""
-    told = []
+    notes = []
     if job.run.queue:
-        told.append(
+        notes.append(
             f"Tasks wait in the queue `{job.run.queue}`: some worker has to take tasks from it."
         )
     if job.run.pool:
-        told.append(
+        notes.append(
             f"Tasks need a slot of the pool `{job.run.pool}`. Without such a pool (Admin, Pools) they "
             "stay *scheduled*, and Airflow reports no error."
         )
     if job.run.executor:
-        told.append(f"Tasks are run by `{job.run.executor}`.")
+        notes.append(f"Tasks are run by `{job.run.executor}`.")
     if job.run.deadline_hours:
-        told.append(f"A run is late {job.run.deadline_hours:g} hours after it was queued.")
+        notes.append(f"A run is late {job.run.deadline_hours:g} hours after it was queued.")
     if job.alerts:
         names = ", ".join(f"`{alert.notifier.rpartition('.')[2]}`" for alert in job.alerts)
-        told.append(f"A failed or late run is told by {names}.")
-    return "".join(f"\n{line}\n" for line in told)
+        notes.append(f"A failed or late run is told by {names}.")
+    return "".join(f"\n{line}\n" for line in notes)

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from scoring.arrow.columns import combined_column
 from scoring.arrow.text import as_text, dictionary_codes, is_text
 
 Hashes = npt.NDArray[np.uint64]
@@ -20,6 +21,11 @@ def hash_rows(columns: list[pa.Array]) -> Hashes:
         combined ^= _hashes(values)
         combined ^= combined >> np.uint64(29)
     return combined
+
+
+def hash_columns(table: pa.Table, names: list[str]) -> Hashes:
+    """A hash for each row of ``table``, of the values in the columns ``names``."""
+    return hash_rows([combined_column(table, name) for name in names])
 
 
 def _hashes(values: pa.Array) -> Hashes:

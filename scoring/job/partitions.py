@@ -75,12 +75,8 @@ class Partition:
         }
 
     def __lt__(self, other: Partition) -> bool:
-        return self.start.timestamp() < other.start.timestamp()  # see ``contains``
-
-    def contains(self, moment: datetime) -> bool:
-        """Whether the aware ``moment`` lies in this partition."""
         # As timestamps: Python compares two moments of one zone by wall clock, wrong when DST ends.
-        return self.start.timestamp() <= moment.timestamp() < self.end.timestamp()
+        return self.start.timestamp() < other.start.timestamp()
 
     @property
     def on_the_clock(self) -> tuple[datetime, datetime]:

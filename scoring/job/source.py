@@ -1,6 +1,6 @@
 """The part of a job file that says where the rows of a partition come from.
 
-Imported with ``scoring.job`` whenever Airflow parses a Dag file, so it imports nothing heavy.
+Imported with ``scoring.job.schema`` whenever Airflow parses a Dag file, so it imports nothing heavy.
 """
 
 from __future__ import annotations

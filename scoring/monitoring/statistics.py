@@ -10,7 +10,6 @@ the same figures.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -82,7 +81,7 @@ class Counts(BaseModel):
 
     @field_serializer("categories")
     def _most_frequent_first(self, categories: dict[str, int]) -> dict[str, int]:
-        return dict(sorted(categories.items(), key=lambda item: (-item[1], item[0])))
+        return dict(_by_frequency(categories))
 
     def _add_categories(self, more: dict[str, int] | None, sign: int) -> None:
         """Add counts by value; None stands for too many values."""
@@ -123,8 +122,8 @@ class PredictionStatistics:
         """The figures as they stand in a manifest; only ``count`` where there is nothing else."""
         count, counts = self.counts.rows, self.counts
         if counts.categories:
-            listed = sorted(counts.categories.items(), key=lambda item: (-item[1], item[0]))
-            return {"count": count, "classes": dict(listed[:CLASSES_LISTED])}
+            listed = _by_frequency(counts.categories)[:CLASSES_LISTED]
+            return {"count": count, "classes": dict(listed)}
         if not counts.buckets:
             return {"count": count}
         return {
@@ -214,7 +213,12 @@ def _bucket_numbers(numbers: Numbers) -> npt.NDArray[np.int64]:
     return np.asarray(np.sign(numbers).astype(np.int64) * np.minimum(steps, _BUCKET_LIMIT))
 
 
-def _add_to(counts: dict[Any, int], more: dict[Any, int] | Counter[Any], sign: int) -> None:
+def _by_frequency(counts: dict[str, int]) -> list[tuple[str, int]]:
+    """The most frequent first, those that are equally frequent by name."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _add_to(counts: dict[Any, int], more: dict[Any, int], sign: int) -> None:
     for key, count in more.items():
         left = counts.get(key, 0) + sign * count
         if left:

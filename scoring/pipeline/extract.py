@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from scoring.arrow.columns import combined_column
-from scoring.arrow.hashing import Hashes, hash_rows
+from scoring.arrow.hashing import hash_columns
 from scoring.contract import quarantine
 from scoring.contract.duplicates import RowIdIndex, Rows, repeated_rows
 from scoring.contract.gates import check_gates
@@ -60,32 +60,32 @@ def extract(
     published = context.publisher.mark(context.partition)
     source = open_source(job, context.partition, context.roots, context.connections)
     context.storage.remove_tree(context.staging)
-    with Staging(context, source) as staging:
-        staging.take_in(on_shard, on_rows)
-        staging.remove_duplicates()
-        quarantined = staging.quarantine.close()
-    check_gates(staging.tally, job, context.partition)
+    with PartitionStager(context, source) as stager:
+        stager.take_in(on_shard, on_rows)
+        stager.remove_duplicates()
+        quarantined = stager.quarantine.close()
+    check_gates(stager.tally, job, context.partition)
     extraction = Extraction(
         job_sha256=context.job_file.sha256,
         partition=context.partition.key,
         model=model,
         scorer_sha256=read_scorer(scorer).sha256 if scorer else None,
-        source=source.record(staging.tally.rows_in),
+        source=source.record(stager.tally.rows_in),
         replaces=published,
-        rows_in=staging.tally.rows_in,
-        quarantined=staging.tally.quarantined,
-        examples=staging.tally.examples,
-        inputs=staging.inputs,
-        shards=staging.shards,
+        rows_in=stager.tally.rows_in,
+        quarantined=stager.tally.quarantined,
+        examples=stager.tally.examples,
+        inputs=stager.inputs,
+        shards=stager.shards,
         quarantine=quarantined,
-        key_sum=staging.key_sum % (1 << 64),
+        key_sum=stager.key_sum % (1 << 64),
         seconds=time.monotonic() - started,
     )
     write(context.storage, extraction_uri(context), extraction.model_dump_json().encode())
     return extraction
 
 
-class Staging:
+class PartitionStager:
     """The shards of a partition as they grow, and the accounts of their rows."""
 
     def __init__(self, context: PartitionContext, source: Source) -> None:
@@ -140,7 +140,7 @@ class Staging:
             )
             good = verdicts == 0
             typed, rows = typed.filter(pa.array(good)), rows[good]
-        hashes = self._id_hashes(typed)
+        hashes = hash_columns(typed, self.job.row_id)
         self._ids.add(hashes, rows)
         self.key_sum += int(hashes.sum())
         self._count_inputs(typed)
@@ -177,7 +177,7 @@ class Staging:
         """Set aside ``rows`` that had been staged."""
         if not rows.num_rows:
             return
-        self.key_sum -= int(self._id_hashes(rows).sum())
+        self.key_sum -= int(hash_columns(rows, self.job.row_id).sum())
         self._count_inputs(rows, sign=-1)
         ids, numbers = rows.select(self.job.row_id), rows.column(ROW).to_numpy()
         rule, partition = Rule("duplicate_row_id"), self.context.partition.key
@@ -190,9 +190,6 @@ class Staging:
     def _count_inputs(self, typed: pa.Table, sign: int = 1) -> None:
         for name, counts in self.inputs.items():
             counts.add(combined_column(typed, name), sign)
-
-    def _id_hashes(self, table: pa.Table) -> Hashes:
-        return hash_rows([combined_column(table, name) for name in self.job.row_id])
 
 
 def _batch_sizes(shard_rows: int) -> Iterator[int]:

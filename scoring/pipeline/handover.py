@@ -92,6 +92,6 @@ def other_types(context: PartitionContext, found: pa.Schema, first: pa.Schema) -
     changed = set(found) ^ set(first)
     names = ", ".join(sorted({field.name for field in changed}))
     return ScorerError(
-        f"{context.job.name} {context.partition.key}: the scorer returned other columns or types for "
+        f"{context.name}: the scorer returned other columns or types for "
         f"some rows than for the first ones ({names}); nothing was published"
     )

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from scoring.arrow.columns import combined_column
-from scoring.arrow.hashing import hash_rows
+from scoring.arrow.hashing import hash_columns
 from scoring.contract.gates import check_gates
 from scoring.destinations.base import Publication
 from scoring.destinations.manifest import (
@@ -187,8 +187,7 @@ class JoinedShards:
             statistics.add(combined_column(table, name))
 
     def _keys_of(self, table: pa.Table) -> int:
-        ids = [combined_column(table, name) for name in self.context.job.row_id]
-        return int(hash_rows(ids).sum())
+        return int(hash_columns(table, self.context.job.row_id).sum())
 
     def _empty_table(self) -> pa.Table:
         """The table of a partition without scored rows."""

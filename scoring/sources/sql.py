@@ -12,8 +12,7 @@ from datetime import UTC
 
 import pyarrow as pa
 
-from scoring.arrow.columns import combined_column
-from scoring.arrow.hashing import hash_rows
+from scoring.arrow.hashing import hash_columns
 from scoring.errors import SourceError
 from scoring.job.partitions import Partition
 from scoring.job.schema import Job
@@ -55,7 +54,7 @@ class SqlSource:
         database = self._database
         try:
             for piece in database.read(self._sql, self._values, self._wanted):
-                hashes = hash_rows([combined_column(piece, name) for name in piece.column_names])
+                hashes = hash_columns(piece, piece.column_names)
                 self._digest.update(hashes.tobytes())
                 self._bytes += piece.nbytes
                 yield piece

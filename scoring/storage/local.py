@@ -1,6 +1,6 @@
 """Files as a storage: a reader never sees half of an object.
 
-``LocalStorage`` is ``scoring.objects.Storage`` on a file system.
+``LocalStorage`` is ``storage.base.Storage`` on a file system.
 """
 
 from __future__ import annotations

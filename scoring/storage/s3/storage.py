@@ -9,8 +9,8 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from scoring.errors import PublicationError, ScoringError, SourceError
 from scoring.storage.base import ObjectInfo, Pending, Unchanged
@@ -20,6 +20,8 @@ from scoring.storage.s3.writer import PendingUpload, abort_uploads, uploads_unde
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Taken = TypeVar("Taken")
 
 CHUNK_BYTES = 16 << 20
 COPY_PART_BYTES = 1 << 30  # larger objects are copied in parts: S3 copies 5 GB at once at most
@@ -49,25 +51,10 @@ class S3Storage:
         return PythonFile(ObjectReader(self._client, uri), mode="r")
 
     def read(self, uri: str) -> bytes | None:
-        while True:
-            try:
-                return b"".join(self._chunks(uri))
-            except FileNotFoundError:
-                return None
-            except ReplacedWhileReadError:
-                continue  # what is there now is whole, too
+        return self._read_whole(uri, b"".join)
 
     def sha256(self, uri: str) -> str | None:
-        while True:
-            digest = hashlib.sha256()
-            try:
-                for chunk in self._chunks(uri):
-                    digest.update(chunk)
-                return digest.hexdigest()
-            except FileNotFoundError:
-                return None
-            except ReplacedWhileReadError:
-                continue
+        return self._read_whole(uri, _sha256)
 
     def version(self, uri: str) -> str | None:
         bucket, key = split(uri)
@@ -137,10 +124,27 @@ class S3Storage:
         ]
         return sorted(infos, key=lambda info: info.uri)
 
+    def _read_whole(self, uri: str, take: Callable[[Iterator[bytes]], Taken]) -> Taken | None:
+        """What ``take`` makes of the object's bytes; None if there is no object."""
+        while True:
+            try:
+                return take(self._chunks(uri))
+            except FileNotFoundError:
+                return None
+            except ReplacedWhileReadError:
+                continue  # what is there now is whole, too
+
     def _chunks(self, uri: str) -> Iterator[bytes]:
         reader = ObjectReader(self._client, uri)
         while chunk := reader.read(CHUNK_BYTES):
             yield chunk
+
+
+def _sha256(chunks: Iterator[bytes]) -> str:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _glob_expression(pattern: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from scoring.arrow import hashing
 from scoring.contract.duplicates import RowIdIndex
 from scoring.errors import ContractError, PublicationError, SourceError, SourceMissingError
 from scoring.pipeline import extract as extract_module
@@ -125,9 +126,7 @@ def test_with_far_too_many_repeats_no_further_ones_are_looked_for(
 def test_rows_with_the_same_hash_and_other_ids_are_no_duplicates(
     empty: Place, small_batches: None, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(
-        extract_module, "hash_rows", lambda arrays: np.zeros(len(arrays[0]), np.uint64)
-    )
+    monkeypatch.setattr(hashing, "hash_rows", lambda arrays: np.zeros(len(arrays[0]), np.uint64))
     empty.model()
     ids = [*map(str, range(8)), "3", "8"]
     empty.source(pa.table({"id": ids, "x": [1.0] * 10}))
