@@ -113,7 +113,7 @@ def test_a_month_that_never_comes_fails_once_and_says_how_long_it_was_waited_for
     assert states(stack, "never")["extract"] == ("failed", 1)
     log = stack.task_log("never", run.run_id, "extract")
     assert "the source of never 2013-02 is not there" in log
-    assert "which is all that source.wait allows" in log
+    assert "h (source.wait.timeout_hours)" in log
     assert not (stack.home.data / "predictions" / "never").exists()
 
 
