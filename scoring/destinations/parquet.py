@@ -79,7 +79,7 @@ class ParquetPublisher:
             version = self.storage.version(output)  # before the look: who swaps after it is noticed
             newer = self._newer_than(mark, partition, run)
             if newer is not None and not replace_newer:
-                raise _newer(partition, newer, run)
+                raise self._refused(partition, newer, run)
             with pending(self.storage, output, Unchanged(version)) as new:
                 publication = ParquetPublication(self, partition, new, work, newer)
                 try:
@@ -88,7 +88,7 @@ class ParquetPublisher:
                     newer = self._newer_than(mark, partition, run)
                     if newer is None or replace_newer:
                         raise
-                    raise _newer(partition, newer, run) from None
+                    raise self._refused(partition, newer, run) from None
                 finally:
                     publication.abort()
 
@@ -100,6 +100,17 @@ class ParquetPublisher:
         if found is None or found.identity == mark or found.is_of(run):
             return None
         return found
+
+    def _refused(
+        self, partition: Partition, newer: Manifest, run: Mapping[str, str]
+    ) -> NewerPublicationError:
+        return NewerPublicationError(
+            f"{self._job_name} {partition.key}: {newer.publisher} has published this {partition.kind} "
+            f"with model version {newer.model.version}, after {Manifest.publisher_of(run)} had read the "
+            "source. The newer publication stands; nothing was changed. Run the whole partition again "
+            "(in Airflow: clear the run from its first task). A run that was started with --force, in "
+            'Airflow with {"replace_newer": true} in its conf, replaces what others publish meanwhile'
+        )
 
 
 class ParquetPublication:
@@ -220,16 +231,6 @@ def _left_by_others(layout: Layout, storage: Storage, partition: Partition) -> l
     """
     quarantines = storage.find(f"{escape(layout.quarantines(partition))}/*.parquet")
     return [f.uri for f in quarantines] + waiting_manifests(layout, storage, partition.path)
-
-
-def _newer(partition: Partition, newer: Manifest, run: Mapping[str, str]) -> NewerPublicationError:
-    return NewerPublicationError(
-        f"{newer.job} {partition.key}: {newer.publisher} has published this {partition.kind} with "
-        f"model version {newer.model.version}, after {Manifest.publisher_of(run)} had read the "
-        "source. The newer publication stands; nothing was changed. Run the whole partition again (in "
-        "Airflow: clear the run from its first task), or publish the older result all the same: "
-        '--force in the shell, {"replace_newer": true} in the conf of the Airflow run'
-    )
 
 
 def _parquet_writer(output: Pending, schema: pa.Schema) -> pq.ParquetWriter:
