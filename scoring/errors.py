@@ -6,7 +6,8 @@
     ├── JobError            the job file is wrong                            exit status 2
     ├── PartitionError      there is no such partition for this job          exit status 2
     ├── SourceError         the source of a partition cannot be read         exit status 3
-    │   └── SourceMissingError      ... because it is not there (yet)
+    │   ├── SourceMissingError      ... because it is not there (yet)
+    │   └── SourceReplacedError     ... because it was replaced while it was read
     ├── ContractError       the rows are not what the job says they are      exit status 4
     ├── ModelError          the model cannot be chosen, trusted or loaded    exit status 5
     ├── ScorerError         predicting failed or gave other rows             exit status 6
@@ -66,6 +67,10 @@ class SourceError(ScoringError):
 
 class SourceMissingError(SourceError):
     """The source of a partition is not there; worth a retry, as it may be late."""
+
+
+class SourceReplacedError(SourceError):
+    """What was being read was replaced or removed meanwhile; worth a retry."""
 
 
 class ContractError(ScoringError):

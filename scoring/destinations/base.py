@@ -57,10 +57,10 @@ class Publisher(Protocol):
         """The manifests of all published partitions, in order of their keys."""
 
     def mark(self, partition: Partition) -> str | None:
-        """A mark of what is published now, for ``begin``; None if nothing is.
+        """A mark of what is published now, for ``begin``; None if nothing is."""
 
-        Raises PublicationError if this process may not publish, so that it is known before scoring.
-        """
+    def check_writable(self, partition: Partition) -> None:
+        """Raise PublicationError if this process may not publish, so that it is known before scoring."""
 
     def begin(
         self,

@@ -59,6 +59,7 @@ def extract(
     # First: what another run publishes while this one reads its source is newer than that source.
     published = context.publisher.mark(context.partition)
     source = open_source(job, context.partition, context.roots, context.connections)
+    context.publisher.check_writable(context.partition)  # it may leave a folder, so not for nothing
     context.storage.remove_tree(context.staging)
     with PartitionStager(context, source) as stager:
         stager.take_in(on_shard, on_rows)

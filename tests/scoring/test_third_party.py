@@ -85,6 +85,9 @@ class LinesPublisher:
         found = self.published(partition)
         return found.identity if found else None
 
+    def check_writable(self, partition):
+        self.folder.mkdir(exist_ok=True)
+
     @contextmanager
     def begin(self, partition, mark, run, work, replace_newer=False):
         publication = LinesPublication(self.folder, partition)

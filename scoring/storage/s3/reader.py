@@ -11,14 +11,10 @@ from typing import Any
 
 from botocore.exceptions import HTTPClientError, IncompleteReadError, ResponseStreamingError
 
-from scoring.errors import ReplacedMeanwhileError, SourceError
+from scoring.errors import ReplacedMeanwhileError, SourceError, SourceReplacedError
 from scoring.storage.s3.client import TRIES, split, translate_errors
 
 _CUT = (HTTPClientError, ResponseStreamingError, IncompleteReadError)
-
-
-class ReplacedWhileReadError(SourceError):
-    """The object is no longer the one that was opened."""
 
 
 class ObjectReader(io.RawIOBase):
@@ -85,7 +81,7 @@ class ObjectReader(io.RawIOBase):
             with translate_errors(self._uri, SourceError):
                 return self._client.get_object(**asked, IfMatch=self._version)["Body"]
         except (FileNotFoundError, ReplacedMeanwhileError):
-            raise ReplacedWhileReadError(
+            raise SourceReplacedError(
                 f"{self._uri} was replaced or removed while it was read; nothing was published: run it "
                 "again"
             ) from None

@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from scoring.errors import PublicationError, ScoringError, SourceError
+from scoring.errors import PublicationError, ScoringError, SourceError, SourceReplacedError
 from scoring.storage.base import ObjectInfo, Pending, Unchanged
 from scoring.storage.s3.client import split, translate_errors
-from scoring.storage.s3.reader import ObjectReader, ReplacedWhileReadError
+from scoring.storage.s3.reader import ObjectReader
 from scoring.storage.s3.writer import PendingUpload, abort_uploads, uploads_under
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class S3Storage:
                 return take(self._chunks(uri))
             except FileNotFoundError:
                 return None
-            except ReplacedWhileReadError:
+            except SourceReplacedError:
                 continue  # what is there now is whole, too
 
     def _chunks(self, uri: str) -> Iterator[bytes]:

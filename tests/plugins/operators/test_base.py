@@ -22,6 +22,7 @@ COMMON = {"job_file": "/nowhere/job.yaml", "data_interval_start": "2013-02-02T03
 TRANSIENT = {
     "SourceError",
     "SourceMissingError",
+    "SourceReplacedError",
     "PublicationError",
     "ReplacedMeanwhileError",
     "VerifyError",

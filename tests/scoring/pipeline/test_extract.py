@@ -306,3 +306,11 @@ def test_an_extraction_that_is_gone_or_of_another_job_file_is_not_used(
     changed = replace(run, job_file=place.job(description="changed"))
     with pytest.raises(PublicationError, match=told):
         load_extraction(changed)
+
+
+def test_a_source_that_is_not_there_leaves_nothing_at_the_destination(empty: Place):
+    empty.model()
+    run = empty.run()
+    with pytest.raises(SourceMissingError):
+        extracted(run)
+    assert not empty.out.exists()
