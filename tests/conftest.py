@@ -40,6 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
     for name in [name for name in os.environ if name.startswith(("AIRFLOW_", "SCORING_"))]:
         del os.environ[name]
+    # Test processes share the cores: a thread that waits for others must not spin meanwhile.
+    os.environ["OMP_WAIT_POLICY"] = "passive"
     os.environ["AIRFLOW_HOME"] = str(home)
     os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(home / "dags")
     os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(REPOSITORY / "plugins")
