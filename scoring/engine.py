@@ -14,10 +14,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from scoring.arrow.columns import Mask, combined_column, null_mask, to_pandas
+from scoring.arrow.columns import Mask, combined_column, null_mask
+from scoring.arrow.frame import to_frame
+from scoring.arrow.narrow import ARROW_TYPES
 from scoring.arrow.text import dictionary_encoded
+from scoring.arrow.unify import TypeConflictError, exact_cast
 from scoring.contract.rules import Rule
 from scoring.errors import ModelError, ScorerError, ScoringError
+from scoring.job.inputs import ColumnType
 from scoring.job.schema import Job
 from scoring.models.base import Model
 
@@ -47,8 +51,10 @@ def score_table(table: pa.Table, model: Model, job: Job) -> Predictions:
     """
     order, positions = _input_order(model, job), _class_positions(model, job)
     if not table.num_rows:
-        return Predictions(no_predictions(table.schema, job), _rejected([]))
-    outputs = _outputs(model, _frame(table, job)[order], positions, job)
+        return Predictions(no_predictions(table.schema, model, job), _rejected([]))
+    outputs = _outputs(
+        model, to_frame(table, {name: job.inputs[name] for name in order}), positions, job
+    )
     scored = _with_source_columns(table, outputs, job)
     broken = _broken_rules(scored, job)
     if broken:
@@ -64,17 +70,24 @@ def check_model(model: Model, job: Job) -> None:
     _class_positions(model, job)
 
 
-def no_predictions(schema: pa.Schema, job: Job) -> pa.Table:
-    """A ``Predictions.table`` without rows, for a source of ``schema``: predictions are numbers."""
-    outputs = (job.output.prediction, *job.output.probabilities)
+def no_predictions(schema: pa.Schema, model: Model, job: Job) -> pa.Table:
+    """A ``Predictions.table`` without rows, for a source of ``schema``.
+
+    Predictions have the type of the model's class labels; they are numbers where it has none.
+    """
     fields = {name: schema.field(name).type for name in job.row_id}
-    fields |= dict.fromkeys(outputs, pa.float64())
+    fields[job.output.prediction] = _label_type(model)
+    fields |= dict.fromkeys(job.output.probabilities, pa.float64())
     fields |= {name: schema.field(name).type for name in job.output.keep}
+    fields |= {n: _published_as(k) for n, k in job.output.types.items() if n in fields}
     return pa.schema(fields).empty_table()
 
 
-def _frame(table: pa.Table, job: Job) -> pd.DataFrame:
-    return pd.DataFrame({name: to_pandas(combined_column(table, name)) for name in job.inputs})
+def _label_type(model: Model) -> pa.DataType:
+    labels = getattr(model.native, "classes_", None)
+    if not isinstance(labels, np.ndarray) or labels.ndim != 1:
+        return pa.float64()
+    return _arrow("prediction", labels).type
 
 
 def _input_order(model: Model, job: Job) -> list[str]:
@@ -126,7 +139,7 @@ def _outputs(
     else:
         found = {job.output.prediction: _only_column(predicted, given, "predict")}
         if positions:
-            of_classes = _columns(probabilities, given, "predict_proba")
+            of_classes = _probabilities(probabilities, given, model.classes or [])
             found |= {name: of_classes[:, at] for name, at in positions.items()}
     return {
         name: _arrow(name, values) for name, values in found.items() if name not in job.kept_columns
@@ -193,6 +206,26 @@ def _columns(values: Any, given: pd.Index, method: str) -> Any:
     return array
 
 
+def _probabilities(values: Any, given: pd.Index, classes: list[Any]) -> Any:
+    """A two-dimensional array with a column for each of ``classes``, in their order."""
+    if isinstance(values, pd.DataFrame) and not isinstance(values.columns, pd.RangeIndex):
+        names = {str(name): position for position, name in enumerate(values.columns)}
+        missing = [label for label in classes if str(label) not in names]
+        if missing or len(names) != values.shape[1]:
+            raise ScorerError(
+                f"predict_proba returned columns called {', '.join(map(str, values.columns))}, and the "
+                f"classes are {', '.join(map(repr, classes))}; nothing was published"
+            )
+        values = values.iloc[:, [names[str(label)] for label in classes]]
+    array = _columns(values, given, "predict_proba")
+    if array.shape[1] != len(classes):
+        raise ScorerError(
+            f"predict_proba returned {array.shape[1]} columns, and the model knows {len(classes)} "
+            "classes; nothing was published"
+        )
+    return array
+
+
 def _check_rows(values: Any, given: pd.Index, method: str) -> None:
     """ScorerError unless ``values`` has as many rows as were given, in an order that is theirs."""
     if not hasattr(values, "__len__") or isinstance(values, str | bytes | dict):
@@ -228,7 +261,24 @@ def _with_source_columns(table: pa.Table, outputs: dict[str, pa.Array], job: Job
     columns = {name: combined_column(table, name) for name in job.row_id}
     columns |= outputs
     columns |= {name: combined_column(table, name) for name in job.output.keep}
-    return pa.table(columns)
+    return pa.table({name: _declared(name, values, job) for name, values in columns.items()})
+
+
+def _declared(name: str, values: pa.Array, job: Job) -> pa.Array:
+    """``values`` in the type that the job's output names for them, if it does."""
+    wanted = job.output.types.get(name)
+    if wanted is None:
+        return values
+    try:
+        return exact_cast(values, _published_as(wanted))
+    except TypeConflictError as error:
+        raise ScorerError(
+            f"the column {name!r} cannot be {wanted}, as output.types says: {error}; nothing was published"
+        ) from None
+
+
+def _published_as(kind: ColumnType) -> pa.DataType:
+    return ARROW_TYPES.get(kind, pa.timestamp("us"))
 
 
 def _broken_rules(scored: pa.Table, job: Job) -> list[tuple[Rule, np.ndarray[Any, Any]]]:

@@ -8,7 +8,8 @@ import pandas as pd
 import pyarrow as pa
 
 from scoring.arrow.columns import combined_column
-from scoring.arrow.text import as_text, dictionary_codes, is_text
+from scoring.arrow.narrow import without_negative_zero
+from scoring.arrow.text import as_text, dictionary_codes, is_binary, is_text
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -29,14 +30,14 @@ def hash_columns(table: pa.Table, names: list[str]) -> Hashes:
 
 
 def _hashes(values: pa.Array) -> Hashes:
-    if is_text(values.type):
+    if is_text(values.type) or is_binary(values.type):
         if not pa.types.is_dictionary(values.type):
             values = values.dictionary_encode()
         distinct = np.array(values.dictionary.to_pylist(), dtype=object)
         of_distinct = pd.util.hash_array(distinct, categorize=False)
         return np.append(of_distinct, np.uint64(0))[dictionary_codes(values)]
     if pa.types.is_floating(values.type):
-        values = values.cast(pa.float64())
+        values = without_negative_zero(values.cast(pa.float64()))
     elif pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
         values = values.cast(pa.int64(), safe=False)  # a large uint64 keeps its bits
     elif pa.types.is_temporal(values.type):

@@ -19,6 +19,7 @@ ARROW_TYPES: dict[str, pa.DataType] = {
     "boolean": pa.bool_(),
     "date": pa.date32(),
 }
+"""All types of a contract but ``timestamp``, which has a unit and may have a zone."""
 
 
 def narrowed(values: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask]:
@@ -28,7 +29,8 @@ def narrowed(values: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask]:
     if pa.types.is_decimal(values.type):
         if pa.types.is_integer(target):
             return _whole(values, target)
-        values = values.cast(pa.float64())
+        # By way of their text: Arrow's own cast gives 0.6000000000000001 for 0.6.
+        values = values.cast(pa.string()).cast(pa.float64())
     try:
         return values.cast(target), no_rows(values)
     except pa.ArrowInvalid:
@@ -64,3 +66,22 @@ def _whole(decimals: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask]:
     fits = pc.and_(whole, in_range)
     kept = pc.if_else(fits, wide, pa.scalar(None, wide.type)).cast(target)
     return kept, np.asarray(pc.invert(fits).fill_null(False))
+
+
+def without_negative_zero(values: pa.Array) -> pa.Array:
+    """``values`` with 0.0 in place of -0.0, which is equal to it; anything but floats as it is."""
+    if not pa.types.is_floating(values.type):
+        return values
+    return pc.add(values, pa.scalar(0.0, values.type))
+
+
+def inexact_as_float64(integers: pa.Array) -> Mask:
+    """Which integers a float64 cannot hold: some above 2**53."""
+    if integers.type.bit_width <= 32:
+        return no_rows(integers)
+    numbers = integers.fill_null(0).to_numpy(zero_copy_only=False)
+    as_float = numbers.astype(np.float64)
+    limits = np.iinfo(numbers.dtype)
+    in_range = as_float < float(limits.max)  # the largest one becomes 2**63, which is none
+    back = np.where(in_range, as_float, 0).astype(numbers.dtype)
+    return np.asarray((back != numbers) | ~in_range)

@@ -1,46 +1,45 @@
-"""Text of formats without types (CSV), parsed into the types of a contract."""
+"""Text of formats without types (CSV), parsed into numbers, truth values and dates, each text by itself."""
 
 from __future__ import annotations
 
-import pandas as pd
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from scoring.arrow.columns import Mask, null_mask
+from scoring.arrow.moments import DAY_SECONDS, read_moments
 from scoring.arrow.narrow import ARROW_TYPES, narrowed
 
 _SHORT_INTEGER_TEXT = r"^\s*[+-]?0{0,40}\d{1,18}\s*$"
-
-
 _LONG_INTEGER_TEXT = r"^\s*[+-]?0{0,40}[1-9]\d{18}\s*$"
-
-
-_ZONED_TEXT = r"[T ]\d\d.*(Z|[+-]\d\d(:?\d\d)?)\s*$"
-
-
+_NUMBER_TEXT = r"(?i)^\s*[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d{1,9})?|inf|infinity)\s*$"
 _BOOLEAN_TEXT = {"true": True, "false": False, "1": True, "0": False}
 
 
 def parsed(text: pa.Array, target: str) -> tuple[pa.Array, Mask]:
-    """Text in the target type; what cannot be read as such becomes null."""
-    present = ~null_mask(text)
+    """Text in the type ``target``, and which of it cannot be read as such (null in the result).
+
+    ``target`` is a number type, ``boolean`` or ``date``; moments are in ``scoring.arrow.moments``.
+    """
+    present = np.asarray(text.is_valid())
     if target == "boolean":
         low = pc.utf8_lower(pc.utf8_trim_whitespace(text)).to_pylist()
-        parsed = pa.array([_BOOLEAN_TEXT.get(v) for v in low], pa.bool_())
+        found = pa.array([_BOOLEAN_TEXT.get(v) for v in low], pa.bool_())
     elif target.startswith("int"):
-        kept, too_large = narrowed(_integers(text), ARROW_TYPES[target])
-        return kept, present & (too_large | null_mask(kept))
+        found, _ = narrowed(_integers(text), ARROW_TYPES[target])
     elif target.startswith("float"):
-        parsed = _floats(text).cast(ARROW_TYPES[target], safe=False)
+        found = _floats(text).cast(ARROW_TYPES[target], safe=False)
     else:
-        objects = text.to_pandas().astype(object)
-        zoned = bool(pc.any(pc.match_substring_regex(text, _ZONED_TEXT)).as_py())
-        moments = pd.to_datetime(objects, errors="coerce", format="ISO8601", utc=zoned)
-        kind = pa.timestamp("us", "UTC") if zoned else pa.timestamp("us")
-        parsed = pa.array(moments, from_pandas=True).cast(kind, safe=False)
-        if target == "date":
-            parsed = parsed.cast(pa.date32(), safe=False)
-    return parsed, present & null_mask(parsed)
+        found = _dates(text)
+    return found, present & null_mask(found)
+
+
+def _dates(text: pa.Array) -> pa.Array:
+    """Text as date32; null where it is no date, or has a time of day or an offset."""
+    moments = read_moments(text)
+    days, within = np.divmod(moments.seconds, DAY_SECONDS)
+    kept = moments.valid & ~moments.zoned & (within == 0) & (moments.nanoseconds == 0)
+    return pa.array(days.astype(np.int32), pa.int32(), mask=~kept).cast(pa.date32())
 
 
 def _integers(text: pa.Array) -> pa.Array:
@@ -59,6 +58,7 @@ def _integers(text: pa.Array) -> pa.Array:
 
 
 def _floats(text: pa.Array) -> pa.Array:
-    """Text as float64; null where it is no number."""
-    numbers = pd.to_numeric(text.to_pandas().astype(object), errors="coerce").astype("float64")
-    return pa.array(numbers, from_pandas=True)
+    """Text as the nearest float64; null where it is no number."""
+    number = pc.match_substring_regex(text, _NUMBER_TEXT)
+    trimmed = pc.utf8_trim_whitespace(pc.if_else(number, text, None))
+    return trimmed.cast(pa.float64())

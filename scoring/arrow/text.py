@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -18,6 +19,32 @@ def is_text(kind: pa.DataType) -> bool:
         or pa.types.is_large_string(inner)
         or pa.types.is_string_view(inner)
     )
+
+
+def is_binary(kind: pa.DataType) -> bool:
+    """Whether values are bytes, such as UUIDs and digests."""
+    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(
+        pa.types.is_binary(inner)
+        or pa.types.is_large_binary(inner)
+        or pa.types.is_binary_view(inner)
+        or pa.types.is_fixed_size_binary(inner)
+    )
+
+
+NUMERIC_TEXT = pa.opaque(pa.string(), "numeric", "SQL")
+"""The type of SQL's exact numbers, which no Arrow type holds all of: their text, each read by itself."""
+
+
+def is_numeric_text(kind: pa.DataType) -> bool:
+    return bool(kind == NUMERIC_TEXT)
+
+
+def numeric_text(texts: pa.Array) -> pa.Array:
+    """Texts of numbers, as a column of NUMERIC_TEXT; NaN is null, as it is among floats."""
+    is_nan = pc.equal(pc.utf8_lower(texts), "nan")
+    texts = pc.if_else(is_nan, pa.scalar(None, pa.string()), texts)
+    return pa.ExtensionArray.from_storage(NUMERIC_TEXT, texts)
 
 
 def dictionary_encoded(values: pa.Array) -> pa.Array:
@@ -39,8 +66,10 @@ def decoded(values: pa.Array) -> pa.Array:
 
 
 def as_text(values: pa.Array) -> pa.Array:
-    """``values`` as they would be printed; null stays null."""
-    values = decoded(values)
+    """``values`` as they would be printed, bytes as hexadecimal digits; null stays null."""
+    values = values.storage if is_numeric_text(values.type) else decoded(values)
+    if is_binary(values.type):
+        return pa.array([None if v is None else v.hex() for v in values.to_pylist()], pa.string())
     try:
         return values.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):

@@ -130,10 +130,14 @@ def _figures(figures: dict[str, Any]) -> str:
     if "mean" in figures:
         median = figures["quantiles"]["0.5"]
         return (
-            f"mean {figures['mean']:.4g}, median {median:.4g}, std {figures['std']:.4g}, "
+            f"mean {_figure(figures['mean'])}, median about {median:.4g}, std {_figure(figures['std'])}, "
             f"from {figures['min']:.4g} to {figures['max']:.4g}"
         )
     return ", ".join(f"{label}: {count:,}" for label, count in figures.get("classes", {}).items())
+
+
+def _figure(value: float | None) -> str:
+    return "too large to say" if value is None else f"{value:.4g}"
 
 
 def _table(facts: list[dict[str, Any]], as_json: bool) -> None:

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scoring.arrow.cast import NotCastableError, cast
-from scoring.arrow.columns import Mask, combined_column, matches, null_mask
+from scoring.arrow.cast import ColumnCast, MixedZonesError, NotCastableError, instants_of_text
+from scoring.arrow.columns import Mask, combined_column, null_mask
+from scoring.arrow.moments import in_unit, read_moments
+from scoring.arrow.narrow import without_negative_zero
 from scoring.arrow.text import dictionary_encoded
+from scoring.contract.allowed import allowed_mask
 from scoring.errors import ContractError
 from scoring.job.inputs import ColumnConfig
 from scoring.job.partitions import Partition
@@ -51,6 +55,7 @@ class Contract:
         self.partition = partition
         self.text_only = text_only
         self.rules: list[Rule] = []
+        self._kinds: dict[str, pa.DataType] = {}
 
     def check(self, table: pa.Table, origin: str) -> tuple[pa.Table, Verdicts]:
         """``table`` (the job's columns) in the contract's types, and its verdicts.
@@ -63,69 +68,97 @@ class Contract:
         typed: dict[str, pa.Array] = {}
         for name in table.column_names:
             stored = combined_column(table, name)
-            column = self._column(name)
-            for rule, broken in self._column_rules(name, stored, column, typed, origin):
+            for rule, broken in self._column_rules(name, stored, typed, origin):
                 verdicts[broken & (verdicts == 0)] = self._number(rule)
         return pa.table(typed), verdicts
 
-    def _column(self, name: str) -> ColumnConfig | None:
-        if name in self.job.inputs:
-            return self.job.inputs[name]
-        if name == self.job.source.date_column and self.text_only:
-            return ColumnConfig(type="timestamp", nullable=True)
-        return None
-
     def _column_rules(
-        self,
-        name: str,
-        stored: pa.Array,
-        column: ColumnConfig | None,
-        typed: dict[str, pa.Array],
-        origin: str,
+        self, name: str, stored: pa.Array, typed: dict[str, pa.Array], origin: str
     ) -> Iterator[tuple[Rule, Mask]]:
         """Puts the typed column into ``typed`` and yields each rule with the rows that break it."""
-        values = stored
+        column = self.job.inputs.get(name)
+        is_date = name == self.job.source.date_column
         if column is not None:
-            try:
-                values, unfit = cast(stored, column, self.text_only)
-            except NotCastableError:
-                raise ContractError(
-                    f"{origin}: the column {name!r} is stored as {stored.type}, which is not "
-                    f"{column.type}, as inputs.{name}.type in the job file says; nothing was published"
-                ) from None
+            values, unfit = self._typed(name, stored, column, origin)
             yield Rule("wrong_type", name), unfit
-        values = dictionary_encoded(values)
-        typed[name] = values
+        elif is_date and self.text_only:
+            values, outside = self._texts_outside(stored)
+            yield Rule("wrong_type", name), null_mask(values) & ~null_mask(stored)
+            yield Rule("outside_partition", name), outside
+        else:
+            values = without_negative_zero(stored)
+        values = typed[name] = dictionary_encoded(values)
         nulls = null_mask(values)
         if name in self.job.row_id:
             yield Rule("null_row_id", name), nulls
-        if name == self.job.source.date_column:
+        if is_date and (column is not None or not self.text_only):
             yield Rule("outside_partition", name), self._outside(name, values, origin)
-        if name in self.job.inputs and column is not None:
+        if column is not None:
             if not column.nullable:
                 yield Rule("missing_value", name), nulls
-            yield from _value_rules(name, values, column, nulls)
+            yield from _value_rules(name, values, column, nulls, self.job.zone)
+
+    def _typed(
+        self, name: str, stored: pa.Array, column: ColumnConfig, origin: str
+    ) -> tuple[pa.Array, Mask]:
+        """``stored`` in the contract's type, and which of it does not fit."""
+        cast = ColumnCast(column, self.job.zone, self.text_only, exact=name in self.job.row_id)
+        try:
+            values, unfit = cast(stored)
+        except NotCastableError:
+            raise ContractError(
+                f"{origin}: the column {name!r} is stored as {stored.type}, which is not "
+                f"{column.type}, as inputs.{name}.type in the job file says; nothing was published"
+            ) from None
+        except MixedZonesError:
+            raise self._mixed_zones(name, origin) from None
+        if self.text_only and column.type == "timestamp" and values.null_count < len(values):
+            first = self._kinds.setdefault(name, values.type)
+            if values.type != first:
+                raise self._mixed_zones(name, origin)
+        return values, unfit
+
+    def _mixed_zones(self, name: str, origin: str) -> ContractError:
+        return ContractError(
+            f"{origin}: some moments of the column {name!r} have an offset from UTC and others have "
+            "none, so it is not known which of the two the model was trained with; nothing was "
+            f"published. inputs.{name}.timezone in the job file, such as UTC, settles it: moments "
+            f"without an offset are then taken to be in {self.job.timezone}"
+        )
+
+    def _texts_outside(self, stored: pa.Array) -> tuple[pa.Array, Mask]:
+        """The texts of the date column as instants, and which of them are not in the partition.
+
+        A clock time that comes twice is the one of the two that is in the partition.
+        """
+        start, end = (m.astimezone(UTC) for m in (self.partition.start, self.partition.end))
+        earlier, _ = instants_of_text(stored, "us", self.job.zone)
+        later, _ = instants_of_text(stored, "us", self.job.zone, later=True)
+        inside_earlier, inside_later = (between(m, start, end) for m in (earlier, later))
+        moments = pc.if_else(pa.array(inside_later & ~inside_earlier), later, earlier)
+        return moments, ~(inside_earlier | inside_later | self._clock_inside(stored))
+
+    def _clock_inside(self, stored: pa.Array) -> Mask:
+        """Which clock times are between the partition's bounds on the clock, where DST skips some."""
+        texts = read_moments(stored)
+        clock, _ = texts.clock("us")
+        return between(clock, *self.partition.on_the_clock) & ~texts.zoned
 
     def _outside(self, name: str, values: pa.Array, origin: str) -> Mask:
         """Where a moment is null or not in the partition; one without a zone is in the job's."""
         if pa.types.is_null(values.type):  # nothing but nulls, so nobody knows what they are
             return np.ones(len(values), dtype=bool)
         if pa.types.is_date(values.type):
-            values = values.cast(pa.timestamp("us"))
+            values, _ = in_unit(values, "us")
         if not pa.types.is_timestamp(values.type):
             raise ContractError(
                 f"{origin}: the date column {name!r} is stored as {values.type}, not as a date or "
                 "timestamp; nothing was published"
             )
         if values.type.tz is None:
-            start, end = self.partition.on_the_clock
-        else:
-            start, end = (m.astimezone(UTC) for m in (self.partition.start, self.partition.end))
-        inside = pc.and_(
-            pc.greater_equal(values, pa.scalar(start, values.type)),
-            pc.less(values, pa.scalar(end, values.type)),
-        )
-        return ~np.asarray(inside.fill_null(False))
+            return ~between(values, *self.partition.on_the_clock)
+        start, end = (m.astimezone(UTC) for m in (self.partition.start, self.partition.end))
+        return ~between(values, start, end)
 
     def _number(self, rule: Rule) -> int:
         if rule not in self.rules:
@@ -133,8 +166,21 @@ class Contract:
         return self.rules.index(rule) + 1
 
 
+def between(moments: pa.Array, start: datetime, end: datetime) -> Mask:
+    """Where ``start`` <= moment < ``end``; not where it is null.  All are with a zone, or all without.
+
+    In microseconds, which hold all years of Python's datetime: a nanosecond ends at 2262.
+    """
+    kind = pa.timestamp("us", moments.type.tz)
+    moments, _ = in_unit(moments, "us")
+    inside = pc.and_(
+        pc.greater_equal(moments, pa.scalar(start, kind)), pc.less(moments, pa.scalar(end, kind))
+    )
+    return np.asarray(inside.fill_null(False))
+
+
 def _value_rules(
-    name: str, values: pa.Array, column: ColumnConfig, nulls: Mask
+    name: str, values: pa.Array, column: ColumnConfig, nulls: Mask, zone: ZoneInfo
 ) -> Iterator[tuple[Rule, Mask]]:
     if column.is_number:
         numbers = values.fill_null(0).to_numpy(zero_copy_only=False)
@@ -145,4 +191,4 @@ def _value_rules(
         if column.max is not None:
             yield Rule("above_max", name), ~nulls & (numbers > column.max)
     if column.allowed is not None:
-        yield Rule("not_allowed", name), ~nulls & ~matches(values, column.allowed)
+        yield Rule("not_allowed", name), ~nulls & ~allowed_mask(values, column, zone)

@@ -56,6 +56,12 @@ class Publisher(Protocol):
     def all_published(self) -> Iterator[Manifest]:
         """The manifests of all published partitions, in order of their keys."""
 
+    def columns(self, but: Partition | None = None) -> pa.Schema | None:
+        """The columns and types in which partitions are published; None if no partition is.
+
+        ``but`` is about to be replaced, and does not count.
+        """
+
     def mark(self, partition: Partition) -> str | None:
         """A mark of what is published now, for ``begin``; None if nothing is."""
 

@@ -7,6 +7,7 @@
     DESTINATION/_manifests/month=2013-05.next-DIGEST.json     only while a publication is under way
     DESTINATION/_quarantine/month=2013-05/DIGEST.parquet      the rows that were not scored, and why
     DESTINATION/_staging/month=2013-05/ATTEMPT/…              only while a run is under way
+    DESTINATION/_columns.arrow                                the types of the columns of all partitions
     DESTINATION/_locks/month=2013-05                          held by the one that publishes
 
 Readers of datasets pass over names that begin with an underscore.
@@ -53,6 +54,14 @@ class Layout:
     def next_manifest(self, path: str, sha256: str) -> str:
         """Where a manifest waits for the swap of its predictions, which have the digest ``sha256``."""
         return f"{self.manifests}/{path}{NEXT}{sha256[:16]}.json"
+
+    @property
+    def columns(self) -> str:
+        return f"{self.uri}/_columns.arrow"
+
+    @property
+    def columns_lock(self) -> str:
+        return f"{self.uri}/_locks/columns"
 
     @property
     def staging(self) -> str:

@@ -86,6 +86,7 @@ class Manifest(_Format):
     source: SourceRecord
     rows: RowsRecord
     output: ObjectRecord
+    columns: dict[str, str] = {}
     quarantine: ObjectRecord | None
     gates: list[Verdict] = []
     inputs: dict[str, dict[str, Any]] = {}

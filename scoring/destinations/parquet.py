@@ -57,6 +57,18 @@ class ParquetPublisher:
         """See ``Publisher``."""
         return all_published(self.layout, self.storage)
 
+    def columns(self, but: Partition | None = None) -> pa.Schema | None:
+        """See ``Publisher``."""
+        from scoring.destinations.columns import read_columns
+
+        other = self.any_published(but)
+        return read_columns(self.layout, self.storage, other) if other else None
+
+    def any_published(self, but: Partition | None) -> Manifest | None:
+        """The manifest of some published partition that is not ``but``."""
+        found = (m for m in self.all_published() if but is None or m.partition != but.key)
+        return next(found, None)
+
     def mark(self, partition: Partition) -> str | None:
         """See ``Publisher``: the identity of the manifest in force."""
         found = self.published(partition)
@@ -131,12 +143,15 @@ class ParquetPublication:
         self._layout, self._storage = publisher.layout, publisher.storage
         self._partition, self._output, self._work = partition, output, work
         self._replaced = replaced
+        self._publisher = publisher
+        self._columns: pa.Schema | None = None
         self._writer: pq.ParquetWriter | None = None
         self._left_by_others = _left_by_others(self._layout, self._storage, partition)
 
     def write(self, table: pa.Table) -> None:
         """See ``Publication``."""
         if self._writer is None:
+            self._columns = table.schema
             self._writer = _parquet_writer(self._output, table.schema)
         self._writer.write_table(table)
 
@@ -175,6 +190,7 @@ class ParquetPublication:
         if self._replaced is not None:
             replaced = {"replaced_newer": self._replaced.publisher}
             manifest = manifest.model_copy(update={"run": manifest.run | replaced})
+        self._keep_columns()
         waiting = self._swap(manifest)
         kept = manifest.quarantine.uri if manifest.quarantine else None
         for uri in {*self._left_by_others, waiting} - {kept}:
@@ -187,6 +203,16 @@ class ParquetPublication:
         if self._writer is not None:
             self._writer.close()
         self._output.abort()
+
+    def _keep_columns(self) -> None:
+        """Keep the column types for the partitions to come; before the swap, as they decide whether it may be."""
+        from scoring.destinations.columns import add_columns
+
+        assert self._columns is not None
+        lock, name = self._layout.columns_lock, f"the column types of {self._layout.uri}"
+        with exclusive(lock, name, wait=True):
+            alone = self._publisher.any_published(self._partition) is None
+            add_columns(self._layout, self._storage, self._columns, alone)
 
     def _swap(self, manifest: Manifest) -> str:
         """Publish the predictions and their manifest; returns where the manifest waited meanwhile."""

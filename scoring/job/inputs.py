@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import AfterValidator
+
+from scoring.job.schedule import check_zone
 from scoring.job.section import Section
 
 ColumnType = Literal[
     "string", "int8", "int16", "int32", "int64", "float32", "float64",
     "boolean", "timestamp", "date",
 ]  # fmt: skip
+
+
+TimeUnit = Literal["s", "ms", "us", "ns"]
 
 
 class ColumnConfig(Section):
@@ -20,6 +26,13 @@ class ColumnConfig(Section):
     min: float | None = None
     max: float | None = None
     allowed: list[str | int | float | bool] | None = None
+    unit: TimeUnit | None = None
+    timezone: Annotated[str, AfterValidator(check_zone)] | None = None
+
+    @property
+    def time_unit(self) -> TimeUnit:
+        """The unit of the moments that the model is given."""
+        return self.unit or "ns"
 
     @property
     def is_number(self) -> bool:

@@ -17,7 +17,7 @@ from scoring.errors import ModelError, PartitionError, quoted
 from scoring.job import schedule
 from scoring.job.alert import AlertConfig
 from scoring.job.destination import DestinationConfig
-from scoring.job.inputs import ColumnConfig
+from scoring.job.inputs import ColumnConfig, ColumnType
 from scoring.job.model import ModelConfig, ModelVersionConfig
 from scoring.job.partitions import Kind, Partition, parse_key
 from scoring.job.section import Problem, Section
@@ -37,6 +37,7 @@ class OutputConfig(Section):
     prediction: str = "prediction"
     probabilities: dict[str, str | int | bool] = {}
     keep: list[str] = []
+    types: dict[str, ColumnType] = {}
 
 
 class ChecksConfig(Section):

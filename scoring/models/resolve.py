@@ -17,6 +17,7 @@ from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.job.uri_templates import Roots
 from scoring.models.base import Model, ModelFile
+from scoring.models.sklearn import check_predicts
 from scoring.models.user_scorer import UserScorer, read_scorer
 from scoring.registry import MODELS
 from scoring.storage.connections import Connections
@@ -86,6 +87,7 @@ def prepare_model(job_file: JobFile, file: ModelFile, connections: Connections) 
     if job_file.scorer_path:
         return UserScorer(read_scorer(job_file.scorer_path), model)
     assert model is not None  # a job has a model, a scorer, or both
+    check_predicts(model, file)
     return model
 
 

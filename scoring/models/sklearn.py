@@ -14,7 +14,7 @@ from scoring.errors import ModelError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from scoring.models.base import ModelFile
+    from scoring.models.base import Model, ModelFile
 
 PACKAGE = "scikit-learn"
 
@@ -35,6 +35,12 @@ class SklearnModel:
     def classes(self) -> list[Any] | None:
         if not hasattr(self.native, "predict_proba"):
             return None
+        if isinstance(self.native.classes_, list):
+            raise ModelError(
+                f"{type(self.native).__name__} predicts {len(self.native.classes_)} outputs at once, each "
+                "with classes of its own; nothing was scored. A scorer (scorer: in the job file) can "
+                "return them by name"
+            )
         return [c.item() if isinstance(c, np.generic) else c for c in self.native.classes_]
 
     def predict(self, frame: pd.DataFrame) -> Any:
@@ -42,6 +48,22 @@ class SklearnModel:
 
     def predict_proba(self, frame: pd.DataFrame) -> Any:
         return self.native.predict_proba(frame)
+
+
+def check_predicts(model: Model, file: ModelFile) -> None:
+    """ModelError for what was saved without a ``predict`` method, such as a pair of two objects."""
+    native = model.native
+    if not isinstance(model, SklearnModel) or callable(getattr(native, "predict", None)):
+        return
+    parts = list(native.values()) if isinstance(native, dict) else native
+    what, remedy = f"a {type(native).__name__}", ""
+    if isinstance(parts, list | tuple) and parts:
+        what += f" of {', '.join(type(part).__name__ for part in parts)}"
+        remedy = " (is it a vectorizer and its model?)"
+    raise ModelError(
+        f"{file.uri} is {what}, which has no predict{remedy}; nothing was scored. A scorer (scorer: in "
+        "the job file) is given it as it is, and says how it predicts: def run(df, model)"
+    )
 
 
 def loaded(load: Callable[[], Any], file: ModelFile) -> SklearnModel:

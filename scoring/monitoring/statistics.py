@@ -10,6 +10,7 @@ the same figures.
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -128,8 +129,8 @@ class PredictionStatistics:
             return {"count": count}
         return {
             "count": count,
-            "mean": self._mean,
-            "std": math.sqrt(self._squares / (count - 1)) if count > 1 else 0.0,
+            "mean": _finite(self._mean),
+            "std": _finite(math.sqrt(self._squares / (count - 1)) if count > 1 else 0.0),
             "min": self._smallest,
             "max": self._largest,
             "quantiles": {f"{q:g}": self._quantile(q) for q in QUANTILES},
@@ -139,11 +140,13 @@ class PredictionStatistics:
 
     def _add_moments(self, numbers: Numbers) -> None:
         before = self.counts.rows - len(numbers)
-        mean = float(numbers.mean())
-        apart = mean - self._mean
-        self._squares += float(np.square(numbers - mean).sum())
-        self._squares += apart * apart * before * len(numbers) / self.counts.rows
-        self._mean += apart * len(numbers) / self.counts.rows
+        with np.errstate(over="ignore", invalid="ignore"):  # too large for a double: see _finite
+            mean = np.float64(numbers.mean())
+            apart = mean - self._mean
+            squares = np.square(numbers - mean).sum()
+            squares += apart * apart * before * len(numbers) / self.counts.rows
+            self._squares += float(squares)
+            self._mean += float(apart * len(numbers) / self.counts.rows)
         self._smallest = min(self._smallest, float(numbers.min()))
         self._largest = max(self._largest, float(numbers.max()))
 
@@ -153,7 +156,9 @@ class PredictionStatistics:
     def _histogram(self) -> dict[str, list[float] | list[int]]:
         """Equal bins from the smallest to the largest value, each value placed within 1 %."""
         buckets = self.counts.buckets
-        edges = np.linspace(self._smallest, self._largest, HISTOGRAM_BINS + 1)
+        # By halves: the distance of the largest doubles is none.
+        edges = 2 * np.linspace(self._smallest / 2, self._largest / 2, HISTOGRAM_BINS + 1)
+        edges[0], edges[-1] = self._smallest, self._largest
         values = np.clip([value_of(b) for b in buckets], self._smallest, self._largest)
         if self._smallest == self._largest:
             edges = np.array([self._smallest, self._largest])
@@ -164,8 +169,14 @@ class PredictionStatistics:
 
 def value_of(bucket: int) -> float:
     """A value that is within 1 % of every value in ``bucket``."""
-    size = _SMALLEST * 2 * _GAMMA ** abs(bucket) / (_GAMMA + 1)
+    logarithm = abs(bucket) * math.log(_GAMMA) + math.log(_SMALLEST * 2 / (_GAMMA + 1))
+    size = math.exp(min(logarithm, math.log(sys.float_info.max)))
     return math.copysign(size, bucket) if bucket else 0.0
+
+
+def _finite(figure: float) -> float | None:
+    """``figure``; None where it is too large for a double, which JSON could not hold either."""
+    return figure if math.isfinite(figure) else None
 
 
 def _is_category(kind: pa.DataType) -> bool:
@@ -209,7 +220,7 @@ def _bucket_counts(numbers: Numbers) -> dict[int, int]:
 def _bucket_numbers(numbers: Numbers) -> npt.NDArray[np.int64]:
     """Ascending with the value: 0 for zero, mirrored below it, one step for 2 % of size."""
     size = np.maximum(np.abs(numbers), _SMALLEST)
-    steps = np.ceil(np.log(size / _SMALLEST) / math.log(_GAMMA)).astype(np.int64)
+    steps = np.ceil((np.log(size) - math.log(_SMALLEST)) / math.log(_GAMMA)).astype(np.int64)
     return np.asarray(np.sign(numbers).astype(np.int64) * np.minimum(steps, _BUCKET_LIMIT))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from scoring.destinations.base import Publisher, open_publisher
 from scoring.job.loader import JobFile
@@ -15,16 +16,23 @@ from scoring.models.resolve import resolve_model
 from scoring.storage.base import Storage
 from scoring.storage.connections import Connections
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 @dataclass(frozen=True)
 class PartitionContext:
-    """``attempt`` names the staging folder, so two attempts at one partition never mix."""
+    """``attempt`` names the staging folder, so two attempts at one partition never mix.
+
+    ``columns`` are the types to publish in, where those of the destination itself do not count.
+    """
 
     job_file: JobFile
     partition: Partition
     roots: Roots
     attempt: str
     connections: Connections = field(default_factory=Connections)
+    columns: pa.Schema | None = None
 
     @property
     def job(self) -> Job:

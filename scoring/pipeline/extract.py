@@ -18,11 +18,15 @@ import pyarrow as pa
 
 from scoring.arrow.columns import combined_column
 from scoring.arrow.hashing import hash_columns
+from scoring.arrow.published import published_type
+from scoring.arrow.unify import TypeConflictError, exact_cast
 from scoring.contract import quarantine
 from scoring.contract.duplicates import RowIdIndex, Rows, repeated_rows
 from scoring.contract.gates import check_gates
 from scoring.contract.rules import Contract, Rule
 from scoring.contract.tally import Tally
+from scoring.errors import ContractError
+from scoring.job.schema import Job
 from scoring.models.base import ModelFile
 from scoring.models.user_scorer import read_scorer
 from scoring.monitoring.statistics import Counts
@@ -129,7 +133,9 @@ class PartitionStager:
     def _checked(self, batch: pa.Table) -> pa.Table:
         """The rows of ``batch`` that keep the contract, typed and numbered; the others are set aside."""
         typed, verdicts = self._contract.check(batch, self.source.uri)
-        self._schema = self._schema or typed.schema
+        if self._schema is None:
+            _check_published(typed.schema, self.job, self.source.uri)
+            self._schema = typed.schema
         typed = _in_schema(typed, self._schema, self.source.uri)
         rows = np.arange(batch.num_rows) + self.tally.rows_in + 1
         if verdicts.any():
@@ -202,18 +208,29 @@ def _batch_sizes(shard_rows: int) -> Iterator[int]:
             left -= min(BATCH_ROWS, left)
 
 
+def _check_published(schema: pa.Schema, job: Job, uri: str) -> None:
+    """ContractError for a row id or a kept column that no published table can have."""
+    for name in job.kept_columns:
+        kind = schema.field(name).type
+        if published_type(kind) is None:
+            raise ContractError(
+                f"{uri}: the column {name!r} is stored as {kind}, of which readers of the predictions "
+                "would find bare numbers or nothing; nothing was published. Store it as a number or as "
+                "text, or leave it out of output.keep"
+            )
+        if name in job.row_id and pa.types.is_nested(kind):
+            raise ContractError(
+                f"{uri}: the row id {name!r} is stored as {kind}, and a row id is one value, such as a "
+                "number or a text; nothing was published"
+            )
+
+
 def _in_schema(table: pa.Table, schema: pa.Schema, uri: str) -> pa.Table:
     """``table`` in the column types of the first batch; SourceError where later ones disagree."""
-    try:
-        for name, first in zip(schema.names, schema.types, strict=True):
-            found = table.column(name)
-            if found.null_count < len(found) and _has_zone(found.type) != _has_zone(first):
-                # Arrow would turn one into the other, as if clock times were UTC.
-                raise pa.ArrowInvalid(f"{name} is {first} and {found.type}")
-        return table.cast(schema)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise type_conflict(uri, error) from error
-
-
-def _has_zone(kind: pa.DataType) -> bool:
-    return getattr(kind, "tz", None) is not None
+    columns = {}
+    for name, kind in zip(schema.names, schema.types, strict=True):
+        try:
+            columns[name] = exact_cast(combined_column(table, name), kind)
+        except TypeConflictError as error:
+            raise type_conflict(uri, name, error) from None
+    return pa.table(columns)

@@ -5,11 +5,10 @@ Extract writes its record beside the staged shards; those of the scored shards t
 
 from __future__ import annotations
 
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from scoring.contract.tally import Tally
-from scoring.errors import PublicationError, ScorerError
+from scoring.errors import PublicationError
 from scoring.models.base import ModelFile
 from scoring.monitoring.statistics import Counts
 from scoring.pipeline.context import PartitionContext
@@ -60,7 +59,7 @@ class Scored(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     number: int
-    predictions: Staged | None
+    predictions: Staged
     quarantine: Staged | None
     runtime_versions: dict[str, str]
     scorer_sha256: str | None
@@ -85,13 +84,3 @@ def load_extraction(context: PartitionContext) -> Extraction:
             f"was published: {again}"
         )
     return extraction
-
-
-def other_types(context: PartitionContext, found: pa.Schema, first: pa.Schema) -> ScorerError:
-    """The error for a scorer whose columns are not the same for all rows."""
-    changed = set(found) ^ set(first)
-    names = ", ".join(sorted({field.name for field in changed}))
-    return ScorerError(
-        f"{context.name}: the scorer returned other columns or types for "
-        f"some rows than for the first ones ({names}); nothing was published"
-    )

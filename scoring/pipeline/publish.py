@@ -24,17 +24,15 @@ from scoring.destinations.manifest import (
     code_version,
     package_versions,
 )
-from scoring.engine import no_predictions
 from scoring.errors import PublicationError
-from scoring.job.schema import ADDED_COLUMNS
 from scoring.monitoring.statistics import PredictionStatistics
+from scoring.pipeline.columns import PublishedColumns
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.handover import (
     Extraction,
     Scored,
     extraction_uri,
     load_extraction,
-    other_types,
 )
 from scoring.pipeline.staging import Staged, read_staged, staged_schema
 
@@ -118,7 +116,9 @@ class JoinedShards:
         self._publication = publication
         self._quarantined = [extraction.quarantine] if extraction.quarantine else []
         self._key_sum = 0
-        self._schema: pa.Schema | None = None
+        in_force = context.columns or context.publisher.columns(but=context.partition)
+        self._columns = PublishedColumns(context.name, in_force)
+        self._empty: pa.Table | None = None
         self._next = 0
 
     def add(self, scored: Scored) -> int:
@@ -127,6 +127,9 @@ class JoinedShards:
         self._check_is_next(scored)
         for table in self._read(scored.predictions):
             self._write(table)
+        if not scored.predictions.rows and self._empty is None:
+            schema = staged_schema(scored.predictions, self.context.storage)
+            self._empty = schema.empty_table()
         rejected = scored.quarantine.rows if scored.quarantine else 0
         if self.rows - before + rejected != shards[scored.number].rows:
             raise self._uneven(
@@ -147,8 +150,9 @@ class JoinedShards:
         """End the table; raises if rows do not add up or a gate of the partition fails."""
         if self._next != len(self.extraction.shards):
             raise self._uneven(f"{self._next} of {len(self.extraction.shards)} shards were scored")
-        if self._schema is None:
-            self._write(self._empty_table())
+        if not self.rows:
+            assert self._empty is not None  # there is a shard, if one without rows
+            self._publication.write(self._columns.cast(self._empty))
         output = self._publication.close()
         if self.rows + self.tally.rows_quarantined != self.tally.rows_in:
             raise self._uneven(
@@ -173,14 +177,16 @@ class JoinedShards:
         if scored.scorer_sha256 != self.extraction.scorer_sha256:
             raise self._uneven(f"the scorer was changed before shard {scored.number} was scored")
 
-    def _read(self, staged: Staged | None) -> Iterator[pa.Table]:
-        return read_staged(staged, self.context.storage) if staged else iter(())
+    @property
+    def columns(self) -> dict[str, str]:
+        """The published columns and their types, as readers find them."""
+        return self._columns.types
+
+    def _read(self, staged: Staged) -> Iterator[pa.Table]:
+        return read_staged(staged, self.context.storage)
 
     def _write(self, table: pa.Table) -> None:
-        self._schema = self._schema or table.schema
-        if table.schema != self._schema:
-            raise other_types(self.context, table.schema, self._schema)
-        self._publication.write(table)
+        self._publication.write(self._columns.cast(table))
         self.rows += table.num_rows
         self._key_sum += self._keys_of(table)
         for name, statistics in self.statistics.items():
@@ -188,14 +194,6 @@ class JoinedShards:
 
     def _keys_of(self, table: pa.Table) -> int:
         return int(hash_columns(table, self.context.job.row_id).sum())
-
-    def _empty_table(self) -> pa.Table:
-        """The table of a partition without scored rows."""
-        staged = staged_schema(self.extraction.shards[0], self.context.storage)
-        table = no_predictions(staged, self.context.job)
-        for name in ADDED_COLUMNS:
-            table = table.append_column(name, pa.array([], pa.string()))
-        return table
 
     def _uneven(self, what: str) -> PublicationError:
         return PublicationError(
@@ -230,6 +228,7 @@ def _manifest(
         source=extraction.source,
         rows=RowsRecord(**rows),
         output=output,
+        columns=joined.columns,
         quarantine=quarantined,
         gates=joined.verdicts,
         inputs={name: counts.model_dump() for name, counts in extraction.inputs.items()},

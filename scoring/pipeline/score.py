@@ -9,14 +9,15 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from scoring.contract import quarantine
-from scoring.engine import Predictions, check_model, score_table
+from scoring.engine import Predictions, check_model, no_predictions, score_table
 from scoring.errors import ScorerError
 from scoring.models.base import Model, ModelFile
 from scoring.models.resolve import prepare_model
 from scoring.models.user_scorer import UserScorer
+from scoring.pipeline.columns import in_types_of
 from scoring.pipeline.context import PartitionContext
-from scoring.pipeline.handover import ROW, Scored, other_types
-from scoring.pipeline.staging import Staged, read_staged, staged_writer
+from scoring.pipeline.handover import ROW, Scored
+from scoring.pipeline.staging import Staged, read_staged, staged_schema, staged_writer
 
 
 def score(context: PartitionContext, shard: Staged, file: ModelFile, threads: int = 1) -> Scored:
@@ -58,8 +59,8 @@ def checked_model(context: PartitionContext, file: ModelFile) -> Model:
 
 def _score_batches(
     context: PartitionContext, shard: Staged, model: Model, file: ModelFile
-) -> tuple[Staged | None, Staged | None]:
-    """The staged predictions and quarantined rows of ``shard``; None where there are none."""
+) -> tuple[Staged, Staged | None]:
+    """The staged predictions of ``shard``, and its quarantined rows; None where there are none."""
     schema: pa.Schema | None = None
     # Named by the shard's digest: an attempt at a shard that was replaced meanwhile may end last.
     of_shard, storage = shard.sha256[:8], context.storage
@@ -76,13 +77,16 @@ def _score_batches(
                 ids = batch.select(context.job.row_id)
                 key = context.partition.key
                 quarantined.write(quarantine.of_rejected(ids, rows, found.rejected, key))
-            if found.table.num_rows:
-                table = _with_added_columns(found.table, file.version, context.partition.key)
+            table = _with_added_columns(found.table, file.version, context.partition.key)
+            if table.num_rows:
                 schema = schema or table.schema
-                if table.schema != schema:
-                    raise other_types(context, table.schema, schema)
-                writer.write(table)
-        return writer.close(), quarantined.close()
+                writer.write(in_types_of(schema, table, context.name))
+        if schema is None:  # no good row, but columns all the same
+            table = no_predictions(staged_schema(shard, storage), model, context.job)
+            writer.write(_with_added_columns(table, file.version, context.partition.key))
+        staged = writer.close()
+        assert staged is not None
+        return staged, quarantined.close()
 
 
 def _score_batch(

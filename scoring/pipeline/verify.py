@@ -44,6 +44,7 @@ def verify_partition(
                 context.roots,
                 "verify",
                 context.connections,
+                publisher.columns(),
             ),
             {"by": "verify"},
             manifest.model.version if context.job.model else None,

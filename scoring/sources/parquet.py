@@ -53,13 +53,15 @@ class ParquetSource(FileSource):
             opened = pq.ParquetFile(
                 file,
                 metadata=metadata,
+                # int96 has no unit, and years that nanoseconds, pyarrow's default, cannot count.
+                coerce_int96_timestamp_unit="us",
                 read_dictionary=_repetitive_text(metadata, schema, columns),
                 # From afar a row group's columns come in a few large requests and are held meanwhile,
                 # so that only one may be asked for at a time; a disk streams them.
                 pre_buffer=remote,
                 buffer_size=0 if remote else PARQUET_BUFFER_BYTES,
             )
-            yield schema.empty_table().select(columns)
+            yield opened.schema_arrow.empty_table().select(columns)
             groups = list(range(metadata.num_row_groups))
             for part in [[group] for group in groups] if remote else [groups]:
                 for batch in opened.iter_batches(1 << 17, part, columns, use_threads=False):

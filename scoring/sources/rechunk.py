@@ -1,4 +1,4 @@
-"""Arrow tables on their way from a source to the steps: cut anew, and with the columns asked for."""
+"""Arrow tables on their way from a source to the steps: cut to size, and with the columns asked for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from scoring.arrow.columns import combined_column
-from scoring.arrow.text import dictionary_encoded
+from scoring.arrow.unify import TypeConflictError, unified
 from scoring.errors import SourceError, quoted
 
 
@@ -17,7 +17,7 @@ def check_columns(uri: str, wanted: list[str], present: list[str]) -> None:
     if missing:
         raise SourceError(
             f"{uri} has no column {', '.join(map(repr, missing))}; it has "
-            f"{quoted(', '.join(present), 1000)}. Nothing was published"
+            f"{quoted(', '.join(present), 1000) or 'none at all'}. Nothing was published"
         )
     doubled = [name for name in wanted if present.count(name) > 1]
     if doubled:
@@ -27,7 +27,7 @@ def check_columns(uri: str, wanted: list[str], present: list[str]) -> None:
 
 
 def rechunked(pieces: Iterator[pa.Table], sizes: Iterator[int], uri: str) -> Iterator[pa.Table]:
-    """The rows of ``pieces``, cut anew into tables of ``sizes``; without rows, one empty table.
+    """The rows of ``pieces``, cut into tables of ``sizes``; without rows, one empty table.
 
     Only the last table may be shorter than its size.  ``pieces`` may be empty, but there is one at
     least.  Raises SourceError naming ``uri`` where a column's types cannot be one.
@@ -49,25 +49,25 @@ def rechunked(pieces: Iterator[pa.Table], sizes: Iterator[int], uri: str) -> Ite
         yield empty
 
 
-def type_conflict(uri: str, error: Exception) -> SourceError:
+def type_conflict(uri: str, column: str, error: Exception) -> SourceError:
     """The error for a column that comes in types that cannot be one."""
     return SourceError(
-        f"{uri}: the same column comes in different types: {error}; nothing was published"
+        f"{uri}: the column {column!r} comes in different types, {error}; nothing was published. Store "
+        "it in one type"
     )
 
 
 def _joined(tables: list[pa.Table], uri: str) -> pa.Table:
     """One table of the rows of all; files may store the same column in different types."""
     if any(table.schema != tables[0].schema for table in tables):
-        tables = [_with_encoded_text(table) for table in tables]
-    try:
-        joined = pa.concat_tables(tables, promote_options="permissive")
-        return joined.unify_dictionaries().combine_chunks()
-    except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
-        raise type_conflict(uri, error) from error
-
-
-def _with_encoded_text(table: pa.Table) -> pa.Table:
-    return pa.table(
-        {name: dictionary_encoded(combined_column(table, name)) for name in table.column_names}
-    )
+        columns = {}
+        for name in tables[0].column_names:
+            try:
+                columns[name] = unified([combined_column(table, name) for table in tables])
+            except TypeConflictError as error:
+                raise type_conflict(uri, name, error) from None
+        tables = [
+            pa.table({name: arrays[i] for name, arrays in columns.items()})
+            for i in range(len(tables))
+        ]
+    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()

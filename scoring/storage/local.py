@@ -78,8 +78,10 @@ class LocalStorage:
 
 
 @contextlib.contextmanager
-def exclusive(uri: str, what: str) -> Iterator[None]:
+def exclusive(uri: str, what: str, wait: bool = False) -> Iterator[None]:
     """Hold the lock file ``uri``; PublicationError, which names ``what``, if another process holds it.
+
+    With ``wait`` it is waited for instead.
 
     Does nothing for a URI outside the file system: conditional writes decide between writers there,
     and a lock would outlive a killed one.
@@ -94,7 +96,7 @@ def exclusive(uri: str, what: str) -> Iterator[None]:
         raise cannot_write(uri, error) from None
     try:  # the lock is the kernel's: it ends with its process, however that ends
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise PublicationError(
                 f"{what} is being written by another process, which holds {uri}; "

@@ -97,7 +97,7 @@ MAY_IMPORT = {
     "models": {"errors", "job", "registry", "storage"},
     "monitoring": set(),
     "sources": {"arrow", "errors", "job", "registry", "storage"},
-    "destinations": {"contract", "errors", "job", "registry", "sources", "storage"},
+    "destinations": {"arrow", "contract", "errors", "job", "registry", "sources", "storage"},
     "engine": {"arrow", "contract", "errors", "job", "models"},
     "pipeline": {
         "arrow", "contract", "destinations", "engine", "errors", "job", "models", "monitoring",

@@ -1,6 +1,6 @@
-"""Postgres, read as Arrow by ADBC: with render_paramstyle values, and in pieces of a fixed number of rows.
+"""Postgres, read as Arrow by ADBC: with bound values, and in pieces of a fixed number of rows.
 
-A query with render_paramstyle values is held in memory as a whole by the driver.  A cursor on the server is not:
+A query with bound values is held in memory as a whole by the driver.  A cursor on the server is not:
 docs/decisions/0011-sql.md has the figures.
 """
 
@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scoring.arrow.columns import combined_column
+from scoring.arrow.text import numeric_text
+from scoring.errors import SourceError
 from scoring.job.inputs import ColumnConfig
 from scoring.job.sql_params import render_paramstyle
 from scoring.sources.databases.base import DatabaseConnection, Wanted, must_be_cast, redact
@@ -33,7 +35,7 @@ _SESSION = (
 _DEFAULTS = {
     "application_name": "batch-scoring",
     "connect_timeout": "30",  # seconds
-    # A server that went away redact a word is noticed after two minutes.
+    # A server that went away without a word is noticed after two minutes.
     "keepalives_idle": "60",
     "keepalives_interval": "10",
     "keepalives_count": "6",
@@ -98,7 +100,7 @@ class Postgres:
                 rows = piece.num_rows
                 yield pa.table(
                     {
-                        n: _readable(n, combined_column(piece, n), column)
+                        n: _readable(n, piece.field(n), combined_column(piece, n), column)
                         for n, column in wanted.items()
                     }
                 )
@@ -120,42 +122,47 @@ def _parameters(connection: DatabaseConnection) -> str:
     return " ".join(f"{key}='{value}'" for key, value in quoted.items())
 
 
-def _readable(name: str, values: pa.Array, column: ColumnConfig | None) -> pa.Array:
-    """``values`` as Arrow's own types; SourceError where they have none."""
-    kind = values.type
-    if isinstance(kind, pa.OpaqueType) and kind.type_name == "numeric":
+_AS_THEY_ARE = {
+    "bool", "int2", "int4", "int8", "float4", "float8", "date", "timestamp", "timestamptz",
+}  # fmt: skip
+"""Types that the driver hands over as they are meant; text is read too, whatever its type is called."""
+
+_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # of the years 1 and 9999, counted from 1970
+_DAY_MICROSECONDS = 86_400_000_000
+
+
+def _readable(
+    name: str, field: pa.Field, values: pa.Array, column: ColumnConfig | None
+) -> pa.Array:
+    """``values`` as Arrow's own types; SourceError where they have none, or another meaning.
+
+    By the server's name of the type, as the driver gives money as a number of cents.
+    """
+    stored = (field.metadata or {}).get(b"POSTGRESQL:type", b"").decode()
+    if stored == "numeric":
         if column is None or not column.is_number:
             raise must_be_cast(name, "numeric", "bigint")
-        return _numbers(name, values.storage, column)
-    plain = (
-        pa.types.is_boolean(kind)
-        or pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_string(kind)
-        or pa.types.is_timestamp(kind)
-        or pa.types.is_date(kind)
-        or pa.types.is_null(kind)
-    )
-    if not plain:
-        raise must_be_cast(name, getattr(kind, "type_name", str(kind)), "text")
+        return numeric_text(values.storage)
+    if not (stored in _AS_THEY_ARE or pa.types.is_string(values.type)):
+        target = "numeric" if stored == "money" else "text"
+        raise must_be_cast(name, f"{stored or values.type}", target)
+    _check_moments(name, values)
     return values
 
 
-def _numbers(name: str, text: pa.Array, column: ColumnConfig) -> pa.Array:
-    """``numeric``, which comes as text, as the nearest doubles or as exact integers.
-
-    Where an integer is wanted and some value is none, all of the piece are doubles, so that the
-    contract can judge each of them.
-    """
-    if column.type.startswith("int"):
-        whole = pc.match_substring_regex(text, r"^-?\d+(\.0*)?$")
-        if pc.all(whole.fill_null(True)).as_py() is not False:
-            try:
-                return pc.replace_substring_regex(text, r"\.0*$", "").cast(pa.int64())
-            except pa.ArrowInvalid:  # more than 64 bits
-                pass
-        large = pc.and_(whole, pc.greater(pc.abs(text.cast(pa.float64())), 2.0**53))
-        if pc.any(large.fill_null(False)).as_py():
-            kind = "numeric, with whole numbers above 2^53 beside others"
-            raise must_be_cast(name, kind, "bigint")
-    return text.cast(pa.float64())
+def _check_moments(name: str, values: pa.Array) -> None:
+    """SourceError for infinity and for years that Python has none of; the driver overflows with some."""
+    if pa.types.is_date(values.type):
+        numbers, first, last = values.cast(pa.int32()), _FIRST_DAY, _LAST_DAY
+    elif pa.types.is_timestamp(values.type):
+        numbers = values.cast(pa.int64())
+        first, last = _FIRST_DAY * _DAY_MICROSECONDS, (_LAST_DAY + 1) * _DAY_MICROSECONDS - 1
+    else:
+        return
+    within = pc.and_(pc.greater_equal(numbers, first), pc.less_equal(numbers, last))
+    if pc.all(within).as_py() is False:
+        raise SourceError(
+            f"the query's column {name!r} has moments that are infinite, or outside the years 1 to 9999, "
+            f"which are not read: write CASE WHEN isfinite({name}) THEN {name} END AS {name}, or "
+            f"CAST({name} AS text) AS {name}, in source.sql; nothing was published"
+        )

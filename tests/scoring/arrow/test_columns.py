@@ -5,21 +5,25 @@ import subprocess
 import sys
 from datetime import UTC, date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.arrow.cast import NotCastableError, cast
-from scoring.arrow.columns import matches, null_mask, to_pandas
+from scoring.arrow.cast import ColumnCast, NotCastableError
+from scoring.arrow.columns import null_mask
 from scoring.arrow.hashing import hash_rows
 from scoring.arrow.text import as_text, decoded, dictionary_encoded, is_text
 from scoring.job.inputs import ColumnConfig
 
 DICTIONARY = pa.dictionary(pa.int8(), pa.large_string())
+
+
+def cast(values: pa.Array, column: ColumnConfig, text_only: bool) -> tuple[pa.Array, Any]:
+    return ColumnCast(column, ZoneInfo("UTC"), text_only)(values)
 
 
 def typed(values: pa.Array, kind: str, text_only: bool = False) -> tuple[list[Any], list[bool]]:
@@ -163,7 +167,7 @@ def test_a_column_without_any_value_fits_every_type(kind: str):
 def test_moments_keep_their_zone_and_dates_are_moments():
     aware = pa.array([datetime(2013, 5, 7, 12, tzinfo=UTC)], pa.timestamp("ns", "America/New_York"))
     assert cast(aware, ColumnConfig(type="timestamp"), False)[0].type == pa.timestamp(
-        "us", "America/New_York"
+        "ns", "America/New_York"
     )
     naive = pa.array([date(2013, 5, 7)])
     assert fitting(naive, "timestamp") == [datetime(2013, 5, 7)]  # noqa: DTZ001
@@ -200,6 +204,8 @@ def test_text_of_a_csv_is_parsed(kind: str, texts: list[str | None], values: lis
         ("float64", "1,5"), ("float64", "much"), ("float64", ""), ("float64", "nan"),
         ("float64", "1_000"),
         ("boolean", "yes"), ("boolean", "2"), ("boolean", ""),
+        ("date", "2013-05-07 12:00"), ("date", "2013-05-07T00:00Z"), ("timestamp", "today"),
+        ("timestamp", "now"), ("timestamp", "2013"), ("timestamp", "2013-05"), ("float64", "nan(1)"),
         ("date", "07.05.2013"), ("date", "2013-02-30"), ("date", "x"),
         ("timestamp", "noon"), ("timestamp", "2013-13-01"), ("timestamp", ""),
     ],
@@ -245,7 +251,7 @@ def test_a_moment_with_an_offset_is_that_moment(text: str):
 
 @pytest.mark.parametrize(
     "text",
-    ["2013-01-01", "2013-01-01 00:00", "2013-01-01T00:00:00.000", "2013-01-01T00:00:00.000000999"],
+    ["2013-01-01", "2013-01-01 00:00", "2013-01-01T00:00:00.000", "20130101", "2013/01/01 00"],
 )
 def test_a_moment_without_an_offset_stays_without(text: str):
     naive = datetime(2013, 1, 1)  # noqa: DTZ001
@@ -265,22 +271,6 @@ def test_a_moment_without_an_offset_stays_without(text: str):
 )
 def test_null_and_nan_are_no_value(values: pa.Array, missing: list[bool]):
     assert null_mask(values).tolist() == missing
-
-
-@pytest.mark.parametrize(
-    ("values", "allowed", "found"),
-    [
-        (pa.array(["a", "b", None]), ["a"], [True, False, False]),
-        (pa.array(["a", "b", None]).dictionary_encode(), ["a", "c"], [True, False, False]),
-        (pa.array([1, 2, None]), [1, 3], [True, False, False]),
-        (pa.array([1.0, 2.5]), [1, 2.5], [True, True]),
-        (pa.array([True, False]), [True], [True, False]),
-        (pa.array([date(2013, 5, 7)]), ["2013-05-07"], [True]),
-        (pa.array([1, 2]), ["one"], [False, False]),
-    ],
-)
-def test_allowed_values_match(values: pa.Array, allowed: list[Any], found: list[bool]):
-    assert matches(values, allowed).tolist() == found
 
 
 def hashed(*columns: pa.Array) -> list[int]:
@@ -344,35 +334,9 @@ def test_the_order_of_the_columns_and_of_equal_parts_counts():
     assert len(set(hashed(pa.array([True, False])))) == 2
 
 
-@pytest.mark.parametrize(
-    ("values", "dtype", "expected"),
-    [
-        (pa.array([1, 2]), "int64", [1, 2]),
-        (pa.array([1, None]), "float64", [1.0, np.nan]),
-        (pa.array([1.5, None], pa.float32()), "float32", [1.5, np.nan]),
-        (pa.array(["a", None]), "object", ["a", np.nan]),
-        (pa.array(["a", None]).dictionary_encode(), "object", ["a", np.nan]),
-        (pa.array([True, False]), "bool", [True, False]),
-        (pa.array([True, None]), "object", [True, np.nan]),
-    ],
-)
-def test_a_model_gets_columns_that_scikit_learn_takes(
-    values: pa.Array, dtype: str, expected: list[Any]
-):
-    pd.testing.assert_series_equal(to_pandas(values), pd.Series(expected, dtype=dtype))
-
-
-def test_a_model_gets_moments_and_dates_as_datetimes():
-    days = to_pandas(pa.array([date(2013, 5, 7), None]))
-    assert days.dtype.kind == "M"
-    assert days[0] == pd.Timestamp("2013-05-07")
-    aware = to_pandas(pa.array([NEW_YEAR], pa.timestamp("us", "UTC")))
-    assert aware[0] == pd.Timestamp(NEW_YEAR)
-
-
 def test_values_are_shown_as_text():
     assert as_text(pa.array([1.5, None])).to_pylist() == ["1.5", None]
     assert as_text(pa.array(["a", None]).dictionary_encode()).to_pylist() == ["a", None]
-    assert as_text(pa.array([b"\xff", None])).to_pylist() == ["b'\\xff'", None]
+    assert as_text(pa.array([b"\xff", None])).to_pylist() == ["ff", None]
     assert as_text(pa.array([[1, 2], None])).to_pylist() == ["[1, 2]", None]
     assert as_text(pa.array([{"a": 1}])).to_pylist() == ["{'a': 1}"]

@@ -49,7 +49,9 @@ def test_a_manifest_is_told_with_counts_reasons_and_figures(
     assert (told["rows in"], told["scored"], told["quarantined"]) == ("3,000", "2,997", "3")
     assert re.search(r"^ +2  missing_value: x$", "\n".join(lines(printed)), re.MULTILINE)
     assert re.search(r"^ +1  duplicate_row_id$", "\n".join(lines(printed)), re.MULTILINE)
-    figures = re.fullmatch(r"mean (\S+), median (\S+), std (\S+), from (\S+) to (\S+)", told["y"])
+    figures = re.fullmatch(
+        r"mean (\S+), median about (\S+), std (\S+), from (\S+) to (\S+)", told["y"]
+    )
     assert figures is not None
     mean, median, std, smallest, largest = map(float, figures.groups())
     assert mean == pytest.approx(1001, rel=0.01)

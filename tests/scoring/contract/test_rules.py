@@ -204,6 +204,32 @@ def test_the_date_column_of_a_csv_is_parsed():
     ]  # fmt: skip
 
 
+def test_clock_times_and_offsets_are_judged_text_by_text():
+    of_job = contract(text_only=True, output={"keep": ["day"]}, **DATED)
+    days = [
+        "2013-02-01 00:30",
+        "2013-02-28T23:00:00-05:00",
+        "2013-03-01T04:30Z",
+        "2013-03-01 00:30",
+    ]
+    table = pa.table({"id": list("abcd"), "x": ["1"] * 4, "day": days})
+    typed, verdicts = of_job.check(table, "somewhere")
+    assert verdicts.astype(bool).tolist() == [False, False, False, True]
+    assert typed.column("day").to_pylist()[:2] == [
+        datetime(2013, 2, 1, 5, 30, tzinfo=UTC), datetime(2013, 3, 1, 4, tzinfo=UTC)
+    ]  # fmt: skip
+
+
+def test_an_input_with_clock_times_here_and_offsets_there_stops_the_run():
+    of_job = contract(text_only=True, inputs={"x": {"type": "timestamp", "nullable": True}})
+    of_job.check(pa.table({"id": ["a", "b"], "x": ["2013-02-01", None]}), "somewhere")
+    of_job.check(pa.table({"id": ["c"], "x": pa.nulls(1, pa.string())}), "somewhere")
+    with pytest.raises(
+        ContractError, match=r"inputs\.x\.timezone in the job file, such as UTC, settles"
+    ):
+        of_job.check(pa.table({"id": ["d"], "x": ["2013-02-01T00:00Z"]}), "somewhere")
+
+
 def test_a_date_column_that_is_an_input_too_obeys_both():
     inputs = {"x": {"type": "float64"}, "day": {"type": "date"}}
     of_job = contract(inputs=inputs, **DATED)

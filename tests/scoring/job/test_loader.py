@@ -96,7 +96,7 @@ def test_a_file_named_relatively_has_an_absolute_path(
             "{typ: float64, type: float64}",
             8,
             "inputs.x.typ",
-            "unknown key; did you mean 'type'? (known here: type, nullable, min, max, allowed)",
+            "unknown key; did you mean 'type'? (known here: type, nullable, min, max, allowed, unit, timezone)",
         ),
         (
             "      uri:",

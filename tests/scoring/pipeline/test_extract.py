@@ -253,7 +253,7 @@ def test_files_may_differ_in_how_they_store_an_id_but_not_in_what_it_is(
     run = empty.run(empty.job(**ALL_FILES))
     if disagree:
         with pytest.raises(
-            SourceError, match=r"source/\*\.parquet: the same column comes in different"
+            SourceError, match=r"source/\*\.parquet: the column .id. comes in different"
         ):
             extracted(run)
     else:

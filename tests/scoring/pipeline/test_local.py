@@ -30,6 +30,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="scoring process
 SHARDS = 3
 ROWS = 2500
 PUBLISHED = [
+    "_columns.arrow",
+    "_locks/columns",
     "_locks/month=2013-02",
     "_manifests/month=2013-02.json",
     "month=2013-02/predictions.parquet",

@@ -100,7 +100,12 @@ def seen_by_a_reader(run: PartitionContext) -> Content:
 
 def files_of(manifest: Manifest) -> list[str]:
     """All files that a destination has after ``manifest`` was published; ``Place.files``' order."""
-    names = ["_locks/month=2013-02", "_manifests/month=2013-02.json"]
+    names = [
+        "_columns.arrow",
+        "_locks/columns",
+        "_locks/month=2013-02",
+        "_manifests/month=2013-02.json",
+    ]
     if manifest.quarantine:
         names.append(f"_quarantine/month=2013-02/{manifest.quarantine.sha256[:16]}.parquet")
     return [*names, "month=2013-02/predictions.parquet"]

@@ -145,7 +145,7 @@ def test_files_that_store_a_column_in_different_types_are_one_source(
 def test_files_whose_columns_cannot_be_one_are_named(empty: Place):
     empty.source(rows(100, place=["a"] * 100), "1.parquet")
     empty.source(rows(100, place=[1] * 100), "2.parquet")
-    with pytest.raises(SourceError, match=r"the same column comes in .*: .*place"):
+    with pytest.raises(SourceError, match=r"the column 'place' comes in different types"):
         read(source_of(empty, **ALL_FILES, output={"keep": ["place"]}), 150)
 
 
@@ -200,7 +200,7 @@ def test_a_zipped_csv_is_read(empty: Place):
 def test_text_of_several_lines_is_read_wherever_a_block_ends(
     empty: Place, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(csv, "CSV_BLOCK_BYTES", 64)
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 64)
     texts = [f"first {i}\nsecond\n{i},third" for i in range(50)]
     empty.csv("id,x,place\n" + "".join(f'{i},1,"{text}"\n' for i, text in enumerate(texts)))
     tables = read(source_of(empty, **CSV, output={"keep": ["place"]}), 7)
@@ -210,9 +210,12 @@ def test_text_of_several_lines_is_read_wherever_a_block_ends(
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"id,x\n1,2\n1,2,3\n", "Expected 2 columns, got 3"),
-        (b"id,x\n" + b"1,2\n" * 9000 + b"1,\xe4\n", "invalid UTF8"),
-        (b"id,x,gr\xf6\xdfe\n1,2,3\n", "'utf-8' codec can't decode"),
+        (b"id,x\n1,2\n1,2,3\n", "line 3 begins a row of 3 fields, and the header has 2"),
+        (
+            b"id,x\n" + b"1,2\n" * 9000 + b"1,\xe4\n",
+            "line 9,002 is not UTF-8 (0xe4 after 2 bytes of the line)",
+        ),
+        (b"id,x,gr\xf6\xdfe\n1,2,3\n", "line 1 is not UTF-8 (0xf6 after 7 bytes"),
         (b"", "has no column 'id', 'x'"),
     ],
 )

@@ -9,7 +9,7 @@ from scoring.errors import SourceError
 from scoring.sources.rechunk import check_columns, rechunked
 
 
-def test_tables_are_cut_anew_in_the_sizes_asked_for():
+def test_tables_are_cut_to_the_sizes_asked_for():
     pieces = [pa.table({"x": part}) for part in ([1, 2, 3], pa.array([], pa.int64()), [4, 5])]
     cut = list(rechunked(iter(pieces), itertools.cycle([2, 1]), "here"))
     assert [table["x"].to_pylist() for table in cut] == [[1, 2], [3], [4, 5]]
@@ -22,7 +22,9 @@ def test_without_rows_there_is_one_empty_table():
 
 def test_types_that_cannot_be_one_are_an_error_that_says_where():
     pieces = iter([pa.table({"x": [1]}), pa.table({"x": ["a"]})])
-    with pytest.raises(SourceError, match=r"^here: the same column comes in different types: .*x"):
+    with pytest.raises(
+        SourceError, match=r"^here: the column 'x' comes in different types, int64 and string"
+    ):
         list(rechunked(pieces, itertools.repeat(2), "here"))
 
 

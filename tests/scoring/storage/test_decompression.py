@@ -117,7 +117,7 @@ def _endless(start: bytes, piece: bytes, pieces: int) -> bytes:
     ("start", "told"),
     [
         (b"id,", "refused "),  # in the line of names
-        (b"id,x\n1,", "straddling object straddles two block boundaries"),
+        (b"id,x\n1,", "line 2 has more than 4,194,304 bytes"),
     ],
     ids=["names", "row"],
 )
