@@ -28,8 +28,9 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # its stub knows no dea
     DeadlineReference,
 )
 
-from scoring.job.loader import JobFile, Loc
+from scoring.job.loader import JobFile
 from scoring.job.partitions import Kind, partition_at
+from scoring.job.section import Loc
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,11 @@ from pydantic import BaseModel, ConfigDict
 
 from scoring.registry import Registry
 
-Problem = tuple[tuple[str | int, ...], str]
-"""Where in the job (a path of keys and list positions), and what is wrong there."""
+Loc = tuple[str | int, ...]
+"""A place in a job: a path of keys and list positions."""
+
+Problem = tuple[Loc, str]
+"""Where in the job, and what is wrong there."""
 
 
 class Section(BaseModel):
