@@ -9,7 +9,7 @@ from typing import Any
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
 
 from scoring.destinations.layout import Layout
-from scoring.job.loader import JobFile
+from scoring.job.loader import JobFile, check_every_partition
 from scoring.job.schema import Job
 from scoring_airflow import notifications
 from scoring_airflow.dag_docs import dag_doc
@@ -22,8 +22,10 @@ from scoring_airflow.retry import ExponentialBackoff
 def job_dag(job_file: JobFile) -> DAG:
     """One run a partition: extract the rows, score each shard, publish the predictions.
 
-    Raises JobError for what only Airflow can tell: an executor or a notifier that it has not.
+    Raises JobError for a job that would score several partitions from the same rows, and for what
+    only Airflow can tell: an executor or a notifier that it does not have.
     """
+    check_every_partition(job_file)
     notifications.check_alerts(job_file)
     _check_executor(job_file)
     job, last = job_file.job, job_file.job.last_partition

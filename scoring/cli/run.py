@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import sys
 
 from scoring.cli import options as shared
 from scoring.cli import output
 from scoring.errors import SourceMissingError
+from scoring.job.every_partition import problems_of_every_partition
 
 HELP = "score one partition and publish it"
 
@@ -35,6 +37,8 @@ def command(options: argparse.Namespace) -> int:
 
     job_file = shared.job_file(options)
     partition = job_file.job.partition_to_score(options.partition)
+    for loc, problem in problems_of_every_partition(job_file.job):
+        print(f"warning: {job_file.place(loc)}: {problem}", file=sys.stderr)
     roots = job_file.roots(options.data)
     # On disk a lock keeps two runs of a month apart; elsewhere each has a staging of its own.
     remote = "://" in roots.expand(job_file.job.destination.uri)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from scoring.errors import JobError, quoted
+from scoring.job.every_partition import problems_of_every_partition
 from scoring.job.explain import SHOWN_CHARACTERS, explain_all
 from scoring.job.schema import Job
 from scoring.job.section import Loc, Problem
@@ -36,6 +38,10 @@ class JobFile:
     def error(self, loc: Loc, message: str) -> JobError:
         """What is wrong at ``loc``, told as the mistakes are that this module finds."""
         return JobError(_render(self.path, [(loc, message)], self.lines))
+
+    def place(self, loc: Loc) -> str:
+        """File, line and field of ``loc``, for a message."""
+        return f"{self.path}, line {_line_of(loc, self.lines)}, {_dotted(loc)}"
 
     def roots(self, data: str | None = None) -> Roots:
         """The roots of this job's URIs: relative ones start from the job file's folder."""
@@ -67,6 +73,15 @@ def load_job(path: str | os.PathLike[str]) -> JobFile:
     return JobFile(job, path.absolute(), hashlib.sha256(text).hexdigest(), lines)
 
 
+def check_every_partition(file: JobFile) -> None:
+    """JobError for a job whose partitions would be scored from the same rows.
+
+    One partition of it can be scored, so ``load_job`` takes it; a Dag of it would be wrong.
+    """
+    if problems := list(problems_of_every_partition(file.job)):
+        raise JobError(_render(file.path, problems, file.lines))
+
+
 def _place_problems(job: Job, path: Path) -> Iterator[Problem]:
     # So no two files of a folder have the same job, and whoever looks for a job knows its file.
     if job.name != path.stem:
@@ -74,6 +89,12 @@ def _place_problems(job: Job, path: Path) -> Iterator[Problem]:
         yield ("name",), f'"{job.name}" is not the name of the file, {path.name}; {remedy}'
     if job.scorer and (Path(job.scorer).is_absolute() or ".." in Path(job.scorer).parts):
         yield ("scorer",), f"{job.scorer!r} is not in the job file's folder, or in one below it"
+    elif job.scorer and re.match(r"~|.*[\\{$]", job.scorer):
+        yield (
+            ("scorer",),
+            f"{job.scorer!r} has a character that is not expanded here; write a path that starts from "
+            "the job file's folder, such as scorer.py",
+        )
 
 
 def _render(path: Path, problems: list[Problem], lines: Mapping[Loc, int]) -> str:

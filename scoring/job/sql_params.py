@@ -32,6 +32,13 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_JINJA = re.compile(
+    r"\{\{-?\s*(?:ds|ts|data_interval_|logical_date|execution_date|params|var|macros|dag_run|run_id|"
+    r"prev_|next_|ti\b|task_instance|conn\b|partition|start|end|year|month).*?\}\}|\{%.*?%\}",
+    re.DOTALL,
+)
+"""A template with a name that Airflow knows: ``{{1,2},{3,4}}`` may stand in a query."""
+
 _COMMENT_ENDS = re.compile(r"/\*|\*/")
 
 
@@ -43,6 +50,11 @@ class _Token:
 
 def check_query(sql: str) -> str:
     """``sql`` itself, or ValueError that says what a query of a source must be."""
+    if found := _JINJA.search(sql):
+        raise ValueError(
+            f"{found[0]} is a template of Airflow's (Jinja), and none are filled in here; write :start, "
+            ":end or :partition, without quotes around it"
+        )
     tokens = list(_tokens(sql))
     for token in tokens:
         if token.kind == "parameter" and token.text not in PARAMETERS:
@@ -63,6 +75,11 @@ def check_query(sql: str) -> str:
             "in another order would be published as other bytes"
         )
     return sql
+
+
+def parameters_of(sql: str) -> set[str]:
+    """The names of the parameters in a query that ``check_query`` has accepted."""
+    return {token.text for token in _tokens(sql) if token.kind == "parameter"}
 
 
 def render_paramstyle(sql: str, style: str) -> tuple[str, list[str]]:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from scoring.errors import JobError
 from scoring.job.partitions import Partition
+from scoring.job.uri_slips import check_slips, close_field
 
 SCHEMES = ("s3", "file")
 """Where everything may lie; over https there are sources only."""
@@ -57,23 +58,37 @@ def is_pattern(template: str) -> bool:
     return not template.startswith("https://") and re.search(r"[*?\[]", template) is not None
 
 
+def fields_of(template: str) -> set[str]:
+    """The fields in a template that was checked."""
+    return {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+
+
 def without_query(uri: str) -> str:
     """``uri`` up to the name of the file: without what follows a ``?`` in an https URI."""
     return uri.partition("?")[0] if uri.startswith("https://") else uri
 
 
 def _check_fields(template: str, known: list[str], where: str) -> None:
+    check_slips(template, known)
     try:
         parsed = list(string.Formatter().parse(template))
     except ValueError as error:
         raise ValueError(f"{template!r} is not a URI template: {error}") from None
-    for _, name, spec, conversion in parsed:
+    for literal, name, spec, conversion in parsed:
+        if "}" in literal:  # written twice, which Python takes for one
+            raise ValueError(f"{template!r} is not a URI template: it has a }} too many")
         if name is not None and (name not in known or spec or conversion):
             field = name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
-            raise ValueError(f"{{{field}}} is not known {where}; these are: {', '.join(known)}")
+            close = close_field(name, known)
+            hint = f"; did you mean {{{close}}}?" if close else ""
+            raise ValueError(
+                f"{{{field}}} is not known {where}; these are: {', '.join(known)}{hint}"
+            )
 
 
 def _check_scheme(uri: str, supported: tuple[str, ...]) -> None:
+    if slip := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/?(?!/)", uri):
+        raise ValueError(f"{slip[0]} is not the beginning of a URI; write {slip[1].lower()}://")
     scheme, found, _ = uri.partition("://")
     if found and scheme not in supported:
         why = " (whoever is on the way could change the rows)" if scheme == "http" else ""
@@ -116,13 +131,10 @@ class Roots:
         Raises JobError for a root that nothing can be published to.
         """
         data = data or os.environ.get("SCORING_DATA") or str(Path(".run/data").absolute())
+        _check_root("data", data)
         data = os.path.abspath(data) if "://" not in data else data
         models = os.environ.get("SCORING_MODELS") or f"{data}/models"
-        for field, root in (("data", data), ("models", models)):
-            try:
-                _check_scheme(root, SCHEMES)
-            except ValueError as error:
-                raise JobError(f"{{{field}}} stands for a URI of another kind: {error}") from None
+        _check_root("models", models)
         return cls(data.rstrip("/"), models.rstrip("/"), base.absolute())
 
     def expand(self, template: str, partition: Partition | None = None) -> str:
@@ -131,3 +143,16 @@ class Roots:
         uri = template.format_map(fields | (partition.uri_fields if partition else {}))
         uri = uri.removeprefix("file://")
         return uri if "://" in uri else os.path.normpath(self.base / uri)
+
+
+def _check_root(field: str, root: str) -> None:
+    """JobError for what ``{field}`` cannot stand for."""
+    try:
+        _check_scheme(root, SCHEMES)
+    except ValueError as error:
+        raise JobError(f"{{{field}}} stands for a URI of another kind: {error}") from None
+    if root.startswith(("~", "$")):
+        raise JobError(
+            f"{{{field}}} stands for {root}, and {root.partition('/')[0]} is not expanded here; write the "
+            "whole path"
+        )

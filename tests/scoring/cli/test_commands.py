@@ -309,6 +309,27 @@ def test_check_names_every_file_and_every_mistake(jobs: Place, capsys: pytest.Ca
     assert capsys.readouterr().err == ""
 
 
+def test_one_file_for_all_months_is_refused_by_check_and_warned_of_by_run(
+    place: Place, capsys: pytest.CaptureFixture[str]
+):
+    place.job(source={"uri": "{data}/source/2013-02.parquet"})
+    where = in_folder(place)
+    assert main(["check", *where[:2]]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "line 5, source.uri: is the same for every month; write" in one_error(printed.err)
+    assert main(["run", "sample", MONTH, *where, "--workers", "1", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err.startswith(
+        f"warning: {place.folder}/sample.yaml, line 5, source.uri: is the"
+    )
+    assert json.loads(printed.out)["rows"]["scored"] == 10
+    place.job(source={"uri": "{data}/source/2013-02.parquet"}, end=MONTH)
+    assert main(["check", *where[:2]]) == 0
+    assert main(["run", "sample", MONTH, *where, "--workers", "1", "--json"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_folder_without_job_files_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for command in ("check", "list"):
         assert main([command, "--jobs", str(tmp_path)]) == 2

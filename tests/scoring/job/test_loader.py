@@ -513,6 +513,13 @@ def test_a_scorer_lies_where_the_job_file_is_reviewed(tmp_path: Path, scorer: st
     assert f"line 15, scorer: '{scorer}' is not in the job file's folder" in text
 
 
+@pytest.mark.parametrize("scorer", ["~/scorer.py", "{data}/scorer.py", "$HOME/s.py", r"own\s.py"])
+def test_a_scorers_path_is_not_expanded(tmp_path: Path, scorer: str):
+    text = told(tmp_path, TEXT + f"scorer: '{scorer}'\n")
+    assert "line 15, scorer: " in text
+    assert "has a character that is not expanded here" in text
+
+
 def test_dates_stay_text(tmp_path: Path):
     daily = TEXT.replace("2013-02", "2013-05-07").replace("0 3 2 * *", "0 3 * * *")
     job = load_job(write(tmp_path, daily + "partition: day\n")).job

@@ -21,6 +21,7 @@ QUERY = "SELECT a FROM t WHERE at >= :start AND at < :end ORDER BY a"
         "WITH x AS (SELECT 1 AS a) SELECT a FROM x ORDER BY a",
         "-- what it is for; and :what it needs\nSELECT a FROM t ORDER /* really */ BY a",
         "SELECT a FROM t UNION ALL SELECT a FROM u\n  ORDER\n  BY 1",
+        "SELECT a FROM t WHERE b = '{{1,2},{3,4}}'::int[] AND c = '{data}' ORDER BY a",
         "SELECT a FROM t WHERE b = ';' AND c = ':x' ORDER BY a -- ;",
     ],
 )
@@ -37,6 +38,11 @@ def test_a_query_is_a_select_with_an_order(sql: str):
         ),
         (QUERY.replace(":end", "$2"), "$2 is not known in a query; write :start, :end, :partition"),
         (QUERY + ";", "one statement, without ';'"),
+        (
+            "SELECT a FROM t WHERE m = '{{ ds }}' ORDER BY a",
+            "{{ ds }} is a template of Airflow's (Jinja), and none are filled in here; write :start",
+        ),
+        ("SELECT a FROM {% if x %}t{% endif %} ORDER BY a", "{% if x %} is a template"),
         ("SELECT 1; DROP TABLE t ORDER BY a", "one statement, without ';'"),
         ("", "begins with SELECT or WITH"),
         ("DELETE FROM t WHERE a IN (SELECT 1 ORDER BY 1)", "begins with SELECT or WITH"),

@@ -27,7 +27,6 @@ MAY = parse_key("2013-05", "month", ZoneInfo("UTC"))
         "file:///srv/flights/{partition}.parquet",
         "{data}/year={year}/month={month}/day={day}/hour={hour}/w{week}.parquet",
         "{models}/v1.skops",
-        "{data}/{{literal}}.parquet",
         "https://example.com/{year}/{month}.csv.gz?download=1",
         "https://[::1]:8443/{partition}.parquet",
     ],
@@ -46,7 +45,7 @@ def test_templates_of_known_fields_are_taken_as_they_are(template: str):
         ("{data}/{month:03}.parquet", "{month:03} is not known in a URI"),
         ("{data}/{month!r}.parquet", "{month!r} is not known in a URI"),
         ("{data", "'{data' is not a URI template"),
-        ("data}", "'data}' is not a URI template"),
+        ("{data}/a}}.csv", "'{data}/a}}.csv' is not a URI template: it has a } too many"),
         (
             "ftp://host/x.parquet",
             "ftp:// is not supported; https://, s3://, file:// and plain paths are",
@@ -125,7 +124,6 @@ def test_a_template_for_all_partitions_may_not_name_one():
         ("/x/../y/f.csv", "/y/f.csv"),
         ("flights/{month}.csv", "/jobs/flights/05.csv"),
         ("../flights.csv", "/flights.csv"),
-        ("{data}/{{a}}.csv", "/srv/{a}.csv"),
     ],
 )
 def test_a_template_expands_to_an_absolute_uri(template: str, uri: str):
