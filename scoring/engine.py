@@ -76,7 +76,7 @@ def no_predictions(schema: pa.Schema, model: Model, job: Job) -> pa.Table:
     Predictions have the type of the model's class labels; they are numbers where it has none.
     """
     fields = {name: schema.field(name).type for name in job.row_id}
-    fields[job.output.prediction] = _label_type(model)
+    fields[job.output.prediction] = pa.float64() if job.scorer else _label_type(model)
     fields |= dict.fromkeys(job.output.probabilities, pa.float64())
     fields |= {name: schema.field(name).type for name in job.output.keep}
     fields |= {n: _published_as(k) for n, k in job.output.types.items() if n in fields}
@@ -132,7 +132,8 @@ def _outputs(
         raise
     except Exception as error:
         raise ScorerError(
-            f"predicting failed with {type(error).__name__}: {error}; nothing was published"
+            f"predicting failed with {type(error).__name__}: {error}; nothing was published",
+            code_of=error,
         ) from error
     if job.scorer:
         found = _of_scorer(predicted, given, job)

@@ -19,6 +19,12 @@
 A message says what is wrong and where, what would be right, and what was left untouched.
 """
 
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from pathlib import Path
+
 
 class ScoringError(Exception):
     """Base of all errors of this package; its text is meant for the user, without a traceback.
@@ -45,6 +51,14 @@ def _escaped(text: str, but: str = "") -> str:
     return "".join(
         c if c.isprintable() or c in but else c.encode("unicode_escape").decode() for c in text
     )
+
+
+def _frames_of_user_code(error: BaseException) -> str:
+    """The last frames that are neither of this package nor of an installed one nor of Python's own."""
+    others = (str(Path(__file__).parent), *(sysconfig.get_path(p) for p in ("purelib", "stdlib")))
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith((*others, "<"))]
+    return "".join(traceback.format_list(own[-3:]))
 
 
 class JobError(ScoringError):
@@ -86,9 +100,18 @@ class ModelError(ScoringError):
 
 
 class ScorerError(ScoringError):
-    """The scorer failed, or returned rows other than those it was given."""
+    """The scorer failed, or returned rows other than those it was given.
+
+    ``frames`` has the last lines of the user's code that an exception came through, and ``traceback``
+    all of it: as text, because exceptions of other processes come without theirs.
+    """
 
     exit_status = 6
+
+    def __init__(self, message: str, code_of: BaseException | None = None) -> None:
+        super().__init__(message)
+        self.frames = _frames_of_user_code(code_of) if code_of else ""
+        self.traceback = "".join(traceback.format_exception(code_of)) if code_of else ""
 
 
 class PublicationError(ScoringError):

@@ -15,7 +15,7 @@ from scoring import __version__
 from scoring.cli import check, run, show, verify
 from scoring.cli import list as list_jobs
 from scoring.cli.options import add_jobs_folder
-from scoring.errors import ScoringError
+from scoring.errors import ScorerError, ScoringError
 
 COMMANDS = {"run": run, "verify": verify, "check": check, "list": list_jobs, "show": show}
 """Each is a module with ``HELP``, ``add_arguments`` and ``command``."""
@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     except ScoringError as error:
         print(f"error: {error}", file=sys.stderr)
+        if isinstance(error, ScorerError):
+            shown = error.traceback if options.verbose else error.frames
+            print(shown, end="", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         print("interrupted; a partition is published as a whole or not at all", file=sys.stderr)
@@ -67,6 +70,11 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         sub.set_defaults(command=module.command)
+        sub.add_argument(
+            "--verbose",
+            action="store_true",
+            help="the whole traceback of an error in a model's or scorer's code, not its last lines",
+        )
         add_jobs_folder(sub)
         module.add_arguments(sub)
     return parser

@@ -66,8 +66,11 @@ def manifest(published: Manifest, as_json: bool) -> None:
     if published.quarantine:
         table.add_row("quarantine", published.quarantine.uri)
     table.add_row("sha256", published.output.sha256)
-    seconds = ", ".join(f"{step} {s:.2f} s" for step, s in published.durations_seconds.items())
-    table.add_row("took", seconds)
+    took = published.durations_seconds
+    steps = ", ".join(f"{step} {s:.2f} s" for step, s in took.items())
+    table.add_row("took", f"{sum(took.values()):.2f} s of work: {steps}")
+    for warning in published.warnings:
+        table.add_row("warning", warning)
     _print(table)
 
 

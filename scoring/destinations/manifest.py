@@ -89,6 +89,7 @@ class Manifest(_Format):
     columns: dict[str, str] = {}
     quarantine: ObjectRecord | None
     gates: list[Verdict] = []
+    warnings: list[str] = []
     inputs: dict[str, dict[str, Any]] = {}
     statistics: dict[str, dict[str, Any]]
     run: dict[str, str]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field
@@ -46,6 +46,7 @@ class ChecksConfig(Section):
     max_quarantined_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     min_rows: Annotated[int, Field(ge=0)] = 1
     examples: Annotated[int, Field(ge=0)] = 3
+    on_warning: Literal["report", "fail"] = "report"
 
 
 class RunConfig(Section):

@@ -7,6 +7,7 @@ fields of the partition: ``{year}``, ``{month}``, ``{week}``, ``{day}``, ``{hour
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import string
@@ -137,12 +138,26 @@ class Roots:
         _check_root("models", models)
         return cls(data.rstrip("/"), models.rstrip("/"), base.absolute())
 
+    def source_pattern(self, template: str, partition: Partition) -> str:
+        """What finds the files of ``partition``: only what is a pattern in ``template`` itself is one."""
+        if template.startswith("https://"):
+            return self.expand(template, partition)
+        if not is_pattern(template):
+            return _escaped(self.expand(template, partition))
+        plain = Roots(_escaped(self.data), _escaped(self.models), Path(_escaped(str(self.base))))
+        return plain.expand(template, partition)
+
     def expand(self, template: str, partition: Partition | None = None) -> str:
         """The absolute URI that ``template`` gives for ``partition``; plain paths stay paths."""
         fields = {"data": self.data, "models": self.models}
         uri = template.format_map(fields | (partition.uri_fields if partition else {}))
         uri = uri.removeprefix("file://")
         return uri if "://" in uri else os.path.normpath(self.base / uri)
+
+
+def _escaped(uri: str) -> str:
+    scheme, separator, path = uri.rpartition("://")
+    return scheme + separator + glob.escape(path)
 
 
 def _check_root(field: str, root: str) -> None:

@@ -7,8 +7,10 @@ then are these same bytes loaded.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 
 from scoring.errors import ModelError
 from scoring.job.loader import JobFile
@@ -81,6 +83,7 @@ def prepare_model(job_file: JobFile, file: ModelFile, connections: Connections) 
 
     Models stay in memory for the next call.  Raises ModelError and ScorerError.
     """
+    _importable(job_file.path.parent)
     model = None
     if job_file.job.model is not None:
         model = _kept_model(file, tuple(job_file.job.model.trusted_types), connections)
@@ -89,6 +92,15 @@ def prepare_model(job_file: JobFile, file: ModelFile, connections: Connections) 
     assert model is not None  # a job has a model, a scorer, or both
     check_predicts(model, file)
     return model
+
+
+def _importable(folder: Path) -> None:
+    """Let models and scorers import modules that lie beside the job file: here and in Airflow's tasks.
+
+    Last on the path, so that none of them takes the place of an installed one.
+    """
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
 
 
 def load_model(file: ModelFile, trusted_types: Sequence[str], connections: Connections) -> Model:

@@ -81,7 +81,8 @@ def _function(file: ScorerFile, native: Any) -> Callable[[pd.DataFrame], Any]:
     except Exception as error:
         raise ScorerError(
             f"the scorer {path} cannot be imported: {type(error).__name__}: {error}; nothing was "
-            "scored"
+            "scored",
+            code_of=error,
         ) from error
     run = getattr(module, "run", None)
     parameters = list(inspect.signature(run).parameters) if callable(run) else []

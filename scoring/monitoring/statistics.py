@@ -220,8 +220,8 @@ def _bucket_counts(numbers: Numbers) -> dict[int, int]:
 def _bucket_numbers(numbers: Numbers) -> npt.NDArray[np.int64]:
     """Ascending with the value: 0 for zero, mirrored below it, one step for 2 % of size."""
     size = np.maximum(np.abs(numbers), _SMALLEST)
-    steps = np.ceil((np.log(size) - math.log(_SMALLEST)) / math.log(_GAMMA)).astype(np.int64)
-    return np.asarray(np.sign(numbers).astype(np.int64) * np.minimum(steps, _BUCKET_LIMIT))
+    steps = np.ceil((np.log(size) - math.log(_SMALLEST)) / math.log(_GAMMA))
+    return np.asarray((np.sign(numbers) * np.minimum(steps, _BUCKET_LIMIT)).astype(np.int64))
 
 
 def _by_frequency(counts: dict[str, int]) -> list[tuple[str, int]]:

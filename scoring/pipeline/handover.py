@@ -63,6 +63,7 @@ class Scored(BaseModel):
     quarantine: Staged | None
     runtime_versions: dict[str, str]
     scorer_sha256: str | None
+    warnings: list[str]
     seconds: float
 
 

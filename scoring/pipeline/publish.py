@@ -5,6 +5,7 @@ How a destination swaps a partition is in ``scoring.destinations``; here rows ar
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
@@ -24,8 +25,9 @@ from scoring.destinations.manifest import (
     code_version,
     package_versions,
 )
-from scoring.errors import PublicationError
+from scoring.errors import ContractError, PublicationError
 from scoring.monitoring.statistics import PredictionStatistics
+from scoring.monitoring.warnings import constant_output
 from scoring.pipeline.columns import PublishedColumns
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.handover import (
@@ -35,6 +37,8 @@ from scoring.pipeline.handover import (
     load_extraction,
 )
 from scoring.pipeline.staging import Staged, read_staged, staged_schema
+
+log = logging.getLogger(__name__)
 
 OnRows = Callable[[int], None]
 
@@ -58,7 +62,7 @@ def publish(
     key, or if another process publishes this partition; NewerPublicationError if one has done so
     since extract, unless ``replace_newer``; ContractError as extract does.
     """
-    started = time.monotonic()
+    started, waited = time.monotonic(), 0.0
     storage, publisher = context.storage, context.publisher
     done = _published_before(context, triggered_by)
     if done is not None:
@@ -69,12 +73,15 @@ def publish(
         context.partition, extraction.replaces, triggered_by, context.staging, replace_newer
     ) as publication:
         joined = JoinedShards(context, extraction, publication)
-        for shard in scored:
+        for shard, seconds in _timed(scored):
+            waited += seconds
             on_rows(joined.add(shard))
         output = joined.close()
         quarantined = publication.write_quarantine(joined.quarantined())
         manifest = publication.commit(
-            _manifest(joined, output, quarantined, triggered_by, time.monotonic() - started)
+            _manifest(
+                joined, output, quarantined, triggered_by, time.monotonic() - started - waited
+            )
         )
     storage.remove(extraction_uri(context))  # first: it is never there without its shards
     storage.remove_tree(context.staging)
@@ -84,6 +91,17 @@ def publish(
 def in_order(scored: Iterable[Scored]) -> Iterator[Scored]:
     """``scored`` by shard number: Airflow hands mapped results over in any order."""
     yield from sorted(scored, key=lambda s: s.number)
+
+
+def _timed(scored: Iterable[Scored]) -> Iterator[tuple[Scored, float]]:
+    """Each of ``scored``, and the seconds that it was waited for."""
+    items = iter(scored)
+    while True:
+        started = time.monotonic()
+        shard = next(items, None)
+        if shard is None:
+            return
+        yield shard, time.monotonic() - started
 
 
 def _published_before(
@@ -109,6 +127,7 @@ class JoinedShards:
         self.rows = 0
         self.seconds = {"extract": extraction.seconds, "score": 0.0}
         self.runtime_versions: dict[str, str] = {}
+        self._warnings: dict[str, None] = {}
         output = context.job.output
         self.statistics = {
             name: PredictionStatistics() for name in [output.prediction, *output.probabilities]
@@ -142,6 +161,7 @@ class JoinedShards:
                 self.tally.add(table)
                 self._key_sum += self._keys_of(table)
         self.runtime_versions = scored.runtime_versions
+        self._warnings |= dict.fromkeys(scored.warnings)
         self.seconds["score"] += scored.seconds
         self._next += 1
         return shards[scored.number].rows
@@ -162,7 +182,25 @@ class JoinedShards:
         if self._key_sum % (1 << 64) != self.extraction.key_sum:
             raise self._uneven("the row ids at the end are not those of the start")
         self.verdicts = check_gates(self.tally, self.context.job, self.context.partition)
+        self._check_warnings()
         return output
+
+    @property
+    def warnings(self) -> list[str]:
+        """What somebody should know of the model and its predictions."""
+        name = self.context.job.output.prediction
+        constant = constant_output(name, self.statistics[name].result())
+        return [*self._warnings, *([constant] if constant else [])]
+
+    def _check_warnings(self) -> None:
+        """Log the warnings; ContractError instead where the job says so."""
+        if self.warnings and self.context.job.checks.on_warning == "fail":
+            raise ContractError(
+                f"{self.context.name}: " + "\n".join(self.warnings) + "\nNothing was published, as "
+                "checks.on_warning is fail"
+            )
+        for warning in self.warnings:
+            log.warning("%s: %s", self.context.name, warning)
 
     def quarantined(self) -> Iterator[pa.Table]:
         """The quarantined rows of all steps."""
@@ -231,6 +269,7 @@ def _manifest(
         columns=joined.columns,
         quarantine=quarantined,
         gates=joined.verdicts,
+        warnings=joined.warnings,
         inputs={name: counts.model_dump() for name, counts in extraction.inputs.items()},
         statistics={name: s.result() for name, s in joined.statistics.items()},
         run=dict(triggered_by),

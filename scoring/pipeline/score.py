@@ -12,6 +12,7 @@ from scoring.contract import quarantine
 from scoring.engine import Predictions, check_model, no_predictions, score_table
 from scoring.errors import ScorerError
 from scoring.models.base import Model, ModelFile
+from scoring.models.features import feature_warnings
 from scoring.models.resolve import prepare_model
 from scoring.models.user_scorer import UserScorer
 from scoring.pipeline.columns import in_types_of
@@ -36,13 +37,14 @@ def score(context: PartitionContext, shard: Staged, file: ModelFile, threads: in
     limits = {"openmp": context.job.run.threads or threads, "blas": 1}
     with threadpool_limits(limits=limits):
         model = checked_model(context, file)
-        predictions, quarantined = _score_batches(context, shard, model, file)
+        predictions, quarantined, with_nulls = _score_batches(context, shard, model, file)
     return Scored(
         number=shard.number,
         predictions=predictions,
         quarantine=quarantined,
         runtime_versions=model.runtime_versions,
         scorer_sha256=model.file.sha256 if isinstance(model, UserScorer) else None,
+        warnings=feature_warnings(model, list(context.job.inputs), with_nulls),
         seconds=time.monotonic() - started,
     )
 
@@ -59,9 +61,10 @@ def checked_model(context: PartitionContext, file: ModelFile) -> Model:
 
 def _score_batches(
     context: PartitionContext, shard: Staged, model: Model, file: ModelFile
-) -> tuple[Staged, Staged | None]:
-    """The staged predictions of ``shard``, and its quarantined rows; None where there are none."""
+) -> tuple[Staged, Staged | None, set[str]]:
+    """The staged predictions of ``shard``, its quarantined rows (None: none), the inputs with nulls."""
     schema: pa.Schema | None = None
+    with_nulls: set[str] = set()
     # Named by the shard's digest: an attempt at a shard that was replaced meanwhile may end last.
     of_shard, storage = shard.sha256[:8], context.storage
     uri = context.staged(f"predictions-{of_shard}", shard.number)
@@ -72,6 +75,7 @@ def _score_batches(
     ):
         for batch in read_staged(shard, storage):
             rows = batch.column(ROW).to_numpy()
+            with_nulls |= {name for name in context.job.inputs if batch.column(name).null_count}
             found = _score_batch(context, batch, rows, model)
             if found.rejected.num_rows:
                 ids = batch.select(context.job.row_id)
@@ -86,7 +90,7 @@ def _score_batches(
             writer.write(_with_added_columns(table, file.version, context.partition.key))
         staged = writer.close()
         assert staged is not None
-        return staged, quarantined.close()
+        return staged, quarantined.close(), with_nulls
 
 
 def _score_batch(
@@ -99,7 +103,7 @@ def _score_batch(
         return score_table(batch, model, context.job)
     except ScorerError as error:
         where = f"{context.name}, rows {rows[0]:,} to {rows[-1]:,}"
-        raise ScorerError(f"{where}: {error}") from error.__cause__
+        raise ScorerError(f"{where}: {error}", code_of=error.__cause__) from error.__cause__
 
 
 def _with_added_columns(table: pa.Table, version: str, partition: str) -> pa.Table:

@@ -35,7 +35,7 @@ class FileSource:
         self.uri = roots.expand(job.source.uri, partition)
         self.storage = connections.readable_storage(self.uri)
         self.columns = job.columns
-        found = self.storage.find(self.uri)
+        found = self.storage.find(roots.source_pattern(job.source.uri, partition))
         if not found:
             raise SourceMissingError(
                 f"the source of {job.name} {partition.key} is not there: {self.uri}; "

@@ -68,7 +68,10 @@ class ReadableStorage(Protocol):
     """Where sources live; every URI is absolute."""
 
     def find(self, pattern: str) -> list[ObjectInfo]:
-        """The objects whose URI matches ``pattern`` (``*``, ``?``, ``[…]``, ``**``), sorted by URI."""
+        """The objects whose URI matches ``pattern`` (``*``, ``?``, ``[…]``, ``**``), sorted by URI.
+
+        The object whose URI is ``pattern`` to the letter, if there is one, is the only one.
+        """
 
     def identify(self, found: ObjectInfo) -> ObjectInfo:
         """``found`` with a mark of its bytes: their digest, or an ETag that is as good as one."""

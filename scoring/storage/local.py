@@ -30,7 +30,8 @@ class LocalStorage:
 
     def find(self, pattern: str) -> list[ObjectInfo]:
         found = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
-        return [ObjectInfo(p, os.path.getsize(p)) for p in sorted(found) if os.path.isfile(p)]
+        # As a set: glob finds a file once for each way in which `**/**` leads to it.
+        return [ObjectInfo(p, os.path.getsize(p)) for p in sorted({*found}) if os.path.isfile(p)]
 
     def identify(self, found: ObjectInfo) -> ObjectInfo:
         return replace(found, sha256=self.sha256(found.uri))

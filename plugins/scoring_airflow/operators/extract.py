@@ -91,7 +91,7 @@ class ExtractOperator(PartitionOperator):
         )
         self.defer(
             trigger=SourceTrigger(
-                uri=uri,
+                uri=attempt.roots.source_pattern(template, attempt.partition),
                 aws_conn_id=aws_conn_id_of(attempt.job),
                 poke_interval_seconds=wait.poke_interval_seconds,
                 since=waiting.since,

@@ -35,6 +35,6 @@ class ScoreOperator(PartitionOperator):
             model = load_extraction(attempt).model
             threads = threads_of_each(tasks_at_once(self.executor))
             scored = score(attempt, Staged.model_validate(self.shard), model, threads)
-        rows = scored.predictions.rows if scored.predictions else 0
+        rows = scored.predictions.rows
         self.log.info(f"shard {scored.number}: {rows:,} rows scored in {scored.seconds:.2f} s")
         return scored.model_dump()

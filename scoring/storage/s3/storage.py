@@ -6,7 +6,6 @@ lets exactly one of them win.  See docs/decisions/0010-s3.md.
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import re
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from scoring.errors import PublicationError, ScoringError, SourceError, SourceReplacedError
 from scoring.storage.base import ObjectInfo, Pending, Unchanged
+from scoring.storage.patterns import is_match
 from scoring.storage.s3.client import split, translate_errors
 from scoring.storage.s3.reader import ObjectReader
 from scoring.storage.s3.writer import PendingUpload, abort_uploads, uploads_under
@@ -38,9 +38,9 @@ class S3Storage:
     def find(self, pattern: str) -> list[ObjectInfo]:
         _, key = split(pattern)
         fixed = re.split(r"[*?\[]", pattern.removeprefix("s3://"))[0]
-        matches = re.compile(_glob_expression(key)).fullmatch
         found = self._list(f"s3://{fixed}", SourceError)
-        return [info for info in found if info.uri == pattern or matches(split(info.uri)[1])]
+        exact = [info for info in found if info.uri == pattern]
+        return exact or [info for info in found if is_match(split(info.uri)[1], key)]
 
     def identify(self, found: ObjectInfo) -> ObjectInfo:
         return found  # its ETag is the server's own mark of the bytes, without reading them all
@@ -145,13 +145,3 @@ def _sha256(chunks: Iterator[bytes]) -> str:
     for chunk in chunks:
         digest.update(chunk)
     return digest.hexdigest()
-
-
-def _glob_expression(pattern: str) -> str:
-    """``*`` and ``?`` match within a folder, ``**/`` any number of folders, as in a file system."""
-    parts = re.split(r"(\*\*/?|\*|\?|\[[^\]]*\])", pattern)
-    known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return "".join(
-        known.get(part) or (fnmatch.translate(part)[4:-3] if part[:1] == "[" else re.escape(part))
-        for part in parts
-    )

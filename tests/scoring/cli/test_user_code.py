@@ -1,0 +1,71 @@
+"""Errors in the code of a model or scorer: what the shell shows of them, and which modules they find."""
+
+from __future__ import annotations
+
+import pytest
+
+from scoring.cli.main import main
+from tests.scoring.factories import MONTH, Place, rows
+
+BROKEN = """\
+import helper_of_the_scorer
+
+
+def run(df, model):
+    return helper_of_the_scorer.doubled(df)
+"""
+HELPER = """\
+def doubled(df):
+    return df.assign(y=2 * df["nosuch"])[["y"]]
+"""
+
+
+def run(place: Place, *options: str) -> int:
+    job = place.job(scorer=place.scorer(BROKEN))
+    return main(["run", str(job.path), MONTH, "--data", str(place.data), *options])
+
+
+@pytest.fixture
+def with_helper(place: Place) -> Place:
+    (place.folder / "helper_of_the_scorer.py").write_text(HELPER)
+    place.source(rows(3))
+    return place
+
+
+def test_the_users_own_lines_are_shown_and_no_traceback_first(
+    with_helper: Place, capsys: pytest.CaptureFixture[str]
+):
+    assert run(with_helper) == 6
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first.startswith(
+        "error: sample 2013-02, rows 1 to 3: predicting failed with KeyError: 'nosuch'"
+    )
+    code = [line.strip() for line in lines if not {*line.strip()} <= {"^", "~"}]  # 3.11 underlines
+    assert code == [
+        f'File "{with_helper.folder}/scorer.py", line 5, in run',
+        "return helper_of_the_scorer.doubled(df)",
+        f'File "{with_helper.folder}/helper_of_the_scorer.py", line 2, in doubled',
+        'return df.assign(y=2 * df["nosuch"])[["y"]]',
+    ]
+
+
+def test_verbose_shows_the_whole_traceback(with_helper: Place, capsys: pytest.CaptureFixture[str]):
+    assert run(with_helper, "--verbose") == 6
+    told = capsys.readouterr().err
+    assert told.startswith("error: sample 2013-02, rows 1 to 3: predicting failed with KeyError")
+    assert "Traceback (most recent call last):" in told
+    assert "site-packages/pandas" in told
+    assert told.rstrip().endswith("KeyError: 'nosuch'")
+
+
+def test_a_scorer_that_cannot_be_imported_shows_its_line(
+    place: Place, capsys: pytest.CaptureFixture[str]
+):
+    job = place.job(scorer=place.scorer("x = 1\ny = 1 / 0\n"))
+    assert main(["run", str(job.path), MONTH, "--data", str(place.data)]) == 6
+    told = capsys.readouterr().err
+    assert (
+        "scorer.py cannot be imported: ZeroDivisionError: division by zero; nothing was scored"
+        in told
+    )
+    assert f'File "{place.folder}/scorer.py", line 2, in <module>' in told
