@@ -21,9 +21,9 @@ A message says what is wrong and where, what would be right, and what was left u
 
 from __future__ import annotations
 
+import pathlib
 import sysconfig
 import traceback
-from pathlib import Path
 
 
 class ScoringError(Exception):
@@ -55,7 +55,10 @@ def _escaped(text: str, but: str = "") -> str:
 
 def _frames_of_user_code(error: BaseException) -> str:
     """The last frames that are neither of this package nor of an installed one nor of Python's own."""
-    others = (str(Path(__file__).parent), *(sysconfig.get_path(p) for p in ("purelib", "stdlib")))
+    others = (
+        str(pathlib.Path(__file__).parent),
+        *(sysconfig.get_path(p) for p in ("purelib", "stdlib")),
+    )
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith((*others, "<"))]
     return "".join(traceback.format_list(own[-3:]))
