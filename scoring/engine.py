@@ -21,6 +21,7 @@ from scoring.arrow.text import dictionary_encoded
 from scoring.arrow.unify import TypeConflictError, exact_cast
 from scoring.contract.rules import Rule
 from scoring.errors import ModelError, ScorerError, ScoringError
+from scoring.job.columns import same_but_for_case, why_taken
 from scoring.job.inputs import ColumnType
 from scoring.job.schema import Job
 from scoring.models.base import Model
@@ -171,7 +172,26 @@ def _of_scorer(outputs: Any, given: pd.Index, job: Job) -> dict[str, Any]:
             f"the scorer returned no column {', '.join(map(repr, absent))}, which output in "
             f"the job file names; it returned {', '.join(map(str, outputs.columns))}"
         )
+    _check_names(list(map(str, outputs.columns)), job)
     return {str(name): outputs[name] for name in outputs.columns}
+
+
+def _check_names(returned: list[str], job: Job) -> None:
+    """ScorerError for columns of a scorer that could not be published, or not be told apart."""
+    published = [*job.kept_columns, *(name for name in returned if name not in job.kept_columns)]
+    for name in published:
+        if why := why_taken(name, job):
+            raise ScorerError(
+                f"the scorer returned a column {name!r}, which {why}; leave it out of what run returns, or "
+                "give it another name. Nothing was published"
+            )
+    pair = same_but_for_case(published)
+    if pair or len(set(returned)) < len(returned):
+        one, other = pair or ("1", 1)
+        raise ScorerError(
+            f"the scorer returned columns that readers could not tell apart: {one!r} and {other!r}; leave "
+            "one of them out of what run returns, or give it another name. Nothing was published"
+        )
 
 
 def _only_column(values: Any, given: pd.Index, method: str) -> Any:

@@ -42,5 +42,5 @@ class ExponentialBackoff(RetryPolicy):  # type: ignore[misc]  # mypy does not re
         # Clearing a task sets max_tries to the tries it has had and its retries.
         before = max_tries - self.retries
         doublings = min(max(0, try_number - before - 1), _DOUBLINGS)
-        pause = self.first * 2**doublings * random.uniform(1, 2)
+        pause = min(self.first, LONGEST_PAUSE) * 2**doublings * random.uniform(1, 2)
         return RetryDecision.retry(min(pause, LONGEST_PAUSE))

@@ -5,13 +5,15 @@ What is imported, and whether it is a notifier, is decided where Airflow is (``s
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field, JsonValue
 
-from scoring.job.section import Section
+from scoring.job.section import Loc, Problem, Section
+from scoring.job.shorthand import shown
 
 _SECRET = re.compile(
     r"pass(word|wd|phrase)|secret|token|(api|access|private)_?key|credential|webhook|authorization",
@@ -26,8 +28,8 @@ class AlertConfig(Section):
     notifier: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$")]
     arguments: dict[str, JsonValue] = {}
 
-    def problems(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """Each argument whose name says that it is a secret: its place, and where it belongs."""
+    def problems(self) -> Iterator[Problem]:
+        """Each argument that is a secret by its name, or a number that cannot be stored."""
         for loc in _places(self.arguments):
             name = str(loc[-1])
             if _SECRET.search(name) and not _REFERENCE.search(name):
@@ -36,9 +38,25 @@ class AlertConfig(Section):
                     "is a secret by its name, and a job file is no place for one; put it in an "
                     "Airflow connection and give the notifier the connection's id",
                 )
+        for loc, number in _numbers(self.arguments):
+            if not math.isfinite(number) or abs(number) >= 1 << 63:
+                yield ("arguments", *loc), f"{shown(number)} is not a number that Airflow can store"
 
 
-def _places(value: JsonValue) -> Iterator[tuple[str | int, ...]]:
+def _numbers(value: JsonValue) -> Iterator[tuple[Loc, float]]:
+    """The place and the value of each number in ``value``, however deep."""
+    items: list[tuple[str | int, JsonValue]] = []
+    if isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, list):
+        items = list(enumerate(value))
+    for step, inner in items:
+        if isinstance(inner, int | float) and not isinstance(inner, bool):
+            yield (step,), inner
+        yield from (((step, *rest), number) for rest, number in _numbers(inner))
+
+
+def _places(value: JsonValue) -> Iterator[Loc]:
     """The place of each key of a mapping in ``value``, however deep."""
     items: list[tuple[str | int, JsonValue]] = []
     if isinstance(value, dict):

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import json
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from scoring.errors import quoted
 from scoring.job import shorthand
 from scoring.job.schema import Job
 from scoring.job.section import Loc, Problem
-
-SHOWN_CHARACTERS = 200  # of a value in a message
 
 
 def explain_all(errors: list[ErrorDetails], values: Any) -> list[Problem]:
@@ -39,7 +35,7 @@ def _explain(details: ErrorDetails, values: Any) -> tuple[Loc, str, str]:
     if kind == "missing":
         return loc, "missing; it must be given", ""
     loc, value = _within(loc, values), details["input"]
-    stands = quoted(json.dumps(value, default=str), SHOWN_CHARACTERS)
+    stands = shorthand.shown(value)
     if kind == "literal_error":
         allowed = _literals(context)
         close = shorthand.closest(value, allowed)

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+import re
+import struct
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
+from scoring.job.numbers import Number
 from scoring.job.schedule import check_zone
-from scoring.job.section import Section
+from scoring.job.section import Problem, Section
+from scoring.job.shorthand import plain, shown
 
 ColumnType = Literal[
     "string", "int8", "int16", "int32", "int64", "float32", "float64",
     "boolean", "timestamp", "date",
 ]  # fmt: skip
+
+_DATE = r"\d{4}-\d{2}-\d{2}"
+_TIMESTAMP = (
+    rf"{_DATE}(?:[T ]\d{{2}}:\d{{2}}(?::\d{{2}}(?:\.\d{{1,9}})?)?(?:Z|[+-]\d{{2}}:?\d{{2}})?)?"
+)
 
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
@@ -23,8 +35,8 @@ class ColumnConfig(Section):
 
     type: ColumnType
     nullable: bool = False
-    min: float | None = None
-    max: float | None = None
+    min: Number | None = None
+    max: Number | None = None
     allowed: list[str | int | float | bool] | None = None
     unit: TimeUnit | None = None
     timezone: Annotated[str, AfterValidator(check_zone)] | None = None
@@ -44,6 +56,123 @@ class ColumnConfig(Section):
             return self.type == "boolean" and isinstance(value, bool)
         if self.is_number:
             return not isinstance(value, str) and (
-                self.type.startswith("float") or float(value).is_integer()
+                self.type.startswith("float") or isinstance(value, int) or value.is_integer()
             )
         return isinstance(value, str)
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong in a section whose single fields are all right (see ``Job.problems``)."""
+        for name, limit in (("min", self.min), ("max", self.max)):
+            if limit is None:
+                continue
+            if not self.is_number:
+                yield (name,), f"{name} is for numbers, not for {self.type}"
+            elif problem := self._beyond_type(limit):
+                yield (name,), problem
+        if self.min is not None and self.max is not None and self.min > self.max:
+            yield ("min",), f"min {self.min} is above max {self.max}"
+        if self.unit is not None and self.type not in ("timestamp", "date"):
+            yield ("unit",), f"unit is for moments (timestamp, date), not for {self.type}"
+        if self.timezone is not None and self.type != "timestamp":
+            yield ("timezone",), f"timezone is for timestamp, not for {self.type}"
+        if self.allowed is not None:
+            yield from ((("allowed",), problem) for problem in self._problems_of_allowed())
+
+    def _problems_of_allowed(self) -> Iterator[str]:
+        assert self.allowed is not None
+        if not self.allowed:
+            yield "[] allows no value at all; list the values, or leave the key out"
+        seen: list[Any] = []
+        for value in self.allowed:
+            problem = self._problem_of_allowed(value)
+            if problem:
+                yield problem
+                continue
+            meant = _meaning(value, self.type)
+            if meant in seen:
+                yield f"{shown(value)} is listed twice"
+            seen.append(meant)
+        if self.type == "timestamp" and len({_has_zone(moment) for moment in seen}) > 1:
+            yield (
+                "some of these moments have a time zone and others do not; write one (Z or +02:00) for all "
+                "of them, or for none"
+            )
+
+    def _problem_of_allowed(self, value: str | int | float | bool) -> str | None:
+        if not self.can_be(value):
+            return f"{shown(value)} is no {self.type}{self._hint(value)}"
+        if isinstance(value, str):
+            return self._problem_of_text(value)
+        if isinstance(value, bool):
+            return None
+        if problem := self._beyond_type(value):
+            return problem
+        if self.min is not None and value < self.min:
+            return f"{shown(value)} is below min {self.min}, so no row could have it"
+        if self.max is not None and value > self.max:
+            return f"{shown(value)} is above max {self.max}, so no row could have it"
+        return None
+
+    def _hint(self, value: str | int | float | bool) -> str:
+        """How ``value`` would be written for this column."""
+        if self.type == "string":
+            return "; put it in quotes, as 'NO'"
+        if self.is_number and isinstance(value, str):
+            try:
+                return f"; write {plain(float(value))}, without quotes"
+            except ValueError:
+                return ""
+        return ""
+
+    def _problem_of_text(self, value: str) -> str | None:
+        if self.type == "date":
+            pattern, parse, example = _DATE, date.fromisoformat, "2013-05-07"
+        elif self.type == "timestamp":
+            pattern, parse, example = _TIMESTAMP, datetime.fromisoformat, "2013-05-07T03:00:00"
+        else:
+            return None
+        try:
+            if re.fullmatch(pattern, value, re.ASCII):
+                parse(value)
+                return None
+        except ValueError:  # such as the 30th of February
+            pass
+        return f"{shown(value)} is no {self.type} in ISO 8601, such as {example}"
+
+    def _beyond_type(self, value: float) -> str | None:
+        """What is wrong with a number that a column of this type cannot have."""
+        if isinstance(value, float) and not math.isfinite(value):
+            return (
+                f"{shown(value)} is not a finite number, and rows with such a value are quarantined"
+            )
+        if self.type.startswith("int"):
+            limit = 1 << (int(self.type.removeprefix("int")) - 1)
+            if not -limit <= value <= limit - 1:
+                return f"{shown(value)} is outside of {self.type}, which is from {-limit} to {limit - 1}"
+            return None
+        try:
+            stored = (
+                struct.unpack("<f", struct.pack("<f", value))[0]
+                if self.type == "float32"
+                else float(value)
+            )
+        except OverflowError:
+            return f"{shown(value)} is outside of {self.type}, the largest of which is {_LARGEST[self.type]}"
+        return f"{shown(value)} is 0 in {self.type}" if value and not stored else None
+
+
+_LARGEST = {"float32": "3.4028235e+38", "float64": "1.7976931348623157e+308"}
+
+
+def _meaning(value: Any, kind: str) -> Any:
+    """What two values have in common that are the same for a column."""
+    if kind == "date":
+        return date.fromisoformat(value)
+    if kind == "timestamp":
+        moment = datetime.fromisoformat(value)
+        return moment if moment.tzinfo is None else moment.astimezone(UTC)
+    return value
+
+
+def _has_zone(moment: datetime) -> bool:
+    return moment.tzinfo is not None

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 
 from scoring.errors import JobError, quoted
 from scoring.job.every_partition import problems_of_every_partition
-from scoring.job.explain import SHOWN_CHARACTERS, explain_all
+from scoring.job.explain import explain_all
 from scoring.job.schema import Job
 from scoring.job.section import Loc, Problem
+from scoring.job.shorthand import SHOWN_CHARACTERS
 from scoring.job.uri_templates import Roots
 from scoring.job.yaml_text import parse_yaml
 

@@ -6,7 +6,6 @@ whenever Airflow parses a Dag file, so it imports nothing heavy.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
@@ -16,6 +15,7 @@ from pydantic import AfterValidator, Field
 from scoring.errors import ModelError, PartitionError, quoted
 from scoring.job import schedule
 from scoring.job.alert import AlertConfig
+from scoring.job.columns import problems_of_columns
 from scoring.job.destination import DestinationConfig
 from scoring.job.inputs import ColumnConfig, ColumnType
 from scoring.job.model import ModelConfig, ModelVersionConfig
@@ -23,12 +23,6 @@ from scoring.job.partitions import Kind, Partition, parse_key
 from scoring.job.section import Problem, Section
 from scoring.job.source import SourceConfig
 from scoring.registry import MODELS
-
-ADDED_COLUMNS = ("model_version", "partition")
-"""Columns that every published table has, beside the row ids, the outputs and the kept columns."""
-
-QUARANTINE_COLUMNS = ("row", "reason", "column", "value")
-"""Columns that every quarantine table has, beside the row ids and ``partition``."""
 
 
 class OutputConfig(Section):
@@ -44,25 +38,29 @@ class ChecksConfig(Section):
     """What a partition must satisfy, or nothing of it is published."""
 
     max_quarantined_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
-    min_rows: Annotated[int, Field(ge=0)] = 1
-    examples: Annotated[int, Field(ge=0)] = 3
+    min_rows: Annotated[int, Field(ge=0, le=1_000_000_000_000)] = 1
+    examples: Annotated[int, Field(ge=0, le=1_000)] = 3
     on_warning: Literal["report", "fail"] = "report"
 
 
 class RunConfig(Section):
-    """How Airflow runs the job."""
+    """How Airflow runs the job.
 
-    queue: str | None = None
-    pool: str | None = None
-    executor: str | None = None
-    aws_conn_id: str | None = None
-    shard_rows: Annotated[int, Field(ge=1_000)] = 1_000_000
-    max_active_runs: Annotated[int, Field(ge=1)] = 4
-    retries: Annotated[int, Field(ge=0)] = 3
-    retry_delay_seconds: Annotated[float, Field(gt=0)] = 60.0
-    execution_timeout_minutes: Annotated[float, Field(gt=0)] | None = None
-    deadline_hours: Annotated[float, Field(gt=0)] | None = None
-    threads: Annotated[int, Field(ge=1)] | None = None
+    Every limit is one that Airflow, its database (text of so many characters, numbers of 32 bits) and
+    ``timedelta`` can take.
+    """
+
+    queue: Annotated[str, Field(max_length=256)] | None = None
+    pool: Annotated[str, Field(max_length=256)] | None = None
+    executor: Annotated[str, Field(max_length=1_000)] | None = None
+    aws_conn_id: Annotated[str, Field(max_length=250)] | None = None
+    shard_rows: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 1_000_000
+    max_active_runs: Annotated[int, Field(ge=1, le=1_000)] = 4
+    retries: Annotated[int, Field(ge=0, le=100)] = 3
+    retry_delay_seconds: Annotated[float, Field(ge=0.001, le=86_400)] = 60.0
+    execution_timeout_minutes: Annotated[float, Field(ge=0.001, le=44_640)] | None = None
+    deadline_hours: Annotated[float, Field(ge=0.0001, le=8_784)] | None = None
+    threads: Annotated[int, Field(ge=1, le=1_024)] | None = None
 
 
 class Job(Section):
@@ -70,7 +68,7 @@ class Job(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$")]
     description: str = ""
-    owner: str = "airflow"
+    owner: Annotated[str, Field(max_length=500)] = "airflow"
     tags: list[Annotated[str, Field(min_length=1, max_length=100)]] = []
     schedule: Annotated[str, AfterValidator(schedule.check_cron)]
     timezone: Annotated[str, AfterValidator(schedule.check_zone)] = "UTC"
@@ -200,35 +198,10 @@ class Job(Section):
 
     def _column_problems(self) -> Iterator[Problem]:
         for name, column in self.inputs.items():
-            for limit in ("min", "max"):
-                if getattr(column, limit) is not None and not column.is_number:
-                    yield ("inputs", name, limit), f"{limit} is for numbers, not for {column.type}"
-            if column.min is not None and column.max is not None and column.min > column.max:
-                yield ("inputs", name, "min"), f"min {column.min} is above max {column.max}"
-            for value in column.allowed or []:
-                if not column.can_be(value):
-                    hint = "; put it in quotes, as 'NO'" if column.type == "string" else ""
-                    problem = f"{json.dumps(value)} is no {column.type}{hint}"
-                    yield ("inputs", name, "allowed"), problem
-        for name in dict.fromkeys(self.row_id):
-            if self.row_id.count(name) > 1:
-                yield ("row_id",), f"{name!r} is listed twice"
-            if name in QUARANTINE_COLUMNS:
-                yield ("row_id",), f"{name!r} is a column of the quarantine, beside the row ids"
+            yield from ((("inputs", name, *loc), problem) for loc, problem in column.problems())
         if self.model is None and self.output.probabilities:
             yield ("output", "probabilities"), "needs a model that has predict_proba"
-        outputs = [self.output.prediction, *self.output.probabilities]
-        for name in dict.fromkeys(outputs):
-            if outputs.count(name) > 1:
-                yield ("output",), f"two outputs are called {name!r}"
-            if name in self.kept_columns:
-                yield ("output",), f"{name!r} is a row id or a kept column and an output too"
-        for name in [*outputs, *self.kept_columns]:
-            if name in ADDED_COLUMNS:
-                yield (
-                    ("output",),
-                    f"{name!r} is a column that every published table gets; rename it",
-                )
+        yield from problems_of_columns(self)
 
     def _model_problems(self) -> Iterator[Problem]:
         if self.model is None:

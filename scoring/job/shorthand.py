@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from typing import Any, get_args
+from typing import Any
 
-from scoring.job.inputs import ColumnType
-from scoring.job.partitions import Kind
+from scoring.errors import quoted
+from scoring.job.partitions import EXAMPLES
 from scoring.job.section import Loc
+
+SHOWN_CHARACTERS = 200  # of a value in a message
 
 _TYPES: dict[str, str] = {
     **dict.fromkeys(("int", "integer", "long", "bigint", "number(integer)", "uint32"), "int64"),
@@ -48,10 +51,9 @@ def closest(value: Any, allowed: list[str]) -> str | None:
     name = str(value).strip().lower()
     if name in allowed:
         return name
-    for aliases, known in ((_TYPES, get_args(ColumnType)), (_PARTITIONS, get_args(Kind))):
-        if set(allowed) == set(known):
-            return aliases.get(name)
-    return None
+    aliases = _PARTITIONS if set(allowed) == set(EXAMPLES) else _TYPES
+    meant = aliases.get(name)
+    return meant if meant in allowed else None
 
 
 def hint(loc: Loc, kind: str, value: Any) -> str:
@@ -68,6 +70,8 @@ def hint(loc: Loc, kind: str, value: Any) -> str:
         return "write true or false, without quotes"
     if kind == "string_type":
         return _for_text(value)
+    if isinstance(value, float) and math.isnan(value):
+        return "write a number"
     if kind in ("int_type", "float_type", "int_from_float"):
         return _for_number(value, whole=kind != "float_type")
     return ""
@@ -111,7 +115,7 @@ def _for_section(loc: Loc, value: Any) -> str:
 
 def _for_column(name: str, value: Any) -> str:
     of = value[0] if isinstance(value, list) and value else value
-    kind = closest(of, list(get_args(ColumnType))) or "float64"
+    kind = closest(of, sorted({*_TYPES.values()})) or "float64"
     return f"write {as_yaml(name)}: {{type: {kind}}}"
 
 
@@ -151,6 +155,13 @@ def _for_number(value: Any, whole: bool) -> str:
             return f"write {int(number)}, without quotes"
         return f"write {plain(number)}, without quotes"
     return "write a whole number" if whole else "write a number"
+
+
+def shown(value: Any) -> str:
+    """``value`` for a message, on one line and not too long."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    return quoted(json.dumps(value, default=str), SHOWN_CHARACTERS)
 
 
 def plain(number: float) -> str:

@@ -26,12 +26,13 @@ from scoring.contract.gates import check_gates
 from scoring.contract.rules import Contract, Rule
 from scoring.contract.tally import Tally
 from scoring.errors import ContractError
+from scoring.job.columns import ROW
 from scoring.job.schema import Job
 from scoring.models.base import ModelFile
 from scoring.models.user_scorer import read_scorer
 from scoring.monitoring.statistics import Counts
 from scoring.pipeline.context import PartitionContext
-from scoring.pipeline.handover import ROW, Extraction, extraction_uri
+from scoring.pipeline.handover import Extraction, extraction_uri
 from scoring.pipeline.staging import Staged, read_staged, staged_writer
 from scoring.sources.base import Source, open_source
 from scoring.sources.rechunk import type_conflict

@@ -15,9 +15,6 @@ from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.staging import Staged
 from scoring.sources.base import SourceRecord
 
-ROW = "__row__"
-"""The staged column with each row's number in the source, from 1."""
-
 
 class Extraction(BaseModel):
     """What the extract step found, written beside the staged shards as ``extraction.json``.

@@ -11,13 +11,14 @@ from threadpoolctl import threadpool_limits
 from scoring.contract import quarantine
 from scoring.engine import Predictions, check_model, no_predictions, score_table
 from scoring.errors import ScorerError
+from scoring.job.columns import ROW
 from scoring.models.base import Model, ModelFile
 from scoring.models.features import feature_warnings
 from scoring.models.resolve import prepare_model
 from scoring.models.user_scorer import UserScorer
 from scoring.pipeline.columns import in_types_of
 from scoring.pipeline.context import PartitionContext
-from scoring.pipeline.handover import ROW, Scored
+from scoring.pipeline.handover import Scored
 from scoring.pipeline.staging import Staged, read_staged, staged_schema, staged_writer
 
 

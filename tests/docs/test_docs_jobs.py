@@ -62,7 +62,9 @@ def test_fields(heading: str) -> None:
         assert _plain(kind) == _words(field.annotation), f"the type of {name}"
         assert default == _default(field), f"the default of {name}"
         for limit in _limits(field):
-            assert limit in re.sub(r"[,`]", "", meaning), f"{name} has the limit {limit}"
+            assert limit in re.sub(r"(?<=\d),(?=\d)|`", "", meaning), (
+                f"{name} has the limit {limit}"
+            )
 
 
 def _plain(text: str) -> str:
@@ -118,10 +120,10 @@ def _default(field: FieldInfo) -> str:
 def _limits(field: FieldInfo) -> list[str]:
     found = []
     for limit in field.metadata:
-        for name in ("ge", "gt", "le", "min_length"):
+        for name in ("ge", "gt", "le", "min_length", "max_length"):
             value = getattr(limit, name, None)
             if value is not None:
-                found.append(f"{value:g}")
+                found.append(str(value))
     return found
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -235,3 +236,58 @@ def test_airflow_can_store_it(make) -> None:
     assert stored.dag_id == "small_flights"
     assert [task.task_id for task in stored.tasks] == ["extract", "score", "upload"]
     assert stored.get_task("upload").owner == "analytics"
+
+
+ALERT = "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
+LARGEST = {
+    "owner": "o" * 500,
+    "description": "d" * 10_000,
+    "tags": ["t" * 100],
+    "run": {
+        "queue": "q" * 256,
+        "pool": "p" * 256,
+        "aws_conn_id": "a" * 250,
+        "shard_rows": 1_000_000_000,
+        "max_active_runs": 1_000,
+        "retries": 100,
+        "retry_delay_seconds": 86_400,
+        "execution_timeout_minutes": 44_640,
+        "deadline_hours": 8_784,
+        "threads": 1_024,
+    },
+    "checks": {"max_quarantined_fraction": 1, "min_rows": 1_000_000_000_000, "examples": 1_000},
+    "source": {"wait": {"timeout_hours": 8_784, "poke_interval_seconds": 86_400}},
+    "inputs": {
+        "a": {"type": "int64", "min": -(2**63), "max": 2**63 - 1, "allowed": [2**63 - 1]},
+        "b": {"type": "float64", "min": -1.7976931348623157e308, "max": 1.7976931348623157e308},
+    },
+    "alerts": [{"notifier": ALERT, "arguments": {"smtp_conn_id": "s", "to": "x" * 10_000}}],
+}
+SMALLEST = {
+    "run": {
+        "retry_delay_seconds": 0.001,
+        "execution_timeout_minutes": 0.001,
+        "deadline_hours": 0.0001,
+        "retries": 0,
+    },
+    "checks": {"min_rows": 0, "examples": 0},
+}
+
+
+@pytest.mark.parametrize("limits", [LARGEST, SMALLEST], ids=["largest", "smallest"])
+def test_airflow_can_store_a_job_with_all_its_numbers_at_their_limits(make, limits) -> None:
+    dag = make(**limits)
+    stored = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
+    extract, run = stored.get_task("extract"), limits["run"]
+    assert extract.retries == run["retries"] < 2**31
+    assert extract.retry_delay == timedelta(seconds=run["retry_delay_seconds"])
+    assert extract.execution_timeout == timedelta(minutes=run["execution_timeout_minutes"])
+    assert extract.execution_timeout > timedelta(0)
+    assert stored.max_active_runs == run.get("max_active_runs", 4) < 2**31
+    longest = (stored.start_date + timedelta(hours=8_784) * 2).isoformat()
+    assert longest  # a deadline and a wait end within the years that datetime has
+    for number in range(1, run["retries"] + 2):
+        decision = dag.get_task("extract").retry_policy.evaluate(
+            RuntimeError(), number, run["retries"]
+        )
+        assert timedelta(0) <= decision.retry_delay <= timedelta(minutes=30)

@@ -400,3 +400,42 @@ def test_what_is_run_is_what_was_hashed_and_no_compiled_copy_is_kept(tmp_path: P
     score = scorer_for(job(scorer="scorer.py"), read, None)
     assert score(INPUTS)["y"].tolist() == [1, 1, 1]
     assert [p.name for p in tmp_path.iterdir()] == ["scorer.py"]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("model_version", "a column that every published table gets"),
+        ("partition", "a column that every published table gets"),
+        ("Partition", "in other capitals, and some readers ignore these"),
+        ("month", "the key of the folders at the destination"),
+        ("__row__", "a name that scoring and Arrow use themselves"),
+        ("__filename", "a name that scoring and Arrow use themselves"),
+    ],
+)
+def test_a_scorers_further_column_has_no_name_that_is_taken(tmp_path: Path, name: str, why: str):
+    code = f"def run(df):\n    return df.assign(y=1.0, **{{{name!r}: 2.0}})"
+    with pytest.raises(ScorerError) as error:
+        own(tmp_path, code)(INPUTS)
+    assert f"the scorer returned a column '{name}', which is " in str(error.value)
+    assert why in str(error.value)
+    assert "leave it out of what run returns" in str(error.value)
+    assert "Nothing was published" in str(error.value)
+
+
+def test_a_scorer_may_drop_what_would_be_taken(tmp_path: Path):
+    code = "def run(df):\n    return df.assign(y=df['month'], day=2.0)[['y', 'day']]"
+    score = own(tmp_path, code, inputs={"month": {"type": "float64"}})
+    assert score(pd.DataFrame({"month": [1.0, 2.0]})).columns.tolist() == ["y", "day"]
+
+
+@pytest.mark.parametrize(
+    "columns", ["'X': 1.0, 'x': 2.0", "'Y': 1.0", "'ID': 1.0", "1: 1.0, '1': 2.0"]
+)
+def test_columns_of_a_scorer_that_readers_could_not_tell_apart_are_refused(
+    tmp_path: Path, columns: str
+):
+    code = "import pandas as pd\ndef run(df):\n"
+    code += f"    return pd.DataFrame({{'y': 1.0, {columns}}}, index=df.index)"
+    with pytest.raises(ScorerError, match="that readers could not tell apart"):
+        own(tmp_path, code)(INPUTS)

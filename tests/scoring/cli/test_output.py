@@ -61,7 +61,9 @@ def test_a_manifest_is_told_with_counts_reasons_and_figures(
     assert Path(told["predictions"]).is_file()
     assert Path(told["quarantine"]).is_file()
     assert re.fullmatch(r"[0-9a-f]{64}", told["sha256"])
-    assert re.fullmatch(r"\d+\.\d\d s of work: extract \d+\.\d\d s, score \d+\.\d\d s, upload .* s", told["took"])
+    assert re.fullmatch(
+        r"\d+\.\d\d s of work: extract \d+\.\d\d s, score \d+\.\d\d s, upload .* s", told["took"]
+    )
 
 
 def test_a_manifest_as_json_is_the_file_that_lies_beside_the_data(

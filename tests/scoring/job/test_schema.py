@@ -166,7 +166,7 @@ TEXT = {"type": "string"}
         ({"schedule": "0 3 * * *"}, "schedule", "does not fit partitions by month"),
         ({"inputs": {"x": TEXT | {"min": 1}}}, "inputs.x.min", "min is for numbers, not for string"),
         ({"inputs": {"x": TEXT | {"max": 1}}}, "inputs.x.max", "max is for numbers, not for string"),
-        ({"inputs": {"x": NUMBER | {"min": 2, "max": 1}}}, "inputs.x.min", "min 2.0 is above max 1.0"),
+        ({"inputs": {"x": NUMBER | {"min": 2, "max": 1}}}, "inputs.x.min", "min 2 is above max 1"),
         ({"row_id": ["id", "id"]}, "row_id", "'id' is listed twice"),
         ({"row_id": ["reason"]}, "row_id", "'reason' is a column of the quarantine"),
         ({"row_id": ["row"]}, "row_id", "'row' is a column of the quarantine"),

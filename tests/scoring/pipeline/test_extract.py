@@ -13,9 +13,10 @@ import pytest
 from scoring.arrow import hashing
 from scoring.contract.duplicates import RowIdIndex
 from scoring.errors import ContractError, PublicationError, SourceError, SourceMissingError
+from scoring.job.columns import ROW
 from scoring.pipeline import extract as extract_module
 from scoring.pipeline.extract import extract
-from scoring.pipeline.handover import ROW, Extraction, load_extraction
+from scoring.pipeline.handover import Extraction, load_extraction
 from scoring.pipeline.staging import Staged, read_staged
 from scoring.storage.local import LocalStorage
 from tests.scoring.factories import Place, extracted, in_shards_of, rows
