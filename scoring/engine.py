@@ -20,7 +20,7 @@ from scoring.arrow.narrow import ARROW_TYPES
 from scoring.arrow.text import dictionary_encoded
 from scoring.arrow.unify import TypeConflictError, exact_cast
 from scoring.contract.rules import Rule
-from scoring.errors import ModelError, ScorerError, ScoringError
+from scoring.errors import ModelError, ScorerError, ScoringError, raise_if_resource_error
 from scoring.job.columns import same_but_for_case, why_taken
 from scoring.job.inputs import ColumnType
 from scoring.job.schema import Job
@@ -132,6 +132,7 @@ def _outputs(
     except ScoringError:
         raise
     except Exception as error:
+        raise_if_resource_error(error)
         raise ScorerError(
             f"predicting failed with {type(error).__name__}: {error}; nothing was published",
             code_of=error,

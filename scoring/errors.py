@@ -11,19 +11,37 @@
     ├── ContractError       the rows are not what the job says they are      exit status 4
     ├── ModelError          the model cannot be chosen, trusted or loaded    exit status 5
     ├── ScorerError         predicting failed or gave other rows             exit status 6
-    └── PublicationError    the result cannot be staged or published         exit status 7
-        ├── ReplacedMeanwhileError  ... because another writer was first
-        ├── NewerPublicationError   ... because a newer result is published
-        └── VerifyError     a published partition is not what it should be   exit status 8
+    ├── PublicationError    the result cannot be staged or published         exit status 7
+    │   ├── ReplacedMeanwhileError  ... because another writer was first
+    │   ├── NewerPublicationError   ... because a newer result is published
+    │   └── VerifyError     a published partition is not what it should be   exit status 8
+    └── ResourceError       this machine has no files, room or memory left   exit status 9
 
 A message says what is wrong and where, what would be right, and what was left untouched.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import pathlib
 import sysconfig
 import traceback
+
+_NO_ROOM = "Make room there, or name another folder: TMPDIR for temporary files"
+_ADVICE = {
+    errno.EMFILE: "Raise this process's limit (`ulimit -n 1024`), or take fewer --workers",
+    errno.ENFILE: "The whole machine has too many files open; try again later",
+    errno.EAGAIN: "Raise the limit of processes (`ulimit -u`), or take fewer --workers",
+    errno.ENOMEM: "Give it more memory, or take fewer --workers",
+    errno.ENOLCK: "The file system has no locks left; take another one",
+    errno.ENOSPC: _NO_ROOM,
+    errno.EDQUOT: _NO_ROOM,
+    errno.EFBIG: "Raise this process's limit (`ulimit -f unlimited`)",
+    errno.EROFS: "Mount it so that it can be written, or name another folder",
+    errno.ENAMETOOLONG: "Take a shorter path or name",
+}
+"""What to do about what the operating system refuses for want of something."""
 
 
 class ScoringError(Exception):
@@ -135,3 +153,42 @@ class VerifyError(PublicationError):
     """A published partition differs from its manifest, or from what scoring gives again."""
 
     exit_status = 8
+
+
+class ResourceError(ScoringError):
+    """This machine or process has too little of what a run needs: open files, room, memory."""
+
+    exit_status = 9
+
+
+def resource_error(error: BaseException) -> ResourceError | None:
+    """``error`` in a sentence, if it says that the operating system has too little of something."""
+    number = _errno(error)
+    if number is None:
+        return None
+    what = str(error) if isinstance(error, MemoryError) and str(error) else os.strerror(number)
+    name = getattr(error, "filename", None)
+    where = f": {name}" if isinstance(name, str) else ""
+    return ResourceError(
+        f"{what}{where}; the run has ended, and a partition is published as a whole or not at all. "
+        f"{_ADVICE[number]}"
+    )
+
+
+def raise_if_resource_error(error: BaseException) -> None:
+    """Raise ``resource_error``: for whoever takes any other exception for the fault of a file."""
+    found = resource_error(error)
+    if found is not None:
+        raise found from error
+
+
+def _errno(error: BaseException) -> int | None:
+    if isinstance(error, MemoryError):
+        return errno.ENOMEM
+    if isinstance(error, OSError) and error.errno in _ADVICE:
+        return error.errno
+    if isinstance(error, ImportError) and os.strerror(errno.EMFILE) in str(error):
+        return errno.EMFILE  # a shared library that could not be opened
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return errno.EAGAIN
+    return None

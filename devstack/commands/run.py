@@ -81,7 +81,7 @@ def _score_and_serve(
     if failure is not None:
         terminal.error(str(failure))
     if not options.exit_when_scored:
-        facts = [*session.access(home, settings, secrets), session.shell(home)]
+        facts = [*session.access(home, settings), session.shell(home)]
         session.serve("make run", facts, home, supervisor, terminal)
     return 0 if failure is None else 1
 

@@ -1,5 +1,6 @@
 """What `make run` and `make stack` have in common: one of each at a time, nothing left behind, and a last screen."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -7,7 +8,6 @@ from devstack.airflow import components, installation
 from devstack.airflow.environment import Installation
 from devstack.commands.terminal import Terminal
 from devstack.home import Home
-from devstack.secrets import Secrets
 from devstack.supervise import processes
 from devstack.supervise.lock import only_one
 from devstack.supervise.signals import signals_ignored
@@ -20,7 +20,7 @@ LABEL_COLUMNS = 12
 @contextmanager
 def supervised(home: Home, command: str, say: Callable[[str], None]) -> Iterator[Supervisor]:
     """A supervisor for the block; every process that it started has ended afterwards."""
-    with only_one(home.lock, command):
+    with closed_to_writers(), only_one(home.lock, command):
         record = processes.Record(home.processes)
         for name in record.end_leftovers():
             say(f"ended the {name} that an interrupted call left behind")
@@ -34,9 +34,20 @@ def supervised(home: Home, command: str, say: Callable[[str], None]) -> Iterator
                 components.end(supervisor)
 
 
-def access(home: Home, of: Installation, secrets: Secrets) -> list[Fact]:
-    """How to get into the web UI."""
-    login = f"{installation.UI_USER} / {secrets.ui_password}   (kept in {home.passwords})"
+@contextmanager
+def closed_to_writers() -> Iterator[None]:
+    """Whatever this process and its services make meanwhile, others may not write, whatever the umask was."""
+    before = os.umask(0o077)
+    os.umask(before | 0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def access(home: Home, of: Installation) -> list[Fact]:
+    """How to get into the web UI; the password stays out of terminals, logs and screenshots."""
+    login = f"{installation.UI_USER}   (password: {home.passwords})"
     return [("web UI", of.api_url), ("login", login)]
 
 

@@ -140,7 +140,7 @@ def _serve(everything: Stack, terminal: Terminal) -> None:
     home, store = everything.home, everything.object_store
     s3 = f"{store.endpoint_url}, bucket {store.bucket}   (keys in {home.secrets})"
     facts = [
-        *session.access(home, everything.installation, everything.secrets),
+        *session.access(home, everything.installation),
         ("S3", s3),
         session.shell(home),
     ]

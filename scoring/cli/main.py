@@ -7,6 +7,7 @@ JSON document on stdout and nothing else there.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from scoring import __version__
 from scoring.cli import check, run, show, verify
 from scoring.cli import list as list_jobs
 from scoring.cli.options import add_jobs_folder
-from scoring.errors import ScorerError, ScoringError
+from scoring.errors import ScorerError, ScoringError, resource_error
 
 COMMANDS = {"run": run, "verify": verify, "check": check, "list": list_jobs, "show": show}
 """Each is a module with ``HELP``, ``add_arguments`` and ``command``."""
@@ -25,7 +26,7 @@ exit status:
   0  done          2  job file, partition key or usage     3  source
   4  contract      5  model                                6  scorer
   7  publication   8  verify found a difference            1  anything else
-  130  interrupted
+  9  no open files, room or memory left                    130  interrupted
 """
 
 
@@ -47,8 +48,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted; a partition is published as a whole or not at all", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except (OSError, MemoryError, ImportError, RuntimeError) as error:
+        found = resource_error(error)
+        if found is None and not isinstance(error, OSError):
+            raise
+        print(f"error: {found or _os_error(error)}", file=sys.stderr)
+        _drop_output()
+        return found.exit_status if found else 1
+
+
+def _os_error(error: BaseException) -> ScoringError:
+    """What the operating system refuses, in a line; a file that may not be read, for one."""
+    why, name = getattr(error, "strerror", None) or str(error), getattr(error, "filename", None)
+    return ScoringError(f"{name}: {why}" if name else str(why))
+
+
+def _drop_output() -> None:
+    """What is not printed yet stays so: Python would try again when it ends, and fail again."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

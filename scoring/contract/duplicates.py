@@ -20,6 +20,7 @@ import pyarrow as pa
 from scoring.arrow.columns import combined_column
 from scoring.arrow.hashing import Hashes
 from scoring.arrow.text import decoded
+from scoring.errors import raise_if_resource_error
 
 ROWS_IN_MEMORY = 2_000_000
 CANDIDATES_AT_ONCE = 250_000
@@ -96,9 +97,13 @@ class RowIdIndex:
         bucket = (entries["hash"] >> np.uint64(64 - _BUCKET_BITS)).astype(np.uint8)
         entries = entries[np.argsort(bucket, kind="stable")]
         sizes = np.bincount(bucket, minlength=1 << _BUCKET_BITS)
-        for number, part in enumerate(np.split(entries, np.cumsum(sizes)[:-1])):
-            with (Path(self._folder.name) / f"{number:02d}").open("ab") as file:
-                part.tofile(file)
+        try:
+            for number, part in enumerate(np.split(entries, np.cumsum(sizes)[:-1])):
+                with (Path(self._folder.name) / f"{number:02d}").open("ab") as file:
+                    file.write(part.tobytes())
+        except OSError as error:  # here, or it would be taken for one of what is being staged
+            raise_if_resource_error(OSError(error.errno, error.strerror, self._folder.name))
+            raise
 
 
 def repeated_rows(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
-from scoring.errors import ModelError
+from scoring.errors import ModelError, raise_if_resource_error
 from scoring.models.base import Model, ModelFile
 from scoring.models.sklearn import loaded
 
@@ -19,12 +19,14 @@ def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
     except ModelError:
         raise
     except (ImportError, AttributeError) as e:
+        raise_if_resource_error(e)
         raise ModelError(
             f"{file.uri} needs something that is not here: {e}. Install what the model was trained "
             "with; what a script or notebook itself defined (__main__) has to move to a module that "
             "can be imported, and the model to be saved again"
         ) from e
     except Exception as e:
+        raise_if_resource_error(e)
         raise ModelError(
             f"{file.uri} is not a joblib file that can be loaded here: {type(e).__name__}: {e}; "
             "nothing was scored"

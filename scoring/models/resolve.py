@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
-from scoring.errors import ModelError
+from scoring.errors import ModelError, raise_if_resource_error
 from scoring.job.loader import JobFile
 from scoring.job.model import ModelVersionConfig
 from scoring.job.partitions import Partition
@@ -132,6 +132,7 @@ def _bytes_of(uri: str, what: str, connections: Connections) -> bytes:
     try:
         data = connections.storage(uri).read(uri)
     except OSError as error:
+        raise_if_resource_error(error)
         raise ModelError(
             f"{uri}, the model file of {what}, cannot be read: {error.strerror}; nothing was scored"
         ) from None

@@ -8,7 +8,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Sequence
 
-from scoring.errors import ModelError
+from scoring.errors import ModelError, raise_if_resource_error
 from scoring.models.base import Model, ModelFile
 from scoring.models.sklearn import loaded
 from scoring.storage.archive import unpacked_sizes
@@ -35,6 +35,7 @@ def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
     except ModelError:
         raise
     except Exception as e:
+        raise_if_resource_error(e)
         raise ModelError(
             f"{file.uri} is not a skops file that can be loaded here: {type(e).__name__}: {e}; "
             "nothing was scored"

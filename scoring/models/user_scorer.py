@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from scoring.errors import ScorerError
+from scoring.errors import ScorerError, raise_if_resource_error
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +41,7 @@ def read_scorer(path: Path) -> ScorerFile:
     try:
         code = path.read_bytes()
     except OSError as error:
+        raise_if_resource_error(error)
         raise ScorerError(
             f"the scorer {path} cannot be read: {error.strerror}; scorer: in the job file is "
             "relative to that file's folder. Nothing was scored"
@@ -79,6 +80,7 @@ def _function(file: ScorerFile, native: Any) -> Callable[[pd.DataFrame], Any]:
         # Not by Python's import, which would read the file once more, or a compiled copy of it.
         exec(compile(file.code, path, "exec", dont_inherit=True), vars(module))
     except Exception as error:
+        raise_if_resource_error(error)
         raise ScorerError(
             f"the scorer {path} cannot be imported: {type(error).__name__}: {error}; nothing was "
             "scored",

@@ -59,8 +59,7 @@ def score_partition(
                 # Before the workers are forked: they inherit the loaded model.
                 checked_model(context, model)
                 workers = workers or available_cores()
-                pool = scoring_pool(workers)
-                try:
+                with scoring_pool(workers) as pool:
                     scored = _ScoringPool(pool, context, model, threads_of_each(workers))
                     shards = scored.follow(extraction, on_progress)
                     staged = sum(shard.rows for shard in shards)
@@ -71,8 +70,6 @@ def score_partition(
                         lambda rows: on_progress("upload", rows, staged),
                         replace_newer=replace_newer,
                     )
-                finally:
-                    pool.shutdown(cancel_futures=True)
         except BrokenProcessPool:
             raise ScorerError(
                 f"{context.name}: a scoring process was killed, perhaps for want "
@@ -80,7 +77,7 @@ def score_partition(
                 "fewer --workers do"
             ) from None
         finally:
-            with suppress(PublicationError):  # or it would hide why it ended
+            with suppress(PublicationError, OSError):  # or it would hide why it ended
                 storage.remove_tree(context.staging)
                 storage.remove(lock)
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, _TemporaryFileWrapper
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from scoring.errors import PublicationError
+from scoring.errors import PublicationError, raise_if_resource_error
 from scoring.storage.base import Pending, Storage, pending
 
 FETCHED_AT_ONCE_BYTES = 16 << 20
@@ -107,10 +107,18 @@ def _file(staged: Staged, storage: Storage) -> Iterator[pa.NativeFile]:
         if "://" in staged.uri:
             copy = stack.enter_context(NamedTemporaryFile(prefix="scoring-"))
             while chunk := file.read(FETCHED_AT_ONCE_BYTES):
-                copy.write(chunk)
-            copy.flush()
+                _append(chunk, copy)
             file = stack.enter_context(pa.OSFile(copy.name))
         yield file
+
+
+def _append(chunk: bytes, copy: _TemporaryFileWrapper[bytes]) -> None:
+    try:
+        copy.write(chunk)
+        copy.flush()
+    except OSError as error:  # here, or it would be taken for one of what is being staged from it
+        raise_if_resource_error(OSError(error.errno, error.strerror, copy.name))
+        raise
 
 
 def _check_digest(file: pa.NativeFile, staged: Staged) -> None:

@@ -36,10 +36,25 @@ _LARGEST_MMAP_THRESHOLD_BYTES = 32 << 20
 _OMP_PAUSE_HARD = 2  # from omp.h
 
 
-def scoring_pool(workers: int) -> ProcessPoolExecutor:
-    """Processes that score shards; they share what this process has imported and loaded."""
+@contextmanager
+def scoring_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that score shards; they share what this process has imported and loaded.
+
+    None is left after the block.
+    """
     _end_openmp_threads()
-    return ProcessPoolExecutor(workers, mp_context=_CONTEXT, initializer=_begin)
+    pool = ProcessPoolExecutor(workers, mp_context=_CONTEXT, initializer=_begin)
+    try:
+        yield pool
+    finally:
+        # Where one of them could not be started, nothing tells the others to end, and Python waits for
+        # them when it ends itself.
+        started = dict(getattr(pool, "_processes", None) or {})
+        pool.shutdown(cancel_futures=True)
+        for process in started.values():
+            if process.is_alive():
+                process.kill()
+                process.join()
 
 
 class ExtractionProcess:
@@ -117,8 +132,8 @@ def _end_openmp_threads() -> None:
 
 
 def _extract(context: PartitionContext, model: ModelFile, sender: Connection) -> None:
-    _begin()
     try:
+        _begin()
         sender.send(
             extract(context, model, sender.send, lambda rows, total: sender.send((rows, total)))
         )

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+FILE_MODE, FOLDER_MODE = 0o644, 0o755
+"""The most that anybody may do, whatever the umask; it takes away from that, as always."""
+
+
 class LocalStorage:
     """Plain files: written beside the target under a hidden name, flushed to disk, then renamed."""
 
@@ -61,12 +65,12 @@ class LocalStorage:
             return None
 
     def create(self, uri: str, condition: Unchanged | None = None) -> Pending:
-        os.makedirs(os.path.dirname(uri), exist_ok=True)
+        _make_folder(os.path.dirname(uri))
         _remove_abandoned(uri)
         return _PendingFile(uri, condition)
 
     def move(self, source: str, target: str) -> None:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+        _make_folder(os.path.dirname(target))
         os.replace(source, target)
         _flush_folder(target)
 
@@ -91,8 +95,8 @@ def exclusive(uri: str, what: str, wait: bool = False) -> Iterator[None]:
         yield
         return
     try:
-        os.makedirs(os.path.dirname(uri), exist_ok=True)
-        lock = os.open(uri, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o644)
+        _make_folder(os.path.dirname(uri))
+        lock = os.open(uri, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, FILE_MODE)
     except OSError as error:
         raise cannot_write(uri, error) from None
     try:  # the lock is the kernel's: it ends with its process, however that ends
@@ -118,7 +122,7 @@ class _PendingFile:
         self._digest = hashlib.sha256()
         folder, name = os.path.split(uri)
         self._temporary = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.tmp")
-        self._file: BinaryIO = open(self._temporary, "xb")  # noqa: SIM115
+        self._file: BinaryIO = open(self._temporary, "xb", opener=_opener)  # noqa: SIM115
         # Held while the writer lives, in whatever container: later writers see it by that.
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
@@ -157,6 +161,22 @@ class _PendingFile:
             self._file.close()
         with contextlib.suppress(FileNotFoundError):  # committed
             os.remove(self._temporary)
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags, FILE_MODE)
+
+
+def _make_folder(path: str) -> None:
+    """``path`` and the folders above it that are missing: ``os.makedirs`` gives modes to the last one only."""
+    above = os.path.dirname(path)
+    if above not in ("", path) and not os.path.exists(above):
+        _make_folder(above)
+    try:
+        os.mkdir(path, FOLDER_MODE)
+    except OSError:  # whatever it is where the folder is there: read-only, for one
+        if not os.path.isdir(path):
+            raise
 
 
 def _version(status: os.stat_result) -> str:

@@ -16,8 +16,10 @@ from scoring.errors import (
     NewerPublicationError,
     PartitionError,
     PublicationError,
+    ResourceError,
     ScoringError,
     SourceError,
+    resource_error,
 )
 from scoring_airflow.connections import airflow_connections, aws_conn_id_of
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from scoring.pipeline.context import PartitionContext
 
-TRANSIENT = (SourceError, PublicationError)
+TRANSIENT = (SourceError, PublicationError, ResourceError)
 """Errors that may be gone at the next try; a retry only repeats all others."""
 
 PERMANENT = (NewerPublicationError,)
@@ -104,3 +106,8 @@ def fail_if_permanent() -> Iterator[None]:
             raise
         # Without the error itself: the log would show its text twice, with a traceback each.
         raise AirflowFailException(str(error)) from error.__cause__
+    except (OSError, MemoryError, ImportError, RuntimeError) as error:
+        found = resource_error(error)
+        if found is None:
+            raise
+        raise found from error

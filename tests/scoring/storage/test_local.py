@@ -316,7 +316,10 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path: Path):
     assert not elsewhere.exists()
 
 
-@pytest.mark.parametrize(("umask", "open_to"), [(0o022, 0o755), (0o077, 0o700), (0o027, 0o750)])
+@pytest.mark.parametrize(
+    ("umask", "open_to"),
+    [(0, 0o755), (0o002, 0o755), (0o022, 0o755), (0o077, 0o700), (0o027, 0o750)],
+)
 def test_the_umask_says_who_may_read_and_others_may_never_write(
     tmp_path: Path, umask: int, open_to: int
 ):
