@@ -14,6 +14,7 @@
     ├── PublicationError    the result cannot be staged or published         exit status 7
     │   ├── ReplacedMeanwhileError  ... because another writer was first
     │   ├── NewerPublicationError   ... because a newer result is published
+    │   ├── NotStagedError          ... because what earlier steps staged is gone, or outdated
     │   └── VerifyError     a published partition is not what it should be   exit status 8
     └── ResourceError       this machine has no files, room or memory left   exit status 9
 
@@ -42,6 +43,10 @@ _ADVICE = {
     errno.ENAMETOOLONG: "Take a shorter path or name",
 }
 """What to do about what the operating system refuses for want of something."""
+
+
+RUN_AGAIN = "run the whole partition again (in Airflow: clear the run from its first task)"
+"""What to do where a retry of the step alone does not help; Airflow's operators add the command."""
 
 
 class ScoringError(Exception):
@@ -147,6 +152,10 @@ class ReplacedMeanwhileError(PublicationError):
 
 class NewerPublicationError(PublicationError):
     """Another run has published the partition since this one read its source."""
+
+
+class NotStagedError(PublicationError):
+    """What the steps before have staged is gone, or is not what is asked for now."""
 
 
 class VerifyError(PublicationError):

@@ -5,11 +5,15 @@ Extract writes its record beside the staged shards; those of the scored shards t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+
 from pydantic import BaseModel, ConfigDict
 
 from scoring.contract.tally import Tally
-from scoring.errors import PublicationError
+from scoring.destinations.manifest import Manifest
+from scoring.errors import RUN_AGAIN, NotStagedError
 from scoring.models.base import ModelFile
+from scoring.models.user_scorer import read_scorer
 from scoring.monitoring.statistics import Counts
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.staging import Staged
@@ -72,13 +76,68 @@ def extraction_uri(context: PartitionContext) -> str:
 def load_extraction(context: PartitionContext) -> Extraction:
     """What the extract step wrote; PublicationError if that is not for this job file."""
     data = context.storage.read(extraction_uri(context))
-    again = "run the whole partition again (in Airflow: clear the run from its first task)"
     if data is None:
-        raise PublicationError(f"{extraction_uri(context)} is not there; {again}")
+        raise NotStagedError(f"{extraction_uri(context)} is not there; {RUN_AGAIN}")
     extraction = Extraction.model_validate_json(data)
     if extraction.job_sha256 != context.job_file.sha256:
-        raise PublicationError(
+        raise NotStagedError(
             f"{context.job_file.path} was changed since {context.partition.key} was extracted; nothing "
-            f"was published: {again}"
+            f"was published: {RUN_AGAIN}"
         )
     return extraction
+
+
+def published_before(
+    context: PartitionContext,
+    triggered_by: Mapping[str, str],
+    asked_model: Callable[[], ModelFile] | None = None,
+) -> Manifest | None:
+    """What this very Airflow run has published already, where nothing of it is staged any more.
+
+    So it is when a step is tried again after a kill, or cleared alone in a run that was finished.  Raises
+    NotStagedError where something else would be published today: another job file, scorer or model;
+    ``asked_model`` says which model, None that nobody knows.
+    """
+    if "run_id" not in triggered_by or context.storage.read(extraction_uri(context)) is not None:
+        return None
+    manifest = context.publisher.published(context.partition)
+    if manifest is None or not manifest.is_of(triggered_by):
+        return None
+    changes = list(_changes_since(manifest, context, asked_model))
+    if changes:
+        raise NotStagedError(
+            f"{context.name}: this run has published it with model version {manifest.model.version}, and "
+            f"now {' and '.join(changes)}; what was published stays, as the rows are staged no more: "
+            f"{RUN_AGAIN}"
+        )
+    return manifest
+
+
+def same_work(manifest: Manifest, extraction: Extraction) -> bool:
+    """Whether ``manifest`` tells of the same rows, scored by the same model for the same job file."""
+    one, other = manifest.source, extraction.source
+    return (
+        manifest.job_sha256 == extraction.job_sha256
+        and manifest.scorer_sha256 == extraction.scorer_sha256
+        and manifest.model.version == extraction.model.version
+        and manifest.model.sha256 == extraction.model.sha256
+        and (one.sha256, one.rows, one.query_sha256)
+        == (other.sha256, other.rows, other.query_sha256)
+    )
+
+
+def _changes_since(
+    manifest: Manifest, context: PartitionContext, asked_model: Callable[[], ModelFile] | None
+) -> Iterator[str]:
+    scorer = context.job_file.scorer_path
+    if manifest.job_sha256 != context.job_file.sha256:
+        yield f"{context.job_file.path} is another one"
+    if manifest.scorer_sha256 != (read_scorer(scorer).sha256 if scorer else None):
+        yield "the scorer is another one"
+    if asked_model is None:
+        return
+    model = asked_model()
+    if model.version != manifest.model.version:
+        yield f"model version {model.version} is asked for"
+    elif model.sha256 != manifest.model.sha256:
+        yield f"the file of model version {model.version} is another one"

@@ -25,7 +25,8 @@ from scoring.destinations.manifest import (
     code_version,
     package_versions,
 )
-from scoring.errors import ContractError, PublicationError
+from scoring.errors import ContractError, NewerPublicationError, PublicationError
+from scoring.models.base import ModelFile
 from scoring.monitoring.statistics import PredictionStatistics
 from scoring.monitoring.warnings import constant_output
 from scoring.pipeline.columns import PublishedColumns
@@ -35,6 +36,8 @@ from scoring.pipeline.handover import (
     Scored,
     extraction_uri,
     load_extraction,
+    published_before,
+    same_work,
 )
 from scoring.pipeline.staging import Staged, read_staged, staged_schema
 
@@ -50,13 +53,18 @@ def publish(
     on_rows: OnRows = lambda rows: None,
     *,
     replace_newer: bool = False,
+    asked_model: Callable[[], ModelFile] | None = None,
 ) -> Manifest:
     """Publish the partition from its ``scored`` shards, in the order of their numbers.
 
     ``triggered_by`` says who ran this (for the manifest's ``run``); ``on_rows`` is called with each
     number of rows joined.  Readers get the old partition until the predictions are swapped, and the
-    new one from then on.  The staging is removed at the end.  When an Airflow run (``run_id`` in
-    ``triggered_by``) calls this again after it has published, that is done: its manifest is returned.
+    new one from then on.  The staging is removed at the end.
+
+    The work may be done already; then the manifest of that is returned, and nothing is changed: an
+    Airflow run (``run_id`` in ``triggered_by``) may have published before it was killed, if
+    ``asked_model`` does not give another model than that; and another run may have published the
+    same rows meanwhile, scored by the same model for the same job file.
 
     Raises PublicationError if shards are missing or changed, if rows do not add up by count or by
     key, or if another process publishes this partition; NewerPublicationError if one has done so
@@ -64,25 +72,31 @@ def publish(
     """
     started, waited = time.monotonic(), 0.0
     storage, publisher = context.storage, context.publisher
-    done = _published_before(context, triggered_by)
+    done = published_before(context, triggered_by, asked_model)
     if done is not None:
         storage.remove_tree(context.staging)
         return done
     extraction = load_extraction(context)
-    with publisher.begin(
-        context.partition, extraction.replaces, triggered_by, context.staging, replace_newer
-    ) as publication:
-        joined = JoinedShards(context, extraction, publication)
-        for shard, seconds in _timed(scored):
-            waited += seconds
-            on_rows(joined.add(shard))
-        output = joined.close()
-        quarantined = publication.write_quarantine(joined.quarantined())
-        manifest = publication.commit(
-            _manifest(
-                joined, output, quarantined, triggered_by, time.monotonic() - started - waited
+    try:
+        with publisher.begin(
+            context.partition, extraction.replaces, triggered_by, context.staging, replace_newer
+        ) as publication:
+            joined = JoinedShards(context, extraction, publication)
+            for shard, seconds in _timed(scored):
+                waited += seconds
+                on_rows(joined.add(shard))
+            output = joined.close()
+            quarantined = publication.write_quarantine(joined.quarantined())
+            manifest = publication.commit(
+                _manifest(
+                    joined, output, quarantined, triggered_by, time.monotonic() - started - waited
+                )
             )
-        )
+    except NewerPublicationError:
+        newer = publisher.published(context.partition)
+        if newer is None or not same_work(newer, extraction):
+            raise
+        manifest = newer
     storage.remove(extraction_uri(context))  # first: it is never there without its shards
     storage.remove_tree(context.staging)
     return manifest
@@ -102,16 +116,6 @@ def _timed(scored: Iterable[Scored]) -> Iterator[tuple[Scored, float]]:
         if shard is None:
             return
         yield shard, time.monotonic() - started
-
-
-def _published_before(
-    context: PartitionContext, triggered_by: Mapping[str, str]
-) -> Manifest | None:
-    """What this very Airflow run has published, if it was killed after that and tries again."""
-    if "run_id" not in triggered_by or context.storage.read(extraction_uri(context)) is not None:
-        return None
-    manifest = context.publisher.published(context.partition)
-    return manifest if manifest and manifest.is_of(triggered_by) else None
 
 
 class JoinedShards:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from scoring.errors import (
     NewerPublicationError,
+    NotStagedError,
     PartitionError,
     PublicationError,
     ResourceError,
@@ -26,12 +27,15 @@ from scoring_airflow.connections import airflow_connections, aws_conn_id_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from scoring.models.base import ModelFile
     from scoring.pipeline.context import PartitionContext
 
 TRANSIENT = (SourceError, PublicationError, ResourceError)
 """Errors that may be gone at the next try; a retry only repeats all others."""
 
-PERMANENT = (NewerPublicationError,)
+_CLEAR = "clear the run from its first task"
+
+PERMANENT = (NewerPublicationError, NotStagedError)
 """Those among them that stay."""
 
 
@@ -75,6 +79,21 @@ class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not re
             airflow_connections(aws_conn_id_of(job_file.job)),
         )
 
+    def asked_model(
+        self, context: Context, attempt: PartitionContext
+    ) -> Callable[[], ModelFile] | None:
+        """The model that the Dag's ``ExtractOperator`` would take today; None where it has no such task."""
+        from scoring_airflow.operators.extract import ExtractOperator
+
+        tasks = self.dag.task_dict if self.has_dag() else {}
+        found = {name: task for name, task in tasks.items() if isinstance(task, ExtractOperator)}
+        above = found.keys() & self.get_flat_relative_ids(upstream=True) if found else set()
+        if len(above or found) != 1:
+            return None
+        extract = found[next(iter(above or found))]
+        version = self.render_template(extract.model_version, context)
+        return lambda: attempt.model_file(version or None)
+
     def _moment(self) -> datetime:
         if not self.data_interval_start:
             raise PartitionError(
@@ -90,6 +109,26 @@ class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not re
             ) from None
 
 
+def triggered_by(context: Context) -> dict[str, str]:
+    """The task's run and try, for the manifest's ``run``."""
+    dag_run = context["dag_run"]
+    return {
+        "by": "airflow",
+        "dag_id": dag_run.dag_id,
+        "run_id": dag_run.run_id,
+        "try_number": str(context["ti"].try_number),
+    }
+
+
+def clear_command(context: Context) -> str | None:
+    """What clears the whole run in a shell; None for a run without a logical date."""
+    dag_run = context["dag_run"]
+    if dag_run.logical_date is None:
+        return None
+    moment = dag_run.logical_date.isoformat()
+    return f"airflow tasks clear {dag_run.dag_id} --start-date {moment} --end-date {moment} --yes"
+
+
 def _attempt(dag_id: str, run_id: str) -> str:
     """A folder name for a Dag run, readable and never the same for two runs."""
     digest = hashlib.sha256(f"{dag_id}\0{run_id}".encode()).hexdigest()[:8]
@@ -97,17 +136,28 @@ def _attempt(dag_id: str, run_id: str) -> str:
 
 
 @contextmanager
-def fail_if_permanent() -> Iterator[None]:
-    """Fail without retry on permanent errors; let Airflow retry transient ones."""
+def fail_if_permanent(context: Context | None = None) -> Iterator[None]:
+    """Fail without retry on permanent errors; let Airflow retry transient ones.
+
+    Where the message says that the run has to be cleared, and ``context`` is given, it has the command.
+    """
     try:
         yield
     except ScoringError as error:
-        if isinstance(error, TRANSIENT) and not isinstance(error, PERMANENT):
+        text = _with_command(str(error), context)
+        if not isinstance(error, TRANSIENT) or isinstance(error, PERMANENT):
+            # Without the error itself: the log would show its text twice, with a traceback each.
+            raise AirflowFailException(text) from error.__cause__
+        if text == str(error):
             raise
-        # Without the error itself: the log would show its text twice, with a traceback each.
-        raise AirflowFailException(str(error)) from error.__cause__
+        raise type(error)(text) from error.__cause__
     except (OSError, MemoryError, ImportError, RuntimeError) as error:
         found = resource_error(error)
         if found is None:
             raise
         raise found from error
+
+
+def _with_command(text: str, context: Context | None) -> str:
+    command = clear_command(context) if context and _CLEAR in text else None
+    return text.replace(_CLEAR, f"{_CLEAR}, `{command}`") if command else text

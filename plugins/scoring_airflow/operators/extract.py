@@ -49,7 +49,7 @@ class ExtractOperator(PartitionOperator):
     def _extract(self, context: Context, waiting: Waiting | None) -> list[dict[str, Any]]:
         from scoring.pipeline.extract import extract
 
-        with fail_if_permanent():
+        with fail_if_permanent(context):
             attempt = self.partition_context(context)
             model = attempt.model_file(self.model_version or None)
             try:

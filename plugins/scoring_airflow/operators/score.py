@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from scoring_airflow.concurrency import tasks_at_once
-from scoring_airflow.operators.base import PartitionOperator, fail_if_permanent
+from scoring_airflow.operators.base import (
+    PartitionOperator,
+    clear_command,
+    fail_if_permanent,
+    triggered_by,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -14,6 +19,8 @@ if TYPE_CHECKING:
 
 class ScoreOperator(PartitionOperator):
     """Loads the model and predicts one shard; map it over the shards that extract returned.
+
+    In a run that has published already, it does nothing: the rows are staged no more.
 
     :param shard: one of the dicts that ``ExtractOperator`` returned.  Templated.
     """
@@ -24,15 +31,28 @@ class ScoreOperator(PartitionOperator):
         super().__init__(**kwargs)
         self.shard = shard
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> dict[str, Any] | None:
+        from scoring.errors import NotStagedError
         from scoring.pipeline.cpus import threads_of_each
-        from scoring.pipeline.handover import load_extraction
+        from scoring.pipeline.handover import load_extraction, published_before
         from scoring.pipeline.score import score
         from scoring.pipeline.staging import Staged
 
-        with fail_if_permanent():
+        with fail_if_permanent(context):
             attempt = self.partition_context(context)
-            model = load_extraction(attempt).model
+            try:
+                model = load_extraction(attempt).model
+            except NotStagedError:
+                asked = self.asked_model(context, attempt)
+                done = published_before(attempt, triggered_by(context), asked)
+                if done is None:
+                    raise
+                self.log.info(
+                    f"{attempt.partition.key}: nothing to do. This run has published it with model "
+                    f"version {done.model.version}, and the rows are staged no more. To score them "
+                    f"again, clear the run from its first task: {clear_command(context) or 'extract'}"
+                )
+                return None
             threads = threads_of_each(tasks_at_once(self.executor))
             scored = score(attempt, Staged.model_validate(self.shard), model, threads)
         rows = scored.predictions.rows

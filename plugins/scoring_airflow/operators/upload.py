@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from scoring_airflow.operators.base import PartitionOperator, fail_if_permanent
+from scoring_airflow.operators.base import PartitionOperator, fail_if_permanent, triggered_by
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -46,18 +46,25 @@ class UploadOperator(PartitionOperator):
         from scoring.pipeline.handover import Scored
         from scoring.pipeline.publish import in_order, publish
 
-        dag_run = context["dag_run"]
-        triggered_by = {
-            "by": "airflow",
-            "dag_id": dag_run.dag_id,
-            "run_id": dag_run.run_id,
-            "try_number": str(context["ti"].try_number),
-        }
-        with fail_if_permanent():
+        run = triggered_by(context)
+        with fail_if_permanent(context):
             attempt = self.partition_context(context)
             # As a slice: Airflow hands mapped results over with one request then, not one for each.
             scored = in_order(Scored.model_validate(s) for s in self.scored[:])
-            manifest = publish(attempt, scored, triggered_by, replace_newer=self._replaces_newer())
+            manifest = publish(
+                attempt,
+                scored,
+                run,
+                replace_newer=self._replaces_newer(),
+                asked_model=self.asked_model(context, attempt),
+            )
+        if not manifest.is_of(run):
+            self.log.info(
+                f"nothing to do: {manifest.publisher} has published the same rows, scored by the same "
+                "model for the same job file, since this run read them"
+            )
+        elif manifest.run.get("try_number") != run["try_number"]:
+            self.log.info("nothing to do: an earlier try of this run has published it")
         self.log.info(
             f"{manifest.partition}: {manifest.rows.scored:,} rows published, "
             f"{manifest.rows.quarantined:,} quarantined, model version {manifest.model.version}: "

@@ -58,3 +58,39 @@ def test_a_damaged_shard_is_not_scored(extracted) -> None:
     result = extracted.run.run(extracted.score)
     assert result.state == "up_for_retry"
     assert str(shard) in str(result.error)
+
+
+def test_cleared_alone_in_a_finished_run_it_succeeds_and_changes_nothing(extracted) -> None:
+    of = extracted
+    results = []
+    for shard in of.run.returned(of.extract):
+        of.score.shard = shard
+        assert of.run.run(of.score).state == "success"
+        results.append(of.run.returned(of.score))
+    of.upload.scored = results
+    assert of.run.run(of.upload).state == "success"
+    before = {p: p.read_bytes() for p in of.published.rglob("*") if p.is_file()}
+    result = of.run.run(of.score)
+    assert result.state == "success", result.error
+    assert {p: p.read_bytes() for p in of.published.rglob("*") if p.is_file()} == before
+
+
+def test_cleared_alone_it_fails_at_once_when_something_else_is_asked_for_now(extracted) -> None:
+    of = extracted
+    test_cleared_alone_in_a_finished_run_it_succeeds_and_changes_nothing(of)
+    of.extract.model_version = "v2"
+    result = of.run.run(of.score)
+    assert result.state == "failed"
+    assert "and now model version v2 is asked for; what was published stays" in str(result.error)
+    assert "`airflow tasks clear " in str(result.error)
+
+
+def test_where_nothing_was_staged_it_says_what_to_clear_and_is_not_tried_again(
+    start: Start,
+) -> None:
+    of = start()
+    of.score.shard = {"number": 0, "uri": "nowhere", "rows": 1, "sha256": "0"}
+    result = of.run.run(of.score)
+    assert result.state == "failed"
+    assert "extraction.json is not there; run the whole partition again" in str(result.error)
+    assert "`airflow tasks clear " in str(result.error)

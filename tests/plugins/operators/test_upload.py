@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -141,3 +142,118 @@ def test_replace_newer_is_true_or_false_and_nothing_else(overtaken) -> None:
     assert result.state == "failed"
     assert "replace_newer is 'yes', and true or false is needed" in str(result.error)
     assert snapshot(overtaken.published) == before
+
+
+def command_for(of) -> str:
+    """What clears the run of February as a whole."""
+    moment = "2013-02-02T03:00:00+00:00"
+    dates = f"--start-date {moment} --end-date {moment}"
+    return f"`airflow tasks clear {of.run.dag.dag_id} {dates} --yes`"
+
+
+def test_what_has_to_be_cleared_is_a_command(overtaken) -> None:
+    clear_upload(overtaken)
+    message = str(overtaken.run.run(overtaken.upload).error)
+    assert f"clear the run from its first task, {command_for(overtaken)})" in message
+
+
+def manifest_of(of) -> dict[str, object]:
+    return json.loads((of.published / "_manifests" / "month=2013-02.json").read_text())
+
+
+def test_a_retry_is_done_when_another_run_has_published_the_same_meanwhile(start: Start) -> None:
+    older = start(run_id="older")
+    shards = score_all(older)
+    older.upload.scored = shards[:2]
+    assert older.run.run(older.upload).state == "up_for_retry"
+    older.upload.scored = shards
+    newer = start(FEBRUARY + timedelta(days=1), run_id="newer")
+    newer.upload.scored = score_all(newer)
+    assert newer.run.run(newer.upload).state == "success"
+    before = snapshot(older.published)
+    assert older.run.run(older.upload).state == "success"  # its retry
+    assert snapshot(older.published) == before
+    assert manifest_of(older)["run"]["run_id"] == "newer"
+    assert older.run.returned(older.upload)["sha256"] == manifest_of(older)["output"]["sha256"]
+    assert list((older.published / "_staging").rglob("*.*")) == []
+
+
+@pytest.mark.parametrize("changed", ["source", "model file", "job file"])
+def test_a_retry_is_refused_when_the_other_run_has_published_something_else(
+    start: Start, data: Path, changed: str
+) -> None:
+    older = start(run_id="older")
+    shards = score_all(older)
+    older.upload.scored = shards[:2]
+    assert older.run.run(older.upload).state == "up_for_retry"
+    older.upload.scored = shards
+    job, source, model = older.job, data / "flights/2013-02.parquet", data / "models/v1.skops"
+    if changed == "source":
+        shutil.copy(data / "flights/2013-03.parquet", source)
+    if changed == "model file":
+        shutil.copy(data / "models/v2.skops", model)
+    newer = start(FEBRUARY + timedelta(days=1), run_id="newer")
+    text = job.read_text()
+    if changed == "job file":
+        job.write_text(text.replace("Arrival delay", "The delay"))
+    newer.upload.scored = score_all(newer)
+    assert newer.run.run(newer.upload).state == "success"
+    job.write_text(text)
+    before = snapshot(older.published)
+    result = older.run.run(older.upload)
+    assert result.state == "failed"
+    assert "The newer publication stands; nothing was changed" in str(result.error)
+    assert snapshot(older.published) == before
+
+
+@pytest.fixture
+def finished(start: Start):
+    """A run that has published February with v1."""
+    of = start(run_id="older")
+    of.upload.scored = score_all(of)
+    assert of.run.run(of.upload).state == "success"
+    return of
+
+
+def test_an_upload_that_is_cleared_alone_reports_what_its_run_has_published(finished) -> None:
+    before = snapshot(finished.published)
+    clear_upload(finished)
+    finished.upload.scored = []
+    assert finished.run.run(finished.upload).state == "success"
+    assert snapshot(finished.published) == before
+    assert finished.run.returned(finished.upload)["model_version"] == "v1"
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ("pin", "and now model version v2 is asked for"),
+        ("policy", "small_flights.yaml is another one and model version v9 is asked for"),
+        ("model file", "and now the file of model version v1 is another one"),
+        ("job file", "small_flights.yaml is another one;"),
+    ],
+)
+def test_an_upload_that_is_cleared_alone_does_not_pass_old_predictions_for_what_is_asked_now(
+    finished, data: Path, changed: str, told: str
+) -> None:
+    before = snapshot(finished.published)
+    text = finished.job.read_text()
+    if changed == "pin":
+        finished.extract.model_version = "{{ 'v' ~ 2 }}"
+    if changed == "policy":
+        finished.job.write_text(text.replace("version: v1", "version: v9"))
+    if changed == "model file":
+        shutil.copy(data / "models/v2.skops", data / "models/v1.skops")
+    if changed == "job file":
+        finished.job.write_text(text.replace("Arrival delay", "The delay"))
+    clear_upload(finished)
+    result = finished.run.run(finished.upload)
+    assert result.state == "failed"  # at once: no retry would change it
+    message = str(result.error)
+    assert (
+        "small_flights 2013-02: this run has published it with model version v1, and now" in message
+    )
+    assert told in message
+    assert "what was published stays" in message
+    assert command_for(finished) in message
+    assert snapshot(finished.published) == before

@@ -16,7 +16,12 @@ import pyarrow.dataset
 import pytest
 
 from scoring.destinations.manifest import Manifest
-from scoring.errors import ContractError, NewerPublicationError, PublicationError
+from scoring.errors import (
+    ContractError,
+    NewerPublicationError,
+    NotStagedError,
+    PublicationError,
+)
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.handover import Scored
 from scoring.pipeline.publish import in_order, publish
@@ -281,12 +286,14 @@ def published(versions: Place) -> tuple[PartitionContext, list[Scored]]:
 OLD_OF_2500 = {i: 2.0 * i for i in range(1, 2501) if i != 3}
 
 
-def refused(run: PartitionContext, shards: list[Scored]) -> str:
+def refused(
+    run: PartitionContext, shards: list[Scored], kind: type[PublicationError] = PublicationError
+) -> str:
     """The message with which ``shards`` are refused, after checking that the old month stands."""
     files = files_beside_staging(run)
     with pytest.raises(PublicationError) as error:
         publish(run, shards, EVIDENCE)
-    assert type(error.value) is PublicationError
+    assert type(error.value) is kind
     assert seen_by_a_reader(run) == OLD_OF_2500
     assert files_beside_staging(run) == files
     return str(error.value)
@@ -432,7 +439,7 @@ def test_a_job_file_that_was_changed_between_the_steps_is_told(
 ):
     _, shards = published
     changed_run = job_of(versions, description="another one")
-    message = refused(changed_run, shards)
+    message = refused(changed_run, shards, NotStagedError)
     assert f"{changed_run.job_file.path} was changed since 2013-02 was extracted" in message
 
 
@@ -441,7 +448,7 @@ def test_without_an_extraction_there_is_nothing_to_publish(
 ):
     run, shards = published
     other = versions.run(run.job_file, attempt="b")
-    assert f"{other.staging}/extraction.json is not there" in refused(other, shards)
+    assert f"{other.staging}/extraction.json is not there" in refused(other, shards, NotStagedError)
 
 
 def test_while_another_process_publishes_the_month_this_one_is_refused(
@@ -590,3 +597,13 @@ def test_a_month_that_was_removed_meanwhile_may_be_published(
     shutil.rmtree(versions.out / "month=2013-02")
     shutil.rmtree(versions.out / "_manifests")
     assert publish(older, staged, airflow_run("older")).model.version == "v1"
+
+
+def test_of_two_runs_of_the_same_work_the_older_has_nothing_left_to_do(versions: Place):
+    versions.source(rows(20))
+    job = versions.job(model={"versions": VERSIONS})
+    older, newer = (versions.run(job, attempt=attempt) for attempt in ("older", "newer"))
+    staged = scored(older, extracted(older, "v1"))
+    published = publish(newer, scored(newer, extracted(newer, "v1")), airflow_run("newer"))
+    assert publish(older, staged, airflow_run("older")) == published
+    assert versions.files() == files_of(published)
