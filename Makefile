@@ -10,9 +10,10 @@ BIN := .venv/bin
 DATA ?= .run/data
 EXIT ?=
 ROUNDS ?= 20
+READ_SECONDS ?= 300
 SEED ?=
 
-.PHONY: help setup setup-stack setup-dev data run stack env test test-fast soak lint bench clean lock
+.PHONY: help setup setup-stack setup-dev data run stack env test test-fast soak soak-readers lint bench clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +45,9 @@ test-fast: .venv/.installed-dev ## the tests that need no service: no Postgres, 
 
 soak: .venv/.installed-dev ## ROUNDS rounds of faults (20: half an hour); the table goes into docs/reliability.md
 	SOAK_ROUNDS=$(ROUNDS) SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/integration/distributed/test_faults.py -s
+
+soak-readers: .venv/.installed-dev ## DuckDB, Polars, pandas and pyarrow read for READ_SECONDS (300) while a month is replaced; the tables go into docs/reliability.md
+	READERS_SECONDS=$(READ_SECONDS) $(BIN)/python -m pytest tests/integration/test_readers.py -s
 
 lint: .venv/.installed-dev ## ruff and mypy
 	$(BIN)/ruff check .

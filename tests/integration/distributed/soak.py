@@ -11,6 +11,7 @@ import re
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "reliability.md"
 ROUNDS_OF_TEST = 2
@@ -37,3 +38,26 @@ def write(table: str, done: int, drawn: int) -> None:
     pattern = re.compile(f"{BEGIN}.*{END}", re.DOTALL)
     assert pattern.search(page), f"{PAGE} has no place for the table"
     PAGE.write_text(pattern.sub(lambda _: f"{BEGIN}\n{text}\n{END}", page))
+
+
+def write_readers(where: str, swaps: int, counts: dict[str, dict[str, Any]]) -> None:
+    """Put what readers got into the page."""
+    if "READERS_SECONDS" not in os.environ:
+        return
+    lines = [
+        "| reader | reads | one version of each month | errors | anything else | its error |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind, found in counts.items():
+        of = found["counts"]
+        error = found["errors"][0][0].replace("|", " ")[:80] if found["errors"] else ""
+        numbers = [sum(of.values()), *(of.get(name, 0) for name in ("ok", "error", "wrong"))]
+        lines.append(f"| {kind} | {' | '.join(f'{n:,}' for n in numbers)} | {error} |")
+    today = datetime.now(UTC).date()
+    table = "\n".join(lines)
+    text = f"{where}: {swaps:,} publications of a month by `make soak-readers`, {today}.\n\n{table}"
+    begin, end = (f"<!-- readers on {where}: {mark} -->" for mark in ("begin", "end"))
+    page = PAGE.read_text()
+    pattern = re.compile(f"{begin}.*{end}", re.DOTALL)
+    assert pattern.search(page), f"{PAGE} has no place for the table"
+    PAGE.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", page))
