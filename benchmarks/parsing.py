@@ -50,6 +50,7 @@ def _folder_with(count: int, dags: Path, folder: Path) -> Path:
     job = (dags / "jobs/flight_delay.yaml").read_text(encoding="utf-8")
     for number in range(count):
         text = job.replace("name: flight_delay", f"name: flight_delay_{number}")
+        text = text.replace("predictions/flight_delay", f"predictions/flight_delay_{number}")
         (folder / f"jobs/flight_delay_{number}.yaml").write_text(text, encoding="utf-8")
     return folder
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scoring.engine import Predictions, score_table
     from scoring.errors import (
         ContractError,
+        DestinationTakenError,
         JobError,
         ModelError,
         NewerPublicationError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "Connections": "scoring.storage.connections",
     "ContractError": "scoring.errors",
+    "DestinationTakenError": "scoring.errors",
     "JobError": "scoring.errors",
     "JobFile": "scoring.job.loader",
     "ModelError": "scoring.errors",
@@ -63,6 +65,7 @@ _WHERE = {
 __all__ = [
     "Connections",
     "ContractError",
+    "DestinationTakenError",
     "JobError",
     "JobFile",
     "ModelError",

@@ -15,6 +15,7 @@
     │   ├── ReplacedMeanwhileError  ... because another writer was first
     │   ├── NewerPublicationError   ... because a newer result is published
     │   ├── NotStagedError          ... because what earlier steps staged is gone, or outdated
+    │   ├── DestinationTakenError   ... because another job publishes there
     │   └── VerifyError     a published partition is not what it should be   exit status 8
     └── ResourceError       this machine has no files, room or memory left   exit status 9
 
@@ -156,6 +157,10 @@ class NewerPublicationError(PublicationError):
 
 class NotStagedError(PublicationError):
     """What the steps before have staged is gone, or is not what is asked for now."""
+
+
+class DestinationTakenError(PublicationError):
+    """What is published at the job's destination is another job's."""
 
 
 class VerifyError(PublicationError):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from airflow.sdk import get_parsing_context
 
+from scoring.errors import JobError
+from scoring.job.destinations import Destinations, message
 from scoring.job.loader import load_job
 from scoring_airflow.dag import job_dag
 from scoring_airflow.import_errors import report_import_error
@@ -16,12 +18,18 @@ def load_jobs(folder: str | Path) -> None:
     """Make a Dag of each job file (``*.yaml``) in ``folder``, which is relative to the Dag file.
 
     Airflow finds the Dags as global variables of the Dag file that calls this.  A job file with a
-    mistake becomes an import error of its own.
+    mistake becomes an import error of its own.  So does one that publishes where a job before it in the
+    alphabet does: that one goes on.
     """
     dag_file = sys._getframe(1).f_globals
     wanted = get_parsing_context().dag_id  # a task needs its own Dag only, not the other jobs'
+    destinations = Destinations()
     for path in sorted((Path(dag_file["__file__"]).parent / folder).glob(f"{wanted or '*'}.yaml")):
         try:
-            dag_file[f"dag_{path.stem}"] = job_dag(load_job(path))
+            job_file = load_job(path)
+            dag = job_dag(job_file)
+            if other := destinations.add(job_file):
+                raise JobError(message(job_file, other))
+            dag_file[f"dag_{path.stem}"] = dag
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a job, the others keep working
             report_import_error(path, error)

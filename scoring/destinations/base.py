@@ -63,7 +63,10 @@ class Publisher(Protocol):
         """
 
     def mark(self, partition: Partition) -> str | None:
-        """A mark of what is published now, for ``begin``; None if nothing is."""
+        """A mark of what is published now, for ``begin``; None if nothing is.
+
+        Raises DestinationTakenError where another job publishes.
+        """
 
     def check_writable(self, partition: Partition) -> None:
         """Raise PublicationError if this process may not publish, so that it is known before scoring."""
@@ -80,7 +83,8 @@ class Publisher(Protocol):
 
         ``mark`` is what was published when the run read its source, ``run`` says who publishes (as in
         the manifest), ``work`` is a folder of the run's own.  Raises NewerPublicationError where
-        another run has published since, unless ``replace_newer``.
+        another run has published since, unless ``replace_newer``, and DestinationTakenError as ``mark``
+        does.
         """
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from scoring.destinations.layout import Layout
 from scoring.destinations.manifest import Manifest, ObjectRecord
+from scoring.destinations.owner import check_owner
 from scoring.destinations.published import all_published, published, waiting_manifests
 from scoring.errors import (
     NewerPublicationError,
@@ -39,7 +40,7 @@ class ParquetPublisher:
     def __init__(self, job: Job, roots: Roots, connections: Connections) -> None:
         self.layout = Layout.of(job, roots)
         self.storage = connections.storage(self.layout.uri, job.destination.encryption)
-        self._job_name = job.name
+        self._job = job
 
     @property
     def uri(self) -> str:
@@ -71,8 +72,12 @@ class ParquetPublisher:
 
     def mark(self, partition: Partition) -> str | None:
         """See ``Publisher``: the identity of the manifest in force."""
-        found = self.published(partition)
+        found = self.check_owner(partition)
         return found.identity if found else None
+
+    def check_owner(self, partition: Partition) -> Manifest | None:
+        """What is published for ``partition``; DestinationTakenError where another job publishes."""
+        return check_owner(self.layout, self.storage, partition.path, self._job)
 
     def check_writable(self, partition: Partition) -> None:
         """See ``Publisher``."""
@@ -91,8 +96,9 @@ class ParquetPublisher:
     ) -> Iterator[ParquetPublication]:
         """See ``Publisher``."""
         output = self.layout.output(partition)
-        with exclusive(self.layout.lock(partition), f"{self._job_name} {partition.key}"):
+        with exclusive(self.layout.lock(partition), f"{self._job.name} {partition.key}"):
             version = self.storage.version(output)  # before the look: who swaps after it is noticed
+            self.check_owner(partition)
             newer = self._newer_than(mark, partition, run)
             if newer is not None and not replace_newer:
                 raise self._refused(partition, newer, run)
@@ -101,6 +107,7 @@ class ParquetPublisher:
                 try:
                     yield publication
                 except ReplacedMeanwhileError:
+                    self.check_owner(partition)
                     newer = self._newer_than(mark, partition, run)
                     if newer is None or replace_newer:
                         raise
@@ -121,7 +128,7 @@ class ParquetPublisher:
         self, partition: Partition, newer: Manifest, run: Mapping[str, str]
     ) -> NewerPublicationError:
         return NewerPublicationError(
-            f"{self._job_name} {partition.key}: {newer.publisher} has published this {partition.kind} "
+            f"{self._job.name} {partition.key}: {newer.publisher} has published this {partition.kind} "
             f"with model version {newer.model.version}, after {Manifest.publisher_of(run)} had read the "
             "source. The newer publication stands; nothing was changed. Run the whole partition again "
             "(in Airflow: clear the run from its first task). A run that was started with --force, in "
@@ -141,6 +148,7 @@ class ParquetPublication:
         replaced: Manifest | None,
     ) -> None:
         self._layout, self._storage = publisher.layout, publisher.storage
+        self._check_owner = publisher.check_owner
         self._partition, self._output, self._work = partition, output, work
         self._replaced = replaced
         self._publisher = publisher
@@ -187,6 +195,7 @@ class ParquetPublication:
 
     def commit(self, manifest: Manifest) -> Manifest:
         """See ``Publication``."""
+        self._check_owner(self._partition)
         if self._replaced is not None:
             replaced = {"replaced_newer": self._replaced.publisher}
             manifest = manifest.model_copy(update={"run": manifest.run | replaced})

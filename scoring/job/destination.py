@@ -15,12 +15,16 @@ from scoring.storage.base import Encryption
 
 
 class DestinationConfig(Section):
-    """Under which URI the partitions are published, and how S3 encrypts them there."""
+    """Under which URI the partitions are published, and how S3 encrypts them there.
+
+    ``former_names`` are those of the job: what it has published there under them is its own.
+    """
 
     uri: Annotated[str, AfterValidator(check_root_fields)]
     format: Annotated[str, AfterValidator(partial(check_kind, DESTINATIONS))] = "parquet"
     sse: Literal["AES256", "aws:kms"] | None = None
     kms_key_id: str | None = None
+    former_names: list[str] = []
 
     @property
     def encryption(self) -> Encryption | None:

@@ -109,6 +109,10 @@ class Job(Section):
         """Row ids and kept columns: what of the source is published beside the prediction."""
         return list(dict.fromkeys([*self.row_id, *self.output.keep]))
 
+    def is_own(self, name: str) -> bool:
+        """Whether ``name``, in a manifest, is this job's, now or formerly."""
+        return name == self.name or name in self.destination.former_names
+
     @property
     def version_names(self) -> list[str]:
         return [v.version for v in self.model.versions] if self.model else []

@@ -28,6 +28,12 @@ def verify_partition(
     manifest = publisher.published(context.partition)
     if manifest is None:
         raise VerifyError(f"nothing is published for {what} under {publisher.uri}")
+    if not context.job.is_own(manifest.job):
+        raise VerifyError(
+            f"what is published for {context.partition.key} under {publisher.uri} is the job "
+            f"{manifest.job}'s, not {context.job.name}'s, and was not compared. Give {context.job.name} a "
+            "destination of its own, or list its former names in destination.former_names"
+        )
     for published in (manifest.output, manifest.quarantine):
         storage = context.connections.storage(publisher.uri)
         actual = storage.sha256(published.uri) if published else None

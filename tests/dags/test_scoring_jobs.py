@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import BundleDagBag
@@ -30,8 +31,14 @@ def jobs(dags_folder: Path) -> Path:
     """The folder of job files beside a copy of the loader; it has the jobs ``alpha`` and ``beta``."""
     shutil.copy(REPOSITORY / "dags" / "scoring_jobs.py", dags_folder)
     for name in ("alpha", "beta"):
-        small_job.write_job(dags_folder / "jobs", name=name)
+        _write(dags_folder / "jobs", name=name)
     return dags_folder / "jobs"
+
+
+def _write(jobs: Path, name: str, **changes: Any) -> Path:
+    """A job file with a destination of its own."""
+    own = {"destination": {"uri": f"{{data}}/predictions/{name}"}}
+    return small_job.write_job(jobs, name=name, **own | changes)
 
 
 def _parse(folder: Path) -> BundleDagBag:
@@ -40,7 +47,7 @@ def _parse(folder: Path) -> BundleDagBag:
 
 def _break(jobs: Path, name: str = "broken") -> str:
     """Writes a job with a mistake in its line 10; what its import error has to be."""
-    path = small_job.write_job(jobs, name=name, partition="fortnight")
+    path = _write(jobs, name=name, partition="fortnight")
     lines = path.read_text().splitlines()
     line = lines.index("partition: fortnight") + 1
     return (
@@ -91,13 +98,49 @@ def test_several_wrong_jobs_are_several_import_errors(jobs: Path) -> None:
 
 def test_a_job_that_only_airflow_refuses_does_not_stop_the_others(jobs: Path) -> None:
     # More than Airflow takes for an asset's URI, which is made after the first two tasks.
-    small_job.write_job(jobs, name="long", destination={"uri": "/" + "x" * 2000})
+    _write(jobs, name="long", destination={"uri": "/" + "x" * 2000})
     bag = _parse(jobs.parent)
     assert set(bag.import_errors) == {"jobs/long.yaml"}
     told = bag.import_errors["jobs/long.yaml"]
     assert told.startswith("Traceback")
     assert "Asset uri cannot exceed 1500 characters" in told
     assert set(bag.dags) == {"alpha", "beta"}  # and no half Dag called long
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "{data}/predictions/alpha",
+        "{data}/predictions/alpha/",
+        "{data}/predictions/../predictions/./alpha",
+        "file://{data}/predictions/alpha",
+        "{data}/predictions/alpha/within",
+        "{data}/predictions",
+    ],
+)
+def test_two_jobs_with_one_destination_are_an_import_error_of_the_later_one(
+    jobs: Path, uri: str
+) -> None:
+    path = _write(jobs, name="gamma", destination={"uri": uri})
+    _write(jobs, name="zeta")
+    bag = _parse(jobs.parent)
+    assert set(bag.import_errors) == {"jobs/gamma.yaml"}
+    told = bag.import_errors["jobs/gamma.yaml"]
+    assert told.startswith(f"{path} is not a valid job file (1 problem):\n  line ")
+    assert (
+        ", destination.uri: the job alpha (alpha.yaml) publishes to {data}/predictions/alpha"
+        in told
+    )
+    assert "Give gamma a destination of its own" in told
+    assert set(bag.dags) == {"alpha", "beta", "zeta"}
+
+
+def test_a_job_that_is_wrong_does_not_hold_its_destination(jobs: Path) -> None:
+    _write(jobs, name="alpha", destination={"uri": "{data}/predictions/gamma"}, row_id=[])
+    _write(jobs, name="gamma")
+    bag = _parse(jobs.parent)
+    assert set(bag.import_errors) == {"jobs/alpha.yaml"}
+    assert set(bag.dags) == {"beta", "gamma"}
 
 
 def test_two_files_cannot_be_one_job(jobs: Path) -> None:
@@ -111,7 +154,7 @@ def test_two_files_cannot_be_one_job(jobs: Path) -> None:
 def test_the_error_is_gone_when_the_file_is_mended(jobs: Path) -> None:
     _break(jobs)
     assert set(_parse(jobs.parent).import_errors) == {"jobs/broken.yaml"}
-    small_job.write_job(jobs, name="broken")
+    _write(jobs, name="broken")
     bag = _parse(jobs.parent)
     assert bag.import_errors == {}
     assert set(bag.dags) == {"alpha", "beta", "broken"}
@@ -165,7 +208,7 @@ def test_the_dag_processor_keeps_the_other_dags_running(jobs: Path) -> None:
         assert _known(session) == {"alpha": (False, False), "beta": (False, False)}
         assert SerializedDagModel.get("alpha", session=session) is not None
 
-    small_job.write_job(jobs, name="broken")
+    _write(jobs, name="broken")
     _process(jobs)
     with create_session() as session:
         assert session.query(ParseImportError).all() == []

@@ -13,6 +13,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from scoring.errors import (
+    DestinationTakenError,
     NewerPublicationError,
     NotStagedError,
     PartitionError,
@@ -35,7 +36,7 @@ TRANSIENT = (SourceError, PublicationError, ResourceError)
 
 _CLEAR = "clear the run from its first task"
 
-PERMANENT = (NewerPublicationError, NotStagedError)
+PERMANENT = (NewerPublicationError, NotStagedError, DestinationTakenError)
 """Those among them that stay."""
 
 

@@ -152,7 +152,8 @@ def write_jobs(dags: Path) -> None:
             dags / "two",
             name=name,
             model=_one_version(version, "2013-02"),
-            destination={"uri": "{data}/predictions/two"},
+            # Each takes what the other has published for its own, so that the two contend for months.
+            destination={"uri": "{data}/predictions/two", "former_names": ["left", "right"]},
         )
     (dags / "two_dags.py").write_text(TWO_DAGS)
 

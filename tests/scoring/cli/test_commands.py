@@ -266,6 +266,42 @@ def test_verify_says_same_or_has_status_8(jobs: Place, capsys: pytest.CaptureFix
     assert "the source" in one_error(printed.err)
 
 
+def test_what_another_job_has_published_is_not_replaced(
+    jobs: Place, capsys: pytest.CaptureFixture[str]
+):
+    published = run_steps(jobs.run(jobs.job(model={"versions": VERSIONS}, end="2013-04")))
+    before = {name: (jobs.out / name).read_bytes() for name in jobs.files()}
+    jobs.source(rows(10), "2013-03.parquet")
+    renamed = merged(JOB, {"name": "renamed"})
+    path = jobs.folder / "renamed.yaml"
+    path.write_text(yaml.safe_dump(renamed))
+    options = [*in_folder(jobs), "--workers", "1", "--json"]
+    for month in (MONTH, "2013-03"):
+        for force in ([], ["--force"]):
+            assert main(["run", "renamed", month, *options, *force]) == 7
+            told = one_error(capsys.readouterr().err)
+            assert (
+                f"renamed publishes to {jobs.out}, and what is published there is the job sample's"
+                in told
+            )
+            assert "destination: {former_names: [sample]}" in told
+    assert {name: (jobs.out / name).read_bytes() for name in jobs.files()} == before
+    assert main(["verify", "renamed", MONTH, *options]) == 8
+    told = one_error(capsys.readouterr().err)
+    assert (
+        f"what is published for 2013-02 under {jobs.out} is the job sample's, not renamed's" in told
+    )
+
+    renamed["destination"]["former_names"] = ["sample"]
+    path.write_text(yaml.safe_dump(renamed))
+    assert main(["verify", "renamed", MONTH, *options]) == 0
+    assert main(["run", "renamed", "2013-03", *options]) == 0
+    assert main(["run", "renamed", MONTH, *options]) == 0
+    capsys.readouterr()
+    manifest = json.loads((jobs.out / "_manifests" / "month=2013-02.json").read_text())
+    assert (manifest["job"], manifest["output"]["sha256"]) == ("renamed", published.output.sha256)
+
+
 def test_the_folders_come_from_the_environment_too(
     jobs: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -292,7 +328,8 @@ def test_a_job_can_be_given_as_a_path(
 def test_check_names_every_file_and_every_mistake(jobs: Place, capsys: pytest.CaptureFixture[str]):
     def write(name: str, **changes: Any) -> Path:
         path = jobs.folder / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(merged(JOB, {"name": name, **changes})))
+        own = {"name": name, "destination": {"uri": f"{{data}}/{name}"}}
+        path.write_text(yaml.safe_dump(merged(JOB, own | changes)))
         return path
 
     write("other")
@@ -307,6 +344,26 @@ def test_check_names_every_file_and_every_mistake(jobs: Place, capsys: pytest.Ca
     assert "Mars/Olympus" in printed.err
     assert main(["check", "other", str(jobs.folder / "sample.yaml"), *in_folder(jobs)[:2]]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_check_names_jobs_that_publish_to_one_place(
+    jobs: Place, capsys: pytest.CaptureFixture[str]
+):
+    other = jobs.folder / "other.yaml"
+    values = merged(JOB, {"name": "other", "destination": {"uri": "{data}/out/"}})
+    other.write_text(yaml.safe_dump(values))
+    (jobs.folder / "broken.yaml").write_text("name: broken\n")
+    for names in (["other"], ["sample"], [str(other)], ["sample", "other"]):
+        assert main(["check", *names, "--jobs", str(jobs.folder)]) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        for name, another in {"other": "sample", "sample": "other"}.items():
+            told = f"destination.uri: the job {another} ({another}.yaml) publishes to {{data}}/out"
+            assert (told in printed.err) == (name in [Path(n).stem for n in names])
+        assert "broken" not in printed.err
+    other.write_text(yaml.safe_dump(values | {"destination": {"uri": "{data}/out2"}}))
+    assert main(["check", "other", "sample", "--jobs", str(jobs.folder)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 def test_one_file_for_all_months_is_refused_by_check_and_warned_of_by_run(
