@@ -12,6 +12,7 @@ from scoring.destinations.layout import Layout
 from scoring.job.loader import JobFile, check_every_partition
 from scoring.job.schema import Job
 from scoring_airflow import notifications
+from scoring_airflow.conf import check_conf
 from scoring_airflow.dag_docs import dag_doc
 from scoring_airflow.operators.extract import ExtractOperator
 from scoring_airflow.operators.score import ScoreOperator
@@ -47,7 +48,9 @@ def job_dag(job_file: JobFile) -> DAG:
         auto_register=False,  # or Airflow would run what there is of a Dag whose making failed
     ) as dag:
         extract = ExtractOperator(
-            task_id="extract", model_version="{{ params.model_version or '' }}"
+            task_id="extract",
+            model_version="{{ params.model_version or '' }}",
+            pre_execute=check_conf,
         )
         score = ScoreOperator.partial(
             task_id="score",

@@ -1,15 +1,17 @@
-"""What whoever may trigger a run can do with its conf: choose a model version of the job, no more."""
+"""What whoever may trigger a run can do with its conf: choose a model version of the job, little more."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import ParamValidationError
+from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 from scoring_airflow import job_dag
+from scoring_airflow.conf import check_conf
 
 from scoring.job.loader import load_job
 from tests import small_job
@@ -38,17 +40,76 @@ def extracted(airflow_database: None, data: Path, tmp_path: Path):
         {"data_interval_end": "x", "params": {"model_version": "v2"}, "dag_run": {"conf": {}}},
         {"more": "{{ 7 * 7 }}", "destination": {"uri": "/tmp"}, "source": "/etc/passwd"},
         {"large": "x" * 10_000_000},
+        {"x" * 1_000_000: 1},
+        {"model_verzion": "v2"},
+        {"replace_newer": "yes"},
     ],
-    ids=["fields", "context", "sections", "large"],
+    ids=["fields", "context", "sections", "large", "long", "misspelt", "type"],
 )
-def test_other_keys_change_nothing(extracted, conf: dict[str, Any]) -> None:
+def test_other_keys_fail_the_first_task(extracted, conf: dict[str, Any]) -> None:
     result, found = extracted(conf)
+    assert result.state == "failed"  # and not up_for_retry
+    assert isinstance(result.error, AirflowFailException)
+    assert str(result.error).startswith("the conf of this run is wrong: ")
+    assert len(str(result.error)) < 2000
+    assert found == []
+
+
+def test_keys_of_airflow_and_of_the_trigger_form_are_no_mistakes(extracted) -> None:
+    conf = {
+        "model_version": None,
+        "replace_newer": False,
+        "openlineage": {"parentRunId": "x"},  # by TriggerDagRunOperator
+        "_of_a_plugin": 1,
+    }
+    result, (extraction,) = extracted(conf)
     assert (result.state, result.error) == ("success", None)
-    (extraction,) = found
-    assert extraction.parts[-3] == "month=2013-02"
-    told = json.loads(extraction.read_text())
-    assert told["model"]["version"] == "v1"
-    assert told["source"]["uri"].endswith("/flights/2013-02.parquet")
+    assert json.loads(extraction.read_text())["model"]["version"] == "v1"
+
+
+@pytest.mark.parametrize("conf", [None, {}])
+def test_a_run_needs_no_conf(extracted, conf: Any) -> None:
+    assert extracted(conf)[0].state == "success"
+
+
+def checked(conf: Any, *params: str) -> str:
+    """What is said of a conf; empty where it is right."""
+    dag = SimpleNamespace(params=dict.fromkeys(["model_version", *params]))
+    try:
+        check_conf({"dag_run": SimpleNamespace(conf=conf), "dag": dag})
+    except AirflowFailException as error:
+        return str(error)
+    return ""
+
+
+KNOWN = "(known here: model_version, replace_newer)"
+
+
+@pytest.mark.parametrize(
+    ("conf", "told"),
+    [
+        ({"model_verzion": "v2"}, f'"model_verzion" is not known; did you mean model_version? {KNOWN}'),
+        ({"Model_Version": "v2"}, "; did you mean model_version?"),
+        ({"replace-newer": True}, '"replace-newer" is not known; did you mean replace_newer?'),
+        ({"xyz": 1}, f'the key "xyz" is not known {KNOWN}'),
+        ({"model_version": 3}, 'model_version is 3, and a version\'s name is text: write "3"'),
+        ({"model_version": ["v1"]}, 'model_version is ["v1"], and a version\'s name is text: write such as "v1"'),
+        ({"model_version": True}, "model_version is true, and"),
+        ({"replace_newer": "yes"}, 'replace_newer is "yes": write true or false, without quotes'),
+        ({"replace_newer": "true"}, 'replace_newer is "true": write true or false, without quotes'),
+        ({"replace_newer": 1}, "replace_newer is 1: write true or false"),
+        ({"replace_newer": None}, "replace_newer is null: write true or false"),
+        ({"a": 1, "b": 2}, '"a" is not known (known here: model_version, replace_newer); the key "b" is'),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_conf_is_said(conf: dict[str, Any], told: str) -> None:
+    assert told in checked(conf)
+    assert "Nothing was read or published. Start another run" in checked(conf)
+
+
+def test_params_of_the_dag_are_in_its_conf() -> None:
+    assert checked({"dry": True}, "dry") == ""
+    assert "did you mean dry?" in checked({"dri": True}, "dry")
 
 
 @pytest.mark.parametrize(

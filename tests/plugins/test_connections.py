@@ -120,7 +120,9 @@ def test_nothing_of_a_runs_conf_reaches_the_query(
     job(name="with_conf", source=source(sql=QUERY.replace("WHERE", "WHERE :partition <> '' AND")))
     with pytest.raises(ParamValidationError, match="Invalid input for param model_version"):
         run_dag(dags_folder, "with_conf", run_conf={"model_version": INJECTION})
-    conf = dict.fromkeys(("start", "end", "partition", "sql", "conn_id"), INJECTION)
+    for key in ("start", "end", "partition", "sql", "conn_id"):
+        assert run_dag(dags_folder, "with_conf", run_conf={key: INJECTION}).state == "failed"
+    conf = dict.fromkeys(("openlineage", "_start", "_sql"), INJECTION)
     assert run_dag(dags_folder, "with_conf", run_conf=conf).state == "success"
     assert pq.ParquetFile(data / PUBLISHED).metadata.num_rows == 2450
     assert in_postgres.database.execute("SELECT count(*) FROM flights") == [(2502,)]
