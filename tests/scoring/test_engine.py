@@ -204,9 +204,17 @@ def test_probabilities_are_taken_by_position_whatever_holds_them(kind: Any):
     assert outputs["p"].tolist() == [0.1, 0.2, 0.3]
 
 
+def test_probabilities_in_a_frame_are_taken_by_the_name_of_their_class():
+    model = Probabilities(lambda x: pd.DataFrame({"yes": [0.1, 0.2, 0.3], "no": [0.9, 0.8, 0.7]}))
+    outputs = scorer_for(job(output={"probabilities": {"p": "yes"}}), None, model)(INPUTS)
+    assert outputs["p"].tolist() == [0.1, 0.2, 0.3]
+
+
 @pytest.mark.parametrize(
     "result",
     [
+        lambda x: pd.DataFrame({"yes": [0.1, 0.2, 0.3], "maybe": [0.9, 0.8, 0.7]}),
+        lambda x: [[0.9, 0.1, 0.0]] * 3,
         lambda x: pd.DataFrame([[0.9, 0.1]] * 3, index=[1, 2, 3]),
         lambda x: [[0.9, 0.1]] * 2,
         lambda x: [0.1, 0.2, 0.3],
