@@ -1,43 +1,90 @@
-"""``check``: say whether job files are valid, and what is wrong in them."""
+"""``check``: say whether job files are valid, and what is wrong in them; ``--deep``: try one of them."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from scoring.cli import options as shared
+from scoring.cli import output
 from scoring.errors import JobError
 from scoring.job.destinations import message, shared_destinations
 from scoring.job.loader import JobFile, check_every_partition, load_job
 
 HELP = "say whether job files are valid, and what is wrong in them"
 
+_DEEP = """\
+also open the source, load the model, score the first 100 rows and see whether the destination can be written: \
+check --deep JOB [PARTITION] (default: the first partition whose source is there). Nothing is published"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", nargs="*", help="names or paths of jobs (default: all)")
+    parser.add_argument("--deep", action="store_true", help=_DEEP)
+    shared.add_data_and_json(parser)
 
 
 def command(options: argparse.Namespace) -> int:
+    if options.deep:
+        return _deep(options)
     named = [shared.job_path(job, options.jobs) for job in options.job]
-    files, status = shared.load_each(named or shared.job_paths(options.jobs))
-    destinations = _shared_destinations(files.values())
+    paths = named or shared.job_paths(options.jobs)
+    files, status = shared.load_each(paths)
+    destinations = _shared_destinations(files.values(), options.data)
+    right = []
     for path, job_file in files.items():
         try:
-            check_every_partition(job_file)
-            if other := destinations.get(job_file.path):
-                raise JobError(message(job_file, other))
+            _check(job_file, destinations)
         except JobError as error:
             print(f"error: {error}", file=sys.stderr)
             status = error.exit_status
         else:
-            print(f"ok: {path} is the job {job_file.job.name}")
+            right.append(path)
+            if not options.json:
+                print(f"ok: {path} is the job {job_file.job.name}")
+    if options.json:
+        print(json.dumps([{"file": str(p), "valid": p in right} for p in paths], indent=2))
     return status
 
 
-def _shared_destinations(files: Iterable[JobFile]) -> dict[Path, JobFile]:
+def _deep(options: argparse.Namespace) -> int:
+    """Try one partition of one job; what is wrong is raised, as by a run."""
+    if len(options.job) not in (1, 2):
+        raise JobError("--deep tries one job: check --deep JOB [PARTITION]")
+    job_file = load_job(shared.job_path(options.job[0], options.jobs))
+    _check(job_file, _shared_destinations([job_file], options.data))
+    if not options.json:
+        print(f"ok: {job_file.path} is the job {job_file.job.name}", flush=True)
+
+    from scoring.pipeline.context import PartitionContext
+    from scoring.pipeline.rehearsal import partition_with_source, rehearse
+
+    job = job_file.job
+    roots = job_file.roots(options.data)
+    context = PartitionContext(job_file, job.first_partition, roots, "check")
+    named = options.job[1:]
+    partition = job.partition_to_score(named[0]) if named else partition_with_source(context)
+    found = rehearse(
+        replace(context, partition=partition),
+        on_step=output.no_step if options.json else output.rehearsal_step,
+    )
+    if options.json:
+        print(json.dumps(output.rehearsal(job, found), indent=2))
+    return 0
+
+
+def _check(job_file: JobFile, destinations: dict[Path, JobFile]) -> None:
+    check_every_partition(job_file)
+    if other := destinations.get(job_file.path):
+        raise JobError(message(job_file, other))
+
+
+def _shared_destinations(files: Iterable[JobFile], data: str | None) -> dict[Path, JobFile]:
     """For each file that shares its destination with one in its folder, the other one."""
     checked = {file.path: file for file in files}
     found: dict[Path, JobFile] = {}
@@ -47,7 +94,7 @@ def _shared_destinations(files: Iterable[JobFile]) -> dict[Path, JobFile]:
             if path not in together:
                 with contextlib.suppress(JobError):  # of a file that was not asked about
                     together[path] = load_job(path)
-        for one, other in shared_destinations(together[path] for path in sorted(together)):
+        for one, other in shared_destinations((together[p] for p in sorted(together)), data):
             found.setdefault(one.path, other)
             found.setdefault(other.path, one)
     return found

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -12,13 +14,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from scoring.destinations.manifest import Manifest
+from scoring.errors import quoted
 from scoring.job.loader import JobFile
 from scoring.job.partitions import partitions_between
 from scoring.job.schema import Job
 
 if TYPE_CHECKING:
     from scoring.pipeline.local import OnProgress
+    from scoring.pipeline.rehearsal import Rehearsal
 
+_EXAMPLE_CHARACTERS = 300
 _LABELS = {"extract": "read and checked", "upload": "scored and joined"}
 
 
@@ -84,6 +89,85 @@ def verified(published: Manifest, as_json: bool) -> None:
         f"{published.model.version}, the same {published.output.bytes:,} bytes "
         f"(sha256 {published.output.sha256})"
     )
+
+
+def no_step(step: str, found: Rehearsal) -> None:
+    """For JSON: nothing is printed before the end."""
+
+
+def rehearsal_step(step: str, found: Rehearsal) -> None:
+    """What a step of ``check --deep`` has found, as soon as it has."""
+    print(_STEPS[step](found), flush=True)
+
+
+def rehearsal(job: Job, found: Rehearsal) -> dict[str, Any]:
+    """What ``check --deep`` has found, as one document."""
+    source, model, tally = found.source, found.model, found.tally
+    assert source is not None
+    assert model is not None
+    assert tally is not None
+    return {
+        "job": job.name,
+        "partition": found.partition.key,
+        "source": dataclasses.asdict(source),
+        "model": {
+            "version": model.version,
+            "uri": model.uri,
+            "sha256": model.sha256,
+            "runtime_versions": found.runtime_versions,
+        },
+        "rows": {
+            "in": tally.rows_in,
+            "scored": tally.rows_in - tally.rows_quarantined,
+            "quarantined": tally.rows_quarantined,
+            "reasons": tally.quarantined,
+            "examples": tally.examples,
+            "scored_example": found.example and {k: _in_json(v) for k, v in found.example.items()},
+        },
+        "destination": {"uri": found.destination, "writable": True},
+    }
+
+
+def _in_json(value: Any) -> Any:
+    """A value of a row as JSON can have it: moments, and numbers that are not finite, are text."""
+    finite = not isinstance(value, float) or math.isfinite(value)
+    return value if finite and isinstance(value, str | int | float | None) else str(value)
+
+
+def _source_line(found: Rehearsal) -> str:
+    source = found.source
+    assert source is not None
+    facts = [f"{source.rows:,} rows" if source.rows is not None else "rows not counted"]
+    if source.files is not None and source.bytes is not None:
+        facts.append(f"{source.files:,} file{'s' if source.files != 1 else ''}")
+        facts.append(f"{source.bytes:,} bytes")
+    return f"source ok: {found.partition.key}, {', '.join(facts)}: {source.uri}"
+
+
+def _model_line(found: Rehearsal) -> str:
+    model = found.model
+    assert model is not None
+    runtime = "".join(f", {name} {version}" for name, version in found.runtime_versions.items())
+    return f"model ok: {model.version}, sha256 {model.sha256[:16]}…{runtime}: {model.uri}"
+
+
+def _rows_line(found: Rehearsal) -> str:
+    tally = found.tally
+    assert tally is not None
+    scored = tally.rows_in - tally.rows_quarantined
+    line = f"scored {scored:,} of the first {tally.rows_in:,} rows: {tally.rows_quarantined:,} quarantined"
+    if found.example is not None:
+        shown = ", ".join(f"{name}={value}" for name, value in found.example.items())
+        line += f"; for example {quoted(shown, _EXAMPLE_CHARACTERS)}"
+    return f"{line}\n{tally.summary()}" if tally.quarantined else line
+
+
+_STEPS: dict[str, Callable[[Rehearsal], str]] = {
+    "source": _source_line,
+    "model": _model_line,
+    "rows": _rows_line,
+    "destination": lambda found: f"destination ok: {found.destination} can be written",
+}
 
 
 def jobs(found: list[tuple[JobFile, list[Manifest]]], as_json: bool) -> None:

@@ -48,20 +48,20 @@ class LocalStorage:
     def read(self, uri: str) -> bytes | None:
         try:
             return Path(uri).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def sha256(self, uri: str) -> str | None:
         try:
             with open(uri, "rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def version(self, uri: str) -> str | None:
         try:
             return _version(os.stat(uri))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def create(self, uri: str, condition: Unchanged | None = None) -> Pending:
@@ -110,6 +110,22 @@ def exclusive(uri: str, what: str, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+@contextlib.contextmanager
+def without_new_folders(uri: str) -> Iterator[None]:
+    """Remove the folders of ``uri`` that were made within the block, where they are still empty."""
+    missing = []
+    folder = os.path.dirname(uri)
+    while "://" not in uri and not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    try:
+        yield
+    finally:
+        for folder in missing:
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
 
 
 class _PendingFile:

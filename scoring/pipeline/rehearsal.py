@@ -1,0 +1,199 @@
+"""A run's first steps on the first rows of a partition: what would go wrong in it, in seconds.
+
+Nothing is staged, published or left behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice, repeat
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from threadpoolctl import threadpool_limits
+
+from scoring.arrow.hashing import hash_columns
+from scoring.contract import quarantine
+from scoring.contract.duplicates import repeated_rows
+from scoring.contract.gates import check_gates, max_quarantined_fraction
+from scoring.contract.rules import Contract, Rule
+from scoring.contract.tally import Tally
+from scoring.engine import score_table
+from scoring.errors import ContractError, SourceMissingError
+from scoring.job.columns import ROW
+from scoring.job.partitions import Partition
+from scoring.job.schema import Job
+from scoring.models.base import Model, ModelFile
+from scoring.pipeline.context import PartitionContext
+from scoring.pipeline.cpus import available_cores
+from scoring.pipeline.score import checked_model
+from scoring.sources.base import Source, open_source
+from scoring.sources.files import FileSource
+from scoring.storage.base import ObjectInfo, ReadableStorage
+from scoring.storage.connections import Connections
+from scoring.storage.local import without_new_folders
+
+ROWS = 100
+PARTITIONS_LOOKED_FOR = 100
+"""From the job's start on, until the source of one is there."""
+
+
+@dataclass
+class Rehearsal:
+    """What was found, step by step; a step that was not reached is None."""
+
+    partition: Partition
+    source: SourceFound | None = None
+    model: ModelFile | None = None
+    runtime_versions: dict[str, str] = field(default_factory=dict)
+    tally: Tally | None = None
+    example: dict[str, Any] | None = None
+    destination: str | None = None
+
+
+@dataclass(frozen=True)
+class SourceFound:
+    """``rows`` and ``bytes`` are None where only reading it all could tell."""
+
+    uri: str
+    rows: int | None
+    bytes: int | None
+    files: int | None
+
+
+OnStep = Callable[[str, Rehearsal], None]
+"""Called when a step has succeeded: ``source``, ``model``, ``rows`` or ``destination``."""
+
+
+def partition_with_source(context: PartitionContext) -> Partition:
+    """The first partition of the job whose source is there; its first one where none is found."""
+    job = context.job
+    for partition in islice(_partitions(job), PARTITIONS_LOOKED_FOR):
+        try:
+            _open(replace(context, partition=partition))
+        except SourceMissingError:
+            continue
+        return partition
+    return job.first_partition
+
+
+def _partitions(job: Job) -> Iterator[Partition]:
+    partition, last = job.first_partition, job.last_partition
+    while last is None or not last < partition:
+        yield partition
+        partition = partition.next()
+
+
+def rehearse(
+    context: PartitionContext,
+    pinned_version: str | None = None,
+    on_step: OnStep = lambda step, found: None,
+) -> Rehearsal:
+    """Score the first rows of the partition, and see whether it could be published.
+
+    Raises what a run would raise: SourceError, ModelError, ScorerError, PublicationError, and
+    ContractError where these rows alone break the contract beyond what the job tolerates.
+    """
+    found = Rehearsal(context.partition)
+    source = _open(context)
+    batches = source.batches(repeat(ROWS))
+    batch = next(batches)
+    getattr(batches, "close", lambda: None)()  # a generator lets go of its file, or its query
+    found.source = _described(source, batch)
+    on_step("source", found)
+    limits = {"openmp": context.job.run.threads or available_cores(), "blas": 1}
+    with threadpool_limits(limits=limits):
+        found.model = context.model_file(pinned_version)
+        model = checked_model(context, found.model)
+        found.runtime_versions = model.runtime_versions
+        on_step("model", found)
+        found.tally, found.example = _scored(context, source, batch, model)
+    on_step("rows", found)
+    _check_gates(context, found.source, found.tally)
+    publisher = context.publisher
+    publisher.mark(context.partition)
+    with without_new_folders(f"{publisher.uri}/{context.partition.path}/predictions"):
+        publisher.check_writable(context.partition)
+    found.destination = publisher.uri
+    on_step("destination", found)
+    return found
+
+
+def _scored(
+    context: PartitionContext, source: Source, batch: pa.Table, model: Model
+) -> tuple[Tally, dict[str, Any] | None]:
+    """The tally of ``batch``, checked and scored as a run does it, and one row that was scored."""
+    job, key = context.job, context.partition.key
+    tally = Tally(batch.num_rows, examples_per_rule=job.checks.examples)
+    contract = Contract(job, context.partition, source.text_only)
+    typed, verdicts = contract.check(batch, source.uri)
+    rows = np.arange(batch.num_rows) + 1
+    if verdicts.any():
+        ids = typed.select(job.row_id)
+        tally.add(quarantine.by_verdict(ids, batch, rows, verdicts, contract.rules, key))
+        typed, rows = typed.filter(pa.array(verdicts == 0)), rows[verdicts == 0]
+    if typed.num_rows:
+        hash_columns(typed, job.row_id)  # which knows fewer types than a source may have
+        numbered = typed.select(job.row_id).append_column(ROW, pa.array(rows))
+        again = np.isin(rows, repeated_rows(rows, [numbered], job.row_id, ROW))
+        ids = typed.select(job.row_id).filter(pa.array(again))
+        if again.any():
+            tally.add(quarantine.by_rule(ids, rows[again], Rule("duplicate_row_id"), key))
+            typed, rows = typed.filter(pa.array(~again)), rows[~again]
+    predictions = score_table(typed, model, job)
+    if predictions.rejected.num_rows:
+        ids = typed.select(job.row_id)
+        tally.add(quarantine.of_rejected(ids, rows, predictions.rejected, key))
+    examples = predictions.table.slice(0, 1).to_pylist()
+    return tally, examples[0] if examples and job.checks.examples else None
+
+
+def _check_gates(context: PartitionContext, source: SourceFound, tally: Tally) -> None:
+    """ContractError where the gates of the whole partition cannot be passed any more."""
+    rows = tally.rows_in if tally.rows_in < ROWS else source.rows
+    if rows is not None:
+        whole = replace(tally, rows_in=rows)
+        check_gates(whole, context.job, context.partition, at_least=rows > tally.rows_in)
+        return
+    verdict, problem = max_quarantined_fraction(tally, context.job.checks)
+    if not verdict.passed and verdict.limit == 0:
+        raise ContractError(f"{context.name}: {problem}")
+
+
+def _described(source: Source, batch: pa.Table) -> SourceFound:
+    rows = batch.num_rows if batch.num_rows < ROWS else source.rows
+    files = source.files if isinstance(source, FileSource) else None
+    return SourceFound(
+        uri=source.uri,
+        rows=rows,
+        bytes=sum(file.bytes for file in files) if files is not None else None,
+        files=len(files) if files is not None else None,
+    )
+
+
+def _open(context: PartitionContext) -> Source:
+    connections = _WithoutDigests(context.connections)
+    return open_source(context.job, context.partition, context.roots, connections)
+
+
+class _WithoutDigests(Connections):
+    """Connections whose files are not read whole for a digest that nothing will be compared with."""
+
+    def __init__(self, connections: Connections) -> None:
+        super().__init__(connections.s3_client, connections.database)
+
+    def readable_storage(self, uri: str) -> ReadableStorage:
+        return _Unidentified(super().readable_storage(uri))
+
+
+class _Unidentified:
+    """``storage``, but for what ``identify`` would read."""
+
+    def __init__(self, storage: ReadableStorage) -> None:
+        self._storage = storage
+        self.find, self.sha256, self.open = storage.find, storage.sha256, storage.open
+
+    def identify(self, found: ObjectInfo) -> ObjectInfo:
+        return found
