@@ -11,6 +11,7 @@ from contextlib import suppress
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from scoring.arrow.names import type_name
 from scoring.arrow.text import decoded, dictionary_encoded, is_binary, is_text
 
 
@@ -35,9 +36,9 @@ def exact_cast(values: pa.Array, target: pa.DataType) -> pa.Array:
     try:
         converted = _converted(values, target)
     except pa.ArrowInvalid as error:
-        raise TypeConflictError(f"{shown(kind)} and {shown(target)}: {error}") from None
+        raise TypeConflictError(f"{type_name(kind)} and {type_name(target)}: {error}") from None
     if converted is None:
-        raise TypeConflictError(f"{shown(kind)} and {shown(target)}")
+        raise TypeConflictError(f"{type_name(kind)} and {type_name(target)}")
     return converted
 
 
@@ -52,13 +53,8 @@ def unified(columns: list[pa.Array]) -> list[pa.Array]:
     for target in _candidates(kinds):
         with suppress(TypeConflictError):
             return [exact_cast(column, target) for column in columns]
-    names = " and ".join(dict.fromkeys(map(shown, kinds)))
+    names = " and ".join(dict.fromkeys(map(type_name, kinds)))
     raise TypeConflictError(f"{names}, and none of them holds all its values")
-
-
-def shown(kind: pa.DataType) -> str:
-    """A type's name in messages; how text is encoded does not matter there."""
-    return "string" if is_text(kind) else str(kind)
 
 
 def _candidates(kinds: list[pa.DataType]) -> list[pa.DataType]:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from scoring.arrow.cast import ColumnCast, MixedZonesError, NotCastableError, instants_of_text
 from scoring.arrow.columns import Mask, combined_column, null_mask
 from scoring.arrow.moments import in_unit, read_moments
+from scoring.arrow.names import type_name
 from scoring.arrow.narrow import without_negative_zero
 from scoring.arrow.text import dictionary_encoded
 from scoring.contract.allowed import allowed_mask
@@ -107,7 +108,7 @@ class Contract:
             values, unfit = cast(stored)
         except NotCastableError:
             raise ContractError(
-                f"{origin}: the column {name!r} is stored as {stored.type}, which is not "
+                f"{origin}: the column {name!r} is stored as {type_name(stored.type)}, which is not "
                 f"{column.type}, as inputs.{name}.type in the job file says; nothing was published"
             ) from None
         except MixedZonesError:
@@ -152,7 +153,7 @@ class Contract:
             values, _ = in_unit(values, "us")
         if not pa.types.is_timestamp(values.type):
             raise ContractError(
-                f"{origin}: the date column {name!r} is stored as {values.type}, not as a date or "
+                f"{origin}: the date column {name!r} is stored as {type_name(values.type)}, not as a date or "
                 "timestamp; nothing was published"
             )
         if values.type.tz is None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import pyarrow as pa
 
 from scoring.arrow.columns import combined_column
+from scoring.arrow.names import type_name
 from scoring.arrow.published import published_type
-from scoring.arrow.unify import TypeConflictError, exact_cast, shown
+from scoring.arrow.unify import TypeConflictError, exact_cast
 from scoring.errors import PublicationError, ScorerError
 
 
@@ -81,7 +82,7 @@ class PublishedColumns:
         found = published_type(field.type)
         if found is None:
             raise PublicationError(
-                f"{self._name}: the column {field.name!r} is {field.type}, which no reader of a parquet "
+                f"{self._name}: the column {field.name!r} is {type_name(field.type)}, which no reader of a parquet "
                 "file would find again; nothing was published. Cast it to a number or to text"
             )
         before = (
@@ -92,11 +93,10 @@ class PublishedColumns:
         return found if pa.types.is_null(field.type) else field.type
 
     def _conflict(self, column: str, conflict: str) -> PublicationError:
-        before = shown(self._in_force.field(column).type)
+        before = type_name(self._in_force.field(column).type)
         return PublicationError(
             f"{self._name}: the column {column!r} is published as {before} so far, and readers of all "
             f"partitions would fail if it changed ({conflict}); nothing was published. Store it as "
-            f"{before} at the source, or say its type in output.types of the job file, such as "
-            f"{{{column}: {before}}}; if the type is to change, name a new destination.uri and score the "
-            "past again"
+            f"{before} at the source, or say its type in output.types of the job file; if the type is to "
+            "change, name a new destination.uri and score the past again"
         )

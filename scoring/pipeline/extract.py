@@ -18,16 +18,14 @@ import pyarrow as pa
 
 from scoring.arrow.columns import combined_column
 from scoring.arrow.hashing import hash_columns
-from scoring.arrow.published import published_type
 from scoring.arrow.unify import TypeConflictError, exact_cast
 from scoring.contract import quarantine
 from scoring.contract.duplicates import RowIdIndex, Rows, repeated_rows
 from scoring.contract.gates import check_gates
+from scoring.contract.kept import check_kept_types
 from scoring.contract.rules import Contract, Rule
 from scoring.contract.tally import Tally
-from scoring.errors import ContractError
 from scoring.job.columns import ROW
-from scoring.job.schema import Job
 from scoring.models.base import ModelFile
 from scoring.models.user_scorer import read_scorer
 from scoring.monitoring.statistics import Counts
@@ -135,7 +133,7 @@ class PartitionStager:
         """The rows of ``batch`` that keep the contract, typed and numbered; the others are set aside."""
         typed, verdicts = self._contract.check(batch, self.source.uri)
         if self._schema is None:
-            _check_published(typed.schema, self.job, self.source.uri)
+            check_kept_types(typed.schema, self.job, self.source.uri)
             self._schema = typed.schema
         typed = _in_schema(typed, self._schema, self.source.uri)
         rows = np.arange(batch.num_rows) + self.tally.rows_in + 1
@@ -207,23 +205,6 @@ def _batch_sizes(shard_rows: int) -> Iterator[int]:
         while left:
             yield min(BATCH_ROWS, left)
             left -= min(BATCH_ROWS, left)
-
-
-def _check_published(schema: pa.Schema, job: Job, uri: str) -> None:
-    """ContractError for a row id or a kept column that no published table can have."""
-    for name in job.kept_columns:
-        kind = schema.field(name).type
-        if published_type(kind) is None:
-            raise ContractError(
-                f"{uri}: the column {name!r} is stored as {kind}, of which readers of the predictions "
-                "would find bare numbers or nothing; nothing was published. Store it as a number or as "
-                "text, or leave it out of output.keep"
-            )
-        if name in job.row_id and pa.types.is_nested(kind):
-            raise ContractError(
-                f"{uri}: the row id {name!r} is stored as {kind}, and a row id is one value, such as a "
-                "number or a text; nothing was published"
-            )
 
 
 def _in_schema(table: pa.Table, schema: pa.Schema, uri: str) -> pa.Table:

@@ -18,6 +18,7 @@ from scoring.arrow.hashing import hash_columns
 from scoring.contract import quarantine
 from scoring.contract.duplicates import repeated_rows
 from scoring.contract.gates import check_gates, max_quarantined_fraction
+from scoring.contract.kept import check_kept_types
 from scoring.contract.rules import Contract, Rule
 from scoring.contract.tally import Tally
 from scoring.engine import score_table
@@ -26,6 +27,7 @@ from scoring.job.columns import ROW
 from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.models.base import Model, ModelFile
+from scoring.pipeline.columns import PublishedColumns
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.cpus import available_cores
 from scoring.pipeline.score import checked_model
@@ -129,6 +131,7 @@ def _scored(
     tally = Tally(batch.num_rows, examples_per_rule=job.checks.examples)
     contract = Contract(job, context.partition, source.text_only)
     typed, verdicts = contract.check(batch, source.uri)
+    check_kept_types(typed.schema, job, source.uri)
     rows = np.arange(batch.num_rows) + 1
     if verdicts.any():
         ids = typed.select(job.row_id)
@@ -146,6 +149,9 @@ def _scored(
     if predictions.rejected.num_rows:
         ids = typed.select(job.row_id)
         tally.add(quarantine.of_rejected(ids, rows, predictions.rejected, key))
+    if predictions.table.num_rows:
+        in_force = context.publisher.columns(but=context.partition)
+        PublishedColumns(context.name, in_force).cast(predictions.table)
     examples = predictions.table.slice(0, 1).to_pylist()
     return tally, examples[0] if examples and job.checks.examples else None
 

@@ -123,7 +123,7 @@ def test_a_column_of_another_kind_of_type_stops_the_run_and_is_named():
     with pytest.raises(ContractError) as error:
         of_x(["1", "2"], {"type": "float64"})
     assert str(error.value) == (
-        "somewhere: the column 'x' is stored as string, which is not float64, as inputs.x.type in "
+        "somewhere: the column 'x' is stored as text, which is not float64, as inputs.x.type in "
         "the job file says; nothing was published"
     )
 

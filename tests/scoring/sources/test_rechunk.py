@@ -23,7 +23,7 @@ def test_without_rows_there_is_one_empty_table():
 def test_types_that_cannot_be_one_are_an_error_that_says_where():
     pieces = iter([pa.table({"x": [1]}), pa.table({"x": ["a"]})])
     with pytest.raises(
-        SourceError, match=r"^here: the column 'x' comes in different types, int64 and string"
+        SourceError, match=r"^here: the column 'x' comes in different types, int64 and text"
     ):
         list(rechunked(pieces, itertools.repeat(2), "here"))
 
