@@ -73,9 +73,20 @@ def _unknown_key(loc: Loc, values: Any) -> tuple[str, str]:
         hint = f"; a space is missing after the colon of {before}:"
     elif section := _section_without_value(name, loc, values):
         hint = f"; indent it, if it belongs to {section}"
+    elif close:
+        hint = f"; did you mean {close[0]!r}?"
     else:
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        section = _section_with(name) if len(loc) == 1 else None
+        hint = f"; it belongs to {section}" if section else ""
     return f"unknown key{hint} (known here: {', '.join(known)})", ""
+
+
+def _section_with(name: str) -> str | None:
+    """The section of a job that has the key ``name``."""
+    sections = {key: _section_of(field.annotation) for key, field in Job.model_fields.items()}
+    return next(
+        (k for k, section in sections.items() if section and name in section.model_fields), None
+    )
 
 
 def _section_without_value(name: str, loc: Loc, values: Any) -> str | None:

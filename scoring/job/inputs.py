@@ -14,7 +14,7 @@ from pydantic import AfterValidator
 from scoring.job.numbers import Number
 from scoring.job.schedule import check_zone
 from scoring.job.section import Problem, Section
-from scoring.job.shorthand import plain, shown
+from scoring.job.shorthand import number_in, plain, shown
 
 ColumnType = Literal[
     "string", "int8", "int16", "int32", "int64", "float32", "float64",
@@ -117,12 +117,8 @@ class ColumnConfig(Section):
         """How ``value`` would be written for this column."""
         if self.type == "string":
             return "; put it in quotes, as 'NO'"
-        if self.is_number and isinstance(value, str):
-            try:
-                return f"; write {plain(float(value))}, without quotes"
-            except ValueError:
-                return ""
-        return ""
+        number = number_in(value) if self.is_number and isinstance(value, str) else None
+        return f"; write {plain(number)}, without quotes" if number is not None else ""
 
     def _problem_of_text(self, value: str) -> str | None:
         if self.type == "date":

@@ -82,11 +82,13 @@ def _for_nothing(kind: str) -> str:
         return "nothing stands after the colon; indent what belongs to it, or leave the key out"
     if kind == "list_type":
         return "nothing stands after the colon; write [], or leave the key out"
-    return "nothing stands after the colon (a # begins a comment); put it in quotes"
+    return "nothing stands after the colon; a text that begins with # must be in quotes"
 
 
 def _for_section(loc: Loc, value: Any) -> str:
     key = str(loc[-1])
+    if found := re.match(r"(\w+):[{\[]", key):
+        return f"a space is missing after the colon of {found[1]}:"
     if isinstance(value, str) and re.match(r"[A-Za-z_]\w*:\S", value) and "://" not in value:
         return f"a space is missing after the colon: {value.replace(':', ': ', 1)}"
     if len(loc) == 2 and loc[0] == "inputs":
@@ -147,9 +149,8 @@ def _for_text(value: Any) -> str:
 
 def _for_number(value: Any, whole: bool) -> str:
     if isinstance(value, str):
-        try:
-            number = float(value.replace(",", "").replace(" ", ""))
-        except ValueError:
+        number = number_in(value)
+        if number is None:
             return "write a whole number" if whole else "write a number"
         if number.is_integer() and abs(number) < 1e15:
             return f"write {int(number)}, without quotes"
@@ -162,6 +163,15 @@ def shown(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
     return quoted(json.dumps(value, default=str), SHOWN_CHARACTERS)
+
+
+def number_in(text: str) -> float | None:
+    """The finite number that ``text`` was meant to be."""
+    try:
+        number = float(text.replace(",", "").replace(" ", ""))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def plain(number: float) -> str:

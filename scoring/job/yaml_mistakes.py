@@ -77,8 +77,7 @@ def explain_yaml_error(error: yaml.MarkedYAMLError, text: str, loader: type) -> 
 
 
 def _tab(failure: _Failure) -> Found:
-    here = failure.here
-    if "\t" in here[: len(here) - len(here.lstrip())]:
+    if re.match(r"[\s-]*\t", failure.here) and "scalar" not in failure.context:
         return failure.line, "it begins with a tab; indent it with spaces"
     return None
 
@@ -123,8 +122,8 @@ def _field_without_quotes(failure: _Failure) -> Found:
         return None
     for found in _BEGINS_WITH_FIELD.finditer(failure.here):
         if found.start(1) < failure.column <= found.end(1):
-            value = found[1]
-            if value.count("}") > value.count("{"):  # those of the mapping that it stands in
+            value = found[1].rstrip("]")  # as what it stands in is closed there
+            if value.count("}") > value.count("{"):
                 value = value.rstrip("}")
             return failure.line, f'a value that begins with {{ must be in quotes: "{_shown(value)}"'
     return None
@@ -177,6 +176,8 @@ def _first_character(failure: _Failure) -> Found:
         return failure.line, _must_be_quoted(failure, failure.index)
     if "block scalar" in failure.context:
         return failure.context_line, _must_be_quoted(failure, failure.context_index)
+    if "directive" in failure.problem or "directive" in failure.context:
+        return failure.line, "a line cannot begin with %; put the key in quotes, or remove it"
     if "tag" in failure.problem or "tag" in failure.context:
         return failure.context_line, "YAML tags (!) are not read; put the value in quotes"
     if "block sequence entries" in failure.problem:
@@ -188,6 +189,8 @@ def _first_character(failure: _Failure) -> Found:
 
 def _must_be_quoted(failure: _Failure, index: int) -> str:
     value = failure.text[index:].partition("\n")[0].partition(" #")[0].strip()
+    if re.search(r"[\[{]", failure.text[:index].rpartition("\n")[2]):  # it is one of several values
+        value = re.split(r"[,\]}]", value)[0]
     return f'a value that begins with {value[:1]} must be in quotes: "{_shown(value)}"'
 
 
@@ -212,8 +215,8 @@ def _no_key(line: str) -> str:
     if found := _KEY_WITHOUT_SPACE.match(line):
         return f"a space is missing after the colon: `{_shown(f'{found[1]}: {found[2]}')}`"
     return (
-        f"`{_shown(line.strip())}` is not `key: value`; if it belongs to the text above, indent it "
-        "deeper than that text's key"
+        f"`{_shown(line.strip())}` is not `key: value`: a colon is missing, or it belongs to the text above "
+        "and must be indented deeper than that text's key"
     )
 
 
@@ -235,7 +238,11 @@ def _beside(failure: _Failure) -> Found:
         return None
     before = failure.here[: failure.column]
     if failure.character in ("]", "}"):
+        if re.match(r"\s*(?:-\s+)*[A-Za-z_]\w*:[\[{]", failure.here):
+            return failure.line, _no_key(failure.here)
         return failure.line, f"a {failure.character} that nothing opens"
+    if failure.character == "-" and not before.strip():
+        return failure.line, "a dash begins an entry of a list, and here is a section with keys"
     if not before.strip():
         return failure.line, (
             f"it is indented by {failure.column}, and that fits none of the keys above; keys of one "
