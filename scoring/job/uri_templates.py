@@ -88,7 +88,9 @@ def _check_fields(template: str, known: list[str], where: str) -> None:
 
 
 def _check_scheme(uri: str, supported: tuple[str, ...]) -> None:
-    if slip := re.match(r"(s3|s3a|https?|file|gs|gcs|abfss?|az|hdfs|s?ftp):/?(?!/)", uri, re.IGNORECASE):
+    if slip := re.match(
+        r"(s3|s3a|https?|file|gs|gcs|abfss?|az|hdfs|s?ftp):/?(?!/)", uri, re.IGNORECASE
+    ):
         raise ValueError(f"{slip[0]} is not the beginning of a URI; write {slip[1].lower()}://")
     scheme, found, _ = uri.partition("://")
     if found and scheme not in supported:

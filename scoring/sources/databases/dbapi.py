@@ -100,15 +100,26 @@ def _is_infinite(value: Any) -> bool:
     return isinstance(value, date) and value in (date.min, date.max)
 
 
+_KINDS: dict[type, str] = {
+    bool: "truth value", int: "number", float: "number", Decimal: "number", str: "text", date: "date",
+    datetime: "moment", bytes: "bytes", bytearray: "bytes", memoryview: "bytes",
+}  # fmt: skip
+"""What drivers' values are; a column has one kind of them, and no other types."""
+
+
 def _array(name: str, values: list[Any], column: ColumnConfig | None) -> pa.Array:
-    if any(isinstance(value, Decimal) for value in values):
-        if column is None or not column.is_number:
-            raise must_be_cast(name, "decimal", "integer")
-        return _exact_numbers(name, values)
-    if column is not None and column.is_number and _would_be_rounded(values):
-        return _exact_numbers(name, values)
+    """``values`` as Arrow's own type; SourceError where they have none, or several."""
     if column is not None and column.type == "boolean" and all(_is_bit(value) for value in values):
-        values = [None if value is None else bool(value) for value in values]
+        return pa.array([None if value is None else bool(value) for value in values], pa.bool_())
+    kind = _only_kind(name, values)
+    if kind == "number":
+        if any(isinstance(value, Decimal) for value in values) or _would_be_rounded(values):
+            if column is None or not column.is_number:
+                raise must_be_cast(name, "decimal", "integer")
+            texts = [None if value is None else str(value) for value in values]
+            return numeric_text(pa.array(texts, pa.string()))
+    elif kind == "bytes":
+        return pa.array([None if value is None else bytes(value) for value in values], pa.binary())
     try:
         array = pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
@@ -117,17 +128,27 @@ def _array(name: str, values: list[Any], column: ColumnConfig | None) -> pa.Arra
     return array.cast(pa.timestamp("us", "UTC")) if zoned else array
 
 
-def _exact_numbers(name: str, values: list[Any]) -> pa.Array:
-    """Numbers of several kinds, each by its own digits: one type for all would round some."""
-    others = {type(v).__name__ for v in values if not isinstance(v, Decimal | int | float | None)}
-    if others:
-        raise must_be_cast(name, f"numbers beside {', '.join(sorted(others))}", "text")
-    return numeric_text(pa.array([None if v is None else str(v) for v in values], pa.string()))
+def _only_kind(name: str, values: list[Any]) -> str | None:
+    """The kind that all ``values`` are of; None where there is none."""
+    types = {type(value) for value in values} - {type(None)}
+    for unknown in sorted(types - _KINDS.keys(), key=lambda t: t.__name__):
+        raise must_be_cast(name, unknown.__name__, "text")
+    kinds = {_KINDS[of] for of in types}
+    if kinds == {"moment"}:
+        zones = {value.utcoffset() is None for value in values if value is not None}
+        kinds = {"moment with and without a zone"} if len(zones) > 1 else kinds
+    if len(kinds) > 1 or "moment with and without a zone" in kinds:
+        raise must_be_cast(name, f"of several kinds ({', '.join(sorted(kinds))})", "text")
+    return next(iter(kinds), None)
 
 
 def _would_be_rounded(values: list[Any]) -> bool:
+    """Whether no Arrow type holds all of these numbers: large integers beside floats, or larger ones."""
+    integers = [value for value in values if isinstance(value, int)]
     floats = any(isinstance(value, float) for value in values)
-    return floats and any(isinstance(value, int) and abs(value) > 2**53 for value in values)
+    return (
+        any(abs(n) > 2**53 for n in integers) if floats else any(abs(n) >= 2**63 for n in integers)
+    )
 
 
 def _is_bit(value: Any) -> bool:
