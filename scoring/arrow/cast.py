@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scoring.arrow.columns import Mask, no_rows
-from scoring.arrow.moments import in_unit, localized, read_moments
+from scoring.arrow.moments import TextMoments, in_unit, localized, read_moments
 from scoring.arrow.narrow import (
     ARROW_TYPES,
     inexact_as_float64,
@@ -133,18 +133,17 @@ class ColumnCast:
                 raise MixedZonesError
             instants, outside = moments.instants(unit)
             return instants, unread | outside
-        instants, outside = instants_of_text(values, unit, self.zone)
+        instants, outside = instants_of_text(moments, unit, self.zone)
         return instants.cast(pa.timestamp(unit, zone)), unread | outside
 
 
 def instants_of_text(
-    values: pa.Array, unit: TimeUnit, zone: ZoneInfo, later: bool = False
+    moments: TextMoments, unit: TimeUnit, zone: ZoneInfo, later: bool = False
 ) -> tuple[pa.Array, Mask]:
-    """Moments as instants in UTC, those without an offset on the clock of ``zone``.
+    """Moments as instants in UTC, those without an offset on the clock of ``zone`` (see ``localized``).
 
     The mask marks moments that ``unit`` cannot hold; they are null, as is what is no moment.
     """
-    moments = read_moments(values)
     instants, outside = moments.instants(unit)
     clock, too_far = moments.clock(unit)
     clock = pc.if_else(pa.array(moments.zoned), pa.scalar(None, clock.type), clock)

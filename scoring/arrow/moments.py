@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -133,17 +134,33 @@ def localized(clock: pa.Array, zone: ZoneInfo, later: bool = False) -> tuple[pa.
     """
     scale = PER_SECOND[clock.type.unit]
     numbers = np.asarray(clock.cast(pa.int64()).fill_null(0))
-    minutes, at = np.unique(numbers // (60 * scale), return_inverse=True)
-    offsets = np.array([_offset(int(minute), zone, later) for minute in minutes], dtype=object)
-    known = np.array([offset is not None for offset in offsets], dtype=bool)
-    seconds = np.where(known, offsets, 0).astype(np.int64)
+    seconds, known = _offsets(numbers // (60 * scale), zone, later)
     present = np.asarray(clock.is_valid())
-    instants = pa.array(numbers - seconds[at] * scale, pa.int64(), mask=~(present & known[at]))
-    return instants.cast(pa.timestamp(clock.type.unit, "UTC")), present & ~known[at]
+    instants = pa.array(numbers - seconds * scale, pa.int64(), mask=~(present & known))
+    return instants.cast(pa.timestamp(clock.type.unit, "UTC")), present & ~known
 
 
+def _offsets(minutes: Integers, zone: ZoneInfo, later: bool) -> tuple[Integers, Mask]:
+    """``_offset`` of each of ``minutes``, and where there is one."""
+    hours, at = np.unique(minutes // 60, return_inverse=True)
+    of_hour = np.zeros(len(hours), dtype=np.int64)
+    known, clock_is_set = np.ones(len(hours), dtype=bool), np.zeros(len(hours), dtype=bool)
+    for i, hour in enumerate(hours.tolist()):
+        ends = {
+            _offset(60 * hour + minute, zone, fold) for minute in (0, 59) for fold in (False, True)
+        }
+        offset = next(iter(ends))
+        known[i], clock_is_set[i] = offset is not None, len(ends) > 1
+        of_hour[i] = offset or 0
+    seconds = of_hour[at]
+    for row in np.flatnonzero(clock_is_set[at]):  # the few in an hour in which the clock is set
+        seconds[row] = _offset(int(minutes[row]), zone, later) or 0
+    return seconds, known[at]
+
+
+@lru_cache(maxsize=1 << 16)
 def _offset(minute: int, zone: ZoneInfo, later: bool) -> int | None:
-    """Seconds from UTC to the clock of ``zone``, at a minute since 1970 on that clock."""
+    """Seconds from UTC to the clock of ``zone``, at a minute since 1970 on that clock; None without a year."""
     try:
         moment = _EPOCH + timedelta(minutes=minute)
     except OverflowError:

@@ -33,10 +33,10 @@ def _typed(column: ColumnConfig, kind: pa.DataType, zone: ZoneInfo) -> pa.Array:
     if pa.types.is_date(kind):
         return parsed(pa.array(allowed, pa.string()), "date")[0].drop_null()
     if pa.types.is_timestamp(kind):
-        texts = pa.array(allowed, pa.string())
+        moments = read_moments(pa.array(allowed, pa.string()))
         if kind.tz is None:
-            return read_moments(texts).clock(kind.unit)[0].drop_null()
-        return instants_of_text(texts, kind.unit, zone)[0].cast(kind).drop_null()
+            return moments.clock(kind.unit)[0].drop_null()
+        return instants_of_text(moments, kind.unit, zone)[0].cast(kind).drop_null()
     fitting = []
     for value in allowed:
         try:

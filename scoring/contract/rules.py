@@ -133,17 +133,15 @@ class Contract:
         A clock time that comes twice is the one of the two that is in the partition.
         """
         start, end = (m.astimezone(UTC) for m in (self.partition.start, self.partition.end))
-        earlier, _ = instants_of_text(stored, "us", self.job.zone)
-        later, _ = instants_of_text(stored, "us", self.job.zone, later=True)
-        inside_earlier, inside_later = (between(m, start, end) for m in (earlier, later))
-        moments = pc.if_else(pa.array(inside_later & ~inside_earlier), later, earlier)
-        return moments, ~(inside_earlier | inside_later | self._clock_inside(stored))
-
-    def _clock_inside(self, stored: pa.Array) -> Mask:
-        """Which clock times are between the partition's bounds on the clock, where DST skips some."""
         texts = read_moments(stored)
+        earlier, _ = instants_of_text(texts, "us", self.job.zone)
+        later, _ = instants_of_text(texts, "us", self.job.zone, later=True)
+        inside, inside_later = (between(m, start, end) for m in (earlier, later))
+        moments = pc.if_else(pa.array(inside_later & ~inside), later, earlier)
+        # A day begins at 00:00 on the clock even where DST skips that.
         clock, _ = texts.clock("us")
-        return between(clock, *self.partition.on_the_clock) & ~texts.zoned
+        on_the_clock = between(clock, *self.partition.on_the_clock) & ~texts.zoned
+        return moments, ~(inside | inside_later | on_the_clock)
 
     def _outside(self, name: str, values: pa.Array, origin: str) -> Mask:
         """Where a moment is null or not in the partition; one without a zone is in the job's."""
