@@ -21,6 +21,7 @@ def command(options: argparse.Namespace) -> int:
     found = []
     for file in files.values():
         publisher = open_publisher(file.job, file.roots(options.data), Connections())
-        found.append((file, list(publisher.all_published())))
+        own = [m for m in publisher.all_published() if file.job.is_own(m.job)]
+        found.append((file, own))
     output.jobs(found, options.json)
     return status

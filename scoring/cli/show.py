@@ -24,7 +24,15 @@ def command(options: argparse.Namespace) -> int:
     job = job_file.job
     publisher = open_publisher(job, job_file.roots(options.data), Connections())
     if options.partition is None:
-        output.partitions(job, list(publisher.all_published()), options.json)
+        published = list(publisher.all_published())
+        own = [m for m in published if job.is_own(m.job)]
+        if others := sorted({m.job for m in published if not job.is_own(m.job)}):
+            print(
+                f"warning: {len(published) - len(own)} of the partitions under {publisher.uri} are published "
+                f"by {', '.join(others)}, not by {job.name}",
+                file=sys.stderr,
+            )
+        output.partitions(job, own, options.json)
         return 0
     partition = job.partition_to_score(options.partition)
     manifest = publisher.published(partition)
@@ -32,6 +40,13 @@ def command(options: argparse.Namespace) -> int:
         print(
             f"error: nothing is published for {job.name} {partition.key} under "
             f"{publisher.uri}; `python -m scoring run {job.name} {partition.key}` scores it",
+            file=sys.stderr,
+        )
+        return 1
+    if not job.is_own(manifest.job):
+        print(
+            f"error: what is published for {partition.key} under {publisher.uri} is the job "
+            f"{manifest.job}'s, not {job.name}'s",
             file=sys.stderr,
         )
         return 1

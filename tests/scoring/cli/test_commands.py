@@ -291,6 +291,17 @@ def test_what_another_job_has_published_is_not_replaced(
     assert (
         f"what is published for 2013-02 under {jobs.out} is the job sample's, not renamed's" in told
     )
+    assert main(["show", "renamed", MONTH, *in_folder(jobs), "--json"]) == 1
+    assert "is the job sample's, not renamed's" in one_error(capsys.readouterr().err)
+    assert main(["show", "renamed", *in_folder(jobs), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "[]\n"
+    assert printed.err.startswith(
+        f"warning: 1 of the partitions under {jobs.out} are published by sample"
+    )
+    assert main(["list", *in_folder(jobs), "--json"]) == 0
+    counts = {job["job"]: job["published"] for job in json.loads(capsys.readouterr().out)}
+    assert counts == {"renamed": 0, "sample": 1}
 
     renamed["destination"]["former_names"] = ["sample"]
     path.write_text(yaml.safe_dump(renamed))
