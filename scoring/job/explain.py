@@ -43,7 +43,7 @@ def _explain(details: ErrorDetails, values: Any) -> tuple[Loc, str, str]:
         hint = f"did you mean {close}?" if close else ""
         return loc, f"{stands} is not allowed; it may be {context['expected']}", hint
     if kind == "string_pattern_mismatch" and "sha256" in loc:
-        return loc, f"{stands} is no SHA-256 digest: 64 hexadecimal digits in lower case", ""
+        return loc, f"{stands} is not a SHA-256 digest: 64 hexadecimal digits in lower case", ""
     if kind == "value_error":
         return loc, str(context["error"]), ""
     message = details["msg"].removeprefix("Input ").replace("dictionary", "mapping")

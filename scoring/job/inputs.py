@@ -100,7 +100,7 @@ class ColumnConfig(Section):
 
     def _problem_of_allowed(self, value: str | int | float | bool) -> str | None:
         if not self.can_be(value):
-            return f"{shown(value)} is no {self.type}{self._hint(value)}"
+            return f"{shown(value)} is not of type {self.type}{self._hint(value)}"
         if isinstance(value, str):
             return self._problem_of_text(value)
         if isinstance(value, bool):
@@ -133,7 +133,7 @@ class ColumnConfig(Section):
                 return None
         except ValueError:  # such as the 30th of February
             pass
-        return f"{shown(value)} is no {self.type} in ISO 8601, such as {example}"
+        return f"{shown(value)} is not a {self.type} in ISO 8601, such as {example}"
 
     def _beyond_type(self, value: float) -> str | None:
         """What is wrong with a number that a column of this type cannot have."""

@@ -224,7 +224,7 @@ def test_a_file_named_relatively_has_an_absolute_path(
             f"  sha256: {{2013-02: {'x' * 64}}}\nrow_id:",
             6,
             "source.sha256.2013-02",
-            "is no SHA-256 digest: 64 hexadecimal digits",
+            "is not a SHA-256 digest: 64 hexadecimal digits",
         ),
         (
             "row_id:",
@@ -401,7 +401,7 @@ def test_a_file_named_relatively_has_an_absolute_path(
             "{type: string, allowed: [DE, NO]}",
             8,
             "inputs.x.allowed",
-            "false is no string; put it in quotes",
+            "false is not of type string; put it in quotes",
         ),
         (
             "destination:",

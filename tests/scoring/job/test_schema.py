@@ -199,7 +199,7 @@ def test_an_allowed_value_that_the_column_cannot_have_is_named(
     kind: str, allowed: list[Any], wrong: str
 ):
     told = problems(inputs={"x": {"type": kind, "allowed": allowed}})
-    assert told["inputs.x.allowed"].startswith(f"{wrong} is no {kind}")
+    assert told["inputs.x.allowed"].startswith(f"{wrong} is not of type {kind}")
 
 
 @pytest.mark.parametrize(
