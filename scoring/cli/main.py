@@ -1,4 +1,4 @@
-"""The shell command: ``python -m scoring run|verify|check|list|show``.
+"""The shell command: ``python -m scoring run|verify|check|list|show|clean``.
 
 What it prints for people goes to the terminal by way of ``scoring.cli.output``; ``--json`` prints one
 JSON document on stdout and nothing else there.
@@ -13,12 +13,19 @@ import sys
 from collections.abc import Callable, Sequence
 
 from scoring import __version__
-from scoring.cli import check, run, show, verify
+from scoring.cli import check, clean, run, show, verify
 from scoring.cli import list as list_jobs
 from scoring.cli.options import add_jobs_folder
 from scoring.errors import ScorerError, ScoringError, resource_error
 
-COMMANDS = {"run": run, "verify": verify, "check": check, "list": list_jobs, "show": show}
+COMMANDS = {
+    "run": run,
+    "verify": verify,
+    "check": check,
+    "list": list_jobs,
+    "show": show,
+    "clean": clean,
+}
 """Each is a module with ``HELP``, ``add_arguments`` and ``command``."""
 
 EPILOG = """\

@@ -32,7 +32,7 @@ def add_partition(parser: argparse.ArgumentParser) -> None:
 def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="scoring processes (default: one for each core)",
     )
@@ -82,7 +82,8 @@ def load_each(paths: list[Path]) -> tuple[dict[Path, JobFile], int]:
     return files, status
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """An option's whole number from 1 on."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
     return int(text)

@@ -20,6 +20,7 @@ from scoring.job.partitions import partitions_between
 from scoring.job.schema import Job
 
 if TYPE_CHECKING:
+    from scoring.pipeline.clean import Leftover
     from scoring.pipeline.local import OnProgress
     from scoring.pipeline.rehearsal import Rehearsal
 
@@ -168,6 +169,23 @@ _STEPS: dict[str, Callable[[Rehearsal], str]] = {
     "rows": _rows_line,
     "destination": lambda found: f"destination ok: {found.destination} can be written",
 }
+
+
+def cleaned(found: list[Leftover], dry_run: bool, as_json: bool) -> None:
+    """What was removed, what it took, and what is kept for a run that may still need it."""
+    gone = [leftover for leftover in found if not leftover.kept]
+    total = sum(leftover.bytes for leftover in gone)
+    facts = [
+        {"uri": f.uri, "bytes": f.bytes, "why": f.why, "removed": not (f.kept or dry_run)}
+        for f in found
+    ]
+    if as_json:
+        print(json.dumps({"bytes": total, "dry_run": dry_run, "found": facts}, indent=2))
+        return
+    if facts:
+        _table(facts, as_json)
+    things = f"{len(gone)} leftover{'' if len(gone) == 1 else 's'}, {total:,} bytes"
+    print(f"{things}: nothing was removed (--dry-run)" if dry_run else f"{things} removed")
 
 
 def jobs(found: list[tuple[JobFile, list[Manifest]]], as_json: bool) -> None:

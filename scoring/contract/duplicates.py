@@ -7,7 +7,6 @@ candidates: the caller compares their real ids, so a collision never costs a goo
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +20,7 @@ from scoring.arrow.columns import combined_column
 from scoring.arrow.hashing import Hashes
 from scoring.arrow.text import decoded
 from scoring.errors import raise_if_resource_error
+from scoring.storage.temporary import TemporaryFolder
 
 ROWS_IN_MEMORY = 2_000_000
 CANDIDATES_AT_ONCE = 250_000
@@ -37,7 +37,7 @@ class RowIdIndex:
         self._limit = rows_in_memory
         self._waiting: list[npt.NDArray[np.void]] = []
         self._rows_waiting = 0
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: TemporaryFolder | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -91,7 +91,7 @@ class RowIdIndex:
         if not self._waiting:
             return
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="scoring-row-ids-")
+            self._folder = TemporaryFolder("row-ids")
         entries = np.concatenate(self._waiting)
         self._waiting, self._rows_waiting = [], 0
         bucket = (entries["hash"] >> np.uint64(64 - _BUCKET_BITS)).astype(np.uint8)

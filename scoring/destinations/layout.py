@@ -8,6 +8,7 @@
     DESTINATION/_quarantine/month=2013-05/DIGEST.parquet      the rows that were not scored, and why
     DESTINATION/_staging/month=2013-05/ATTEMPT/…              only while a run is under way
     DESTINATION/_columns.arrow                                the types of the columns of all partitions
+    DESTINATION/_staging/month=2013-05/ATTEMPT.lock           held by a run from the shell (S3: .owner)
     DESTINATION/_locks/month=2013-05                          held by the one that publishes
 
 Readers of datasets pass over names that begin with an underscore.
@@ -66,6 +67,14 @@ class Layout:
     @property
     def staging(self) -> str:
         return f"{self.uri}/_staging"
+
+    def path_of(self, uri: str) -> str:
+        """The path of the partition that a published object belongs to, or one that waits or is hidden."""
+        first, _, rest = uri.removeprefix(f"{self.uri}/").partition("/")
+        if not first.startswith("_"):
+            return first
+        name = rest.partition("/")[0].lstrip(".").partition("?")[0]
+        return name.partition(NEXT)[0].partition(".json")[0]
 
     def lock(self, partition: Partition) -> str:
         return f"{self.uri}/_locks/{partition.path}"

@@ -8,12 +8,13 @@ docs/decisions/0002-publication.md.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from glob import escape
 from typing import TYPE_CHECKING
 
-from scoring.destinations.layout import Layout
-from scoring.destinations.manifest import Manifest, ObjectRecord
+from scoring.destinations.layout import NEXT, Layout
+from scoring.destinations.manifest import Manifest, ObjectRecord, parse_manifest
 from scoring.destinations.owner import check_owner
 from scoring.destinations.published import all_published, published, waiting_manifests
 from scoring.errors import (
@@ -25,7 +26,7 @@ from scoring.errors import (
 from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.job.uri_templates import Roots
-from scoring.storage.base import Pending, Storage, Unchanged, pending, write
+from scoring.storage.base import Pending, Storage, TreeEntry, Unchanged, pending, write
 from scoring.storage.connections import Connections
 from scoring.storage.local import exclusive
 
@@ -114,6 +115,43 @@ class ParquetPublisher:
                     raise self._refused(partition, newer, run) from None
                 finally:
                     publication.abort()
+
+    def unpublished(
+        self, at_work: Callable[[], set[str]]
+    ) -> list[tuple[TreeEntry, Callable[[], None]]]:
+        """What killed publishers have left beside what is published, and how to remove it.
+
+        ``at_work`` gives the paths of the partitions that are being scored, of which nothing is listed.  It is
+        called after the first look: what is new since then belongs to them.
+        """
+        of, storage = self.layout, self.storage
+        folder = f"{of.uri}/_quarantine"
+        found = [left for left in storage.unfinished(of.uri) if not self._is_staged(left[0])]
+        found += [
+            (entry, partial(storage.remove, entry.uri))
+            for entry in [*storage.tree(folder), *storage.tree(of.manifests)]
+            if entry.uri.endswith(".parquet") or NEXT in entry.uri
+        ]
+        busy, needed = at_work(), set()
+        for path in {of.path_of(entry.uri) for entry, _ in found}:
+            manifest = published(of, storage, path)
+            if manifest and manifest.quarantine:
+                needed.add(manifest.quarantine.uri)
+            if manifest and not self._is_in_place(manifest, path):  # its ``.next-`` is the true one
+                needed.add(of.next_manifest(path, manifest.output.sha256))
+        return [
+            (entry, remove)
+            for entry, remove in found
+            if of.path_of(entry.uri) not in busy and entry.uri not in needed
+        ]
+
+    def _is_in_place(self, manifest: Manifest, path: str) -> bool:
+        uri = self.layout.manifest(path)
+        data = self.storage.read(uri)
+        return data is not None and parse_manifest(data, uri).identity == manifest.identity
+
+    def _is_staged(self, entry: TreeEntry) -> bool:
+        return entry.uri.startswith(f"{self.layout.staging}/")
 
     def _newer_than(
         self, mark: str | None, partition: Partition, run: Mapping[str, str]

@@ -29,6 +29,7 @@ from scoring.job.columns import ROW
 from scoring.models.base import ModelFile
 from scoring.models.user_scorer import read_scorer
 from scoring.monitoring.statistics import Counts
+from scoring.pipeline.attempts import remove_abandoned_attempts
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.handover import Extraction, extraction_uri
 from scoring.pipeline.staging import Staged, read_staged, staged_writer
@@ -64,6 +65,7 @@ def extract(
     source = open_source(job, context.partition, context.roots, context.connections)
     context.publisher.check_writable(context.partition)  # it may leave a folder, so not for nothing
     context.storage.remove_tree(context.staging)
+    remove_abandoned_attempts(context)
     with PartitionStager(context, source) as stager:
         stager.take_in(on_shard, on_rows)
         stager.remove_duplicates()

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from functools import partial
 
 from scoring.destinations.manifest import Manifest
-from scoring.errors import PublicationError, ScorerError
+from scoring.errors import ScorerError
 from scoring.models.base import ModelFile
+from scoring.pipeline.attempts import held
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.cpus import available_cores, threads_of_each
 from scoring.pipeline.handover import Scored
@@ -28,7 +28,6 @@ from scoring.pipeline.workers import (
     keep_freed_memory,
     scoring_pool,
 )
-from scoring.storage.local import exclusive
 
 OnProgress = Callable[[str, int, int | None], None]
 """Called with the step (``extract`` or ``upload``), how many more rows it has done, and of how many."""
@@ -50,10 +49,9 @@ def score_partition(
     the steps raise, and leaves no staging behind, however it ends short of a kill; what a kill
     leaves, the next run removes.
     """
-    storage, lock = context.storage, f"{context.staging}.lock"
     model = context.model_file(pinned_version)
     keep_freed_memory()
-    with exclusive(lock, context.name):
+    with held(context):
         try:
             with extraction_beside(context, model) as extraction:
                 # Before the workers are forked: they inherit the loaded model.
@@ -76,10 +74,6 @@ def score_partition(
                 "of memory; nothing was published. A smaller run.shard_rows does not help here, "
                 "fewer --workers do"
             ) from None
-        finally:
-            with suppress(PublicationError, OSError):  # or it would hide why it ended
-                storage.remove_tree(context.staging)
-                storage.remove(lock)
 
 
 class _ScoringPool:

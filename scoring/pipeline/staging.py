@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
-from tempfile import NamedTemporaryFile, _TemporaryFileWrapper
+from tempfile import TemporaryFile, gettempdir
+from typing import IO
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
@@ -105,19 +106,23 @@ def _file(staged: Staged, storage: Storage) -> Iterator[pa.NativeFile]:
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(storage.open(staged.uri))
         if "://" in staged.uri:
-            copy = stack.enter_context(NamedTemporaryFile(prefix="scoring-"))
+            copy = stack.enter_context(
+                TemporaryFile(buffering=0)
+            )  # nameless: a kill leaves nothing
             while chunk := file.read(FETCHED_AT_ONCE_BYTES):
                 _append(chunk, copy)
-            file = stack.enter_context(pa.OSFile(copy.name))
+            copy.seek(0)
+            file = stack.enter_context(pa.PythonFile(copy, mode="r"))
         yield file
 
 
-def _append(chunk: bytes, copy: _TemporaryFileWrapper[bytes]) -> None:
+def _append(chunk: bytes, copy: IO[bytes]) -> None:
+    rest = memoryview(chunk)
     try:
-        copy.write(chunk)
-        copy.flush()
+        while rest:
+            rest = rest[copy.write(rest) :]
     except OSError as error:  # here, or it would be taken for one of what is being staged from it
-        raise_if_resource_error(OSError(error.errno, error.strerror, copy.name))
+        raise_if_resource_error(OSError(error.errno, error.strerror, gettempdir()))
         raise
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,6 +10,7 @@ from scoring.errors import VerifyError
 from scoring.job.loader import JobFile
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.local import OnProgress, score_partition
+from scoring.storage.temporary import TemporaryFolder
 
 
 def verify_partition(
@@ -42,10 +42,10 @@ def verify_partition(
                 f"{published.uri} is not what was published: its sha256 is {actual or 'none'}, the "
                 f"manifest says {published.sha256}. Score {what} again to repair it"
             )
-    with tempfile.TemporaryDirectory(prefix="scoring-verify-") as folder:
+    with TemporaryFolder("verify") as folder:
         again = score_partition(
             PartitionContext(
-                _with_destination(context.job_file, folder),
+                _with_destination(context.job_file, folder.name),
                 context.partition,
                 context.roots,
                 "verify",

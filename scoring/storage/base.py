@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,6 +24,18 @@ class ObjectInfo:
     bytes: int
     etag: str | None = None
     sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class TreeEntry:
+    """Something that takes room: a file, an object, or (with a trailing ``?upload``) parts of one.
+
+    ``age_seconds`` is counted by the storage's own clock, from the last change.
+    """
+
+    uri: str
+    bytes: int
+    age_seconds: float
 
 
 @dataclass(frozen=True)
@@ -108,6 +120,13 @@ class Storage(ReadableStorage, Protocol):
 
     def remove_tree(self, uri: str) -> None:
         """Removes everything under ``uri``, if it is there."""
+
+    def tree(self, uri: str) -> list[TreeEntry]:
+        """Everything under ``uri``, also what is hidden or not completed."""
+
+    def unfinished(self, uri: str) -> list[tuple[TreeEntry, Callable[[], None]]]:
+        """What writers under ``uri`` have not completed, and how to remove it: on disk that of killed
+        ones alone; in S3 nobody can tell."""
 
 
 @contextlib.contextmanager

@@ -13,13 +13,15 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from scoring.errors import PublicationError, ReplacedMeanwhileError
-from scoring.storage.base import ObjectInfo, Pending, Unchanged, cannot_write
+from scoring.storage.base import ObjectInfo, Pending, TreeEntry, Unchanged, cannot_write
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 FILE_MODE, FOLDER_MODE = 0o644, 0o755
 """The most that anybody may do, whatever the umask; it takes away from that, as always."""
+
+
+_HIDDEN = r"\..+\.[0-9a-f]{16}\.tmp"  # a file that is being written
 
 
 class LocalStorage:
@@ -81,6 +86,43 @@ class LocalStorage:
     def remove_tree(self, uri: str) -> None:
         shutil.rmtree(uri, ignore_errors=True)
 
+    def tree(self, uri: str) -> list[TreeEntry]:
+        now = _now()
+        found = []
+        for folder, _, files in os.walk(uri):
+            for name in files:
+                path = os.path.join(folder, name)
+                with contextlib.suppress(FileNotFoundError):
+                    status = os.lstat(path)
+                    found.append(TreeEntry(path, status.st_size, now - status.st_mtime))
+        return sorted(found, key=lambda entry: entry.uri)
+
+    def unfinished(self, uri: str) -> list[tuple[TreeEntry, Callable[[], None]]]:
+        return [
+            (entry, partial(_remove_if_abandoned, entry.uri))
+            for entry in self.tree(uri)
+            if re.fullmatch(_HIDDEN, os.path.basename(entry.uri)) and not is_held(entry.uri)
+        ]
+
+
+def is_held(uri: str) -> bool:
+    """Whether a living process has locked the file."""
+    with contextlib.suppress(FileNotFoundError):
+        lock = os.open(uri, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+    return False
+
+
+def _now() -> float:
+    """The present, as the file system would note it: nothing here reads a clock of its own."""
+    with tempfile.TemporaryFile() as new:
+        return os.fstat(new.fileno()).st_mtime
+
 
 @contextlib.contextmanager
 def exclusive(uri: str, what: str, wait: bool = False) -> Iterator[None]:
@@ -107,9 +149,23 @@ def exclusive(uri: str, what: str, wait: bool = False) -> Iterator[None]:
                 f"{what} is being written by another process, which holds {uri}; "
                 "nothing was changed by this one: try again when that one has ended"
             ) from None
+        if not _is_same(lock, uri):  # removed between the two steps, by its holder who has ended
+            os.close(lock)
+            with exclusive(uri, what):
+                lock = -1
+                yield
+            return
         yield
     finally:
-        os.close(lock)
+        if lock != -1:
+            os.close(lock)
+
+
+def _is_same(opened: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(opened), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager
@@ -212,8 +268,11 @@ def _remove_abandoned(uri: str) -> None:
     """Removes what killed writers of ``uri`` left behind: the files that nobody holds any more."""
     folder, name = os.path.split(uri)
     for file in os.listdir(folder):
-        if re.fullmatch(re.escape(f".{name}.") + r"[0-9a-f]{16}\.tmp", file):
-            path = os.path.join(folder, file)
-            with contextlib.suppress(FileNotFoundError, BlockingIOError), open(path, "rb+") as left:
-                fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.remove(path)
+        if file.startswith(f".{name}.") and re.fullmatch(_HIDDEN, file):
+            _remove_if_abandoned(os.path.join(folder, file))
+
+
+def _remove_if_abandoned(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError, BlockingIOError), open(path, "rb+") as left:
+        fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.remove(path)

@@ -93,7 +93,7 @@ MAY_IMPORT = {
     "storage": {"errors"},
     "job": {"errors", "registry", "storage"},
     "arrow": {"job"},
-    "contract": {"arrow", "errors", "job"},
+    "contract": {"arrow", "errors", "job", "storage"},
     "models": {"errors", "job", "registry", "storage"},
     "monitoring": set(),
     "sources": {"arrow", "errors", "job", "registry", "storage"},

@@ -9,14 +9,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scoring.errors import PublicationError, ScoringError, SourceError, SourceReplacedError
-from scoring.storage.base import ObjectInfo, Pending, Unchanged
+from scoring.storage.base import ObjectInfo, Pending, TreeEntry, Unchanged
 from scoring.storage.patterns import is_match
 from scoring.storage.s3.client import split, translate_errors
 from scoring.storage.s3.reader import ObjectReader
-from scoring.storage.s3.writer import PendingUpload, abort_uploads, uploads_under
+from scoring.storage.s3.writer import PendingUpload, abort_uploads, upload_entry, uploads_under
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -112,6 +115,28 @@ class S3Storage:
                     f"s3://{bucket}/{refused['Key']} ({refused['Code']}: {refused.get('Message', '')})"
                 )
 
+    def tree(self, uri: str) -> list[TreeEntry]:
+        bucket, key = split(f"{uri}/")
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
+        with translate_errors(uri, PublicationError):
+            objects = [
+                TreeEntry(
+                    f"s3://{bucket}/{item['Key']}", item["Size"], _age(page, item["LastModified"])
+                )
+                for page in pages
+                for item in page.get("Contents", [])
+            ]
+        uploads = [entry for entry, _ in self.unfinished(uri)]
+        return sorted([*objects, *uploads], key=lambda entry: entry.uri)
+
+    def unfinished(self, uri: str) -> list[tuple[TreeEntry, Callable[[], None]]]:
+        bucket, _ = split(uri)
+        found: list[tuple[TreeEntry, Callable[[], None]]] = []
+        for upload in uploads_under(self._client, f"{uri}/"):
+            entry = upload_entry(self._client, bucket, upload)
+            found.append((entry, partial(abort_uploads, self._client, bucket, [upload])))
+        return found
+
     def _list(self, prefix: str, kind: type[ScoringError]) -> list[ObjectInfo]:
         """All objects whose URI begins with ``prefix``, sorted by URI."""
         bucket, key = split(prefix)
@@ -138,6 +163,12 @@ class S3Storage:
         reader = ObjectReader(self._client, uri)
         while chunk := reader.read(CHUNK_BYTES):
             yield chunk
+
+
+def _age(answer: dict[str, Any], moment: datetime) -> float:
+    """The seconds since ``moment`` when the server gave its answer, by the server's own clock."""
+    now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+    return (now - moment).total_seconds()
 
 
 def _sha256(chunks: Iterator[bytes]) -> str:

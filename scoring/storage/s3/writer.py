@@ -11,11 +11,13 @@ import base64
 import contextlib
 import hashlib
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from scoring.errors import PublicationError, ReplacedMeanwhileError
+from scoring.storage.base import TreeEntry
 from scoring.storage.s3.client import is_forbidden, split, translate_errors
 
 PART_BYTES = 16 << 20
@@ -48,6 +50,18 @@ def abort_uploads(client: Any, bucket: str, uploads: list[Upload]) -> None:
     for upload in uploads:
         with contextlib.suppress(BotoCoreError, ClientError):
             client.abort_multipart_upload(Bucket=bucket, Key=upload.key, UploadId=upload.id)
+
+
+def upload_entry(client: Any, bucket: str, upload: Upload) -> TreeEntry:
+    """What the parts of ``upload`` take; its age is that of the last part, or of nothing."""
+    parts, ages = [], [float("inf")]
+    with contextlib.suppress(BotoCoreError, ClientError):  # completed or aborted meanwhile
+        answer = client.list_parts(Bucket=bucket, Key=upload.key, UploadId=upload.id)
+        parts = answer.get("Parts", [])
+        now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        ages = [(now - part["LastModified"]).total_seconds() for part in parts] or [0.0]
+    size = sum(part["Size"] for part in parts)
+    return TreeEntry(f"s3://{bucket}/{upload.key}?upload", size, min(ages))
 
 
 class PendingUpload:
