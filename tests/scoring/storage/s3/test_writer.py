@@ -150,6 +150,7 @@ def test_what_killed_publishers_left_is_aborted_by_the_next_publication(large: P
     assert manifest.rows.scored == 900_000
     assert uploads(s3) == []
     assert [key for key in keys(s3) if key.startswith("lake/out/")] == [
+        "lake/out/_columns.arrow",
         f"lake/out/_manifests/month={MONTH}.json",
         output,
     ]
