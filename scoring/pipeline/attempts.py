@@ -85,7 +85,10 @@ def held(context: PartitionContext) -> Iterator[None]:
     with exclusive(f"{context.staging}{LOCK}", context.name):
         try:
             if remote:  # first: nothing is staged that nobody owns
-                write(storage, owner, Owner.this_process().model_dump_json().encode())
+                with contextlib.suppress(
+                    PublicationError
+                ):  # who may not write is told of the predictions
+                    write(storage, owner, Owner.this_process().model_dump_json().encode())
             yield
         finally:
             with contextlib.suppress(PublicationError, OSError):  # or it would hide why it ended

@@ -1,4 +1,4 @@
-"""The object store's ports, as other users of the machine find them: S3 asks for keys, the rest for a certificate."""
+"""The object store's ports, as other users of the machine find them: S3 asks for keys, the rest refuses."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ REQUESTS = [
     ("POST", "/1,01637037d6"),
     ("POST", "/submit"),
 ]
+REFUSED = (400, 401, 403, 404, 405)
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def others(process: psutil.Process, server: ObjectStore) -> list[int]:
 
 
 def answers(port: int, tls: bool) -> Iterator[tuple[str, str, int]]:
-    """The requests that get any answer but a refusal of TLS."""
+    """The requests that get any answer but a refusal."""
     for method, path in REQUESTS:
         if tls:
             context = ssl.create_default_context()
@@ -72,11 +73,12 @@ def answers(port: int, tls: bool) -> Iterator[tuple[str, str, int]]:
             continue
         finally:
             connection.close()
-        if (answer.status, body) != (400, b"Client sent an HTTP request to an HTTPS server.\n"):
+        # The volume server tells how many volumes it has, and how large they are.
+        if answer.status not in REFUSED and (path != "/status" or b"secret" in body):
             yield method, path, answer.status
 
 
-def test_without_the_certificate_nothing_is_read_or_written_on_any_other_port(
+def test_without_keys_nothing_is_read_or_written_on_any_other_port(
     process: psutil.Process, s3_server: ObjectStore, s3: Any
 ):
     s3.put_object(Bucket=BUCKET, Key="secret", Body=b"secret")
