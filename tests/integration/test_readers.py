@@ -26,7 +26,7 @@ from tests.integration.distributed import soak
 from tests.s3_server import BUCKET, connections
 from tests.scoring.factories import Place, rows, run_steps
 
-SWAPS = 25
+SWAPS = 10
 """How often the month is replaced in ``make test``, whatever a machine takes for it."""
 
 Counts = dict[str, dict[str, Any]]

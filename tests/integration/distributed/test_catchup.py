@@ -22,14 +22,11 @@ def test_three_years_catch_up_without_a_failed_task_and_again_is_nothing(cluster
     )
     assert {(task.state, task.try_number) for task in tasks} == {("success", 1)}
     objects = cluster.objects(DESTINATION)
-    assert sorted(objects) == sorted(
-        name
-        for month in jobs.MONTHS_OF_YEARS
-        for name in (
-            f"{DESTINATION}/month={month}/predictions.parquet",
-            f"{DESTINATION}/_manifests/month={month}.json",
-        )
-    )
+    expected = [f"{DESTINATION}/_columns.arrow"]
+    for month in jobs.MONTHS_OF_YEARS:
+        expected.append(f"{DESTINATION}/month={month}/predictions.parquet")
+        expected.append(f"{DESTINATION}/_manifests/month={month}.json")
+    assert sorted(objects) == sorted(expected)
 
     # The same again: unpaused once more, a scheduler that starts anew, a backfill of all the months.
     cluster.unpause(JOB)

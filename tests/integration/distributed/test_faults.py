@@ -195,7 +195,7 @@ def look(cluster: Cluster, deadline: float) -> list[Task]:
 
 def assert_published(cluster: Cluster, figures: Figures, digests: dict[str, str]) -> None:
     """Each month once, with the undisturbed bytes, and nothing beside what is published."""
-    wanted = set()
+    wanted = {"_columns.arrow"}
     for month, digest in digests.items():
         data, manifest = cluster.published(DESTINATION, month)
         assert hashlib.sha256(data).hexdigest() == digest, month

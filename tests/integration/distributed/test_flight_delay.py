@@ -50,7 +50,7 @@ def test_catchup_on_the_stack_publishes_the_bytes_of_the_laptop(cluster: Cluster
         for name in ("rows", "bytes"):  # its mark is a digest on disk, an ETag in S3
             assert sources[0][name] == sources[1][name]
         assert manifest["output"]["uri"].startswith("s3://scoring/")
-    wanted = 2 * len(jobs.ELEVEN) + len(jobs.ELEVEN)  # predictions, manifest, quarantine
+    wanted = 3 * len(jobs.ELEVEN) + 1  # predictions, manifest, quarantine of each; the column types
     assert len(cluster.objects(DESTINATION)) == wanted
     assert cluster.uploads() == []
 
