@@ -207,6 +207,34 @@ def test_text_of_several_lines_is_read_wherever_a_block_ends(
     assert [t for table in tables for t in table.column("place").to_pylist()] == texts
 
 
+CSV_TEXTS = {
+    "id,x\n1,2\n3,4\n": [["1", "3"], ["2", "4"]],
+    "id,x\n1,2\n3,4": [["1", "3"], ["2", "4"]],
+    "id,x": [[], []],
+    "\n\nid,x\n\n1,2\r\n\r\n3,4\r\n": [["1", "3"], ["2", "4"]],
+    "id,x\r1,2\r3,4\r": [["1", "3"], ["2", "4"]],
+    "\ufeffid,x\n1,2\n": [["1"], ["2"]],
+    'id,x\n1,"a\r\nb"\r\n2,"c\rd"\r\n': [["1", "2"], ["a\r\nb", "c\rd"]],
+    'id,x\n1,5" pipe\n2,6\n': [["1", "2"], ['5" pipe', "6"]],
+    'id,x\n1,"say ""no"""\n': [["1"], ['say "no"']],
+    '"id",x\n1,NA\n2,"NULL"\n3,""\n': [["1", "2", "3"], [None, None, None]],
+    "id,more,x,more\n1,a,2,b\n": [["1"], ["2"]],
+    "id,x\n" + "".join(f"{i},€\n" for i in range(50)) + '50,"€"\n': [[str(i) for i in range(51)], ["€"] * 51],
+}  # fmt: skip
+"""CSV files, and the ids and values of ``x`` in them."""
+
+
+@pytest.mark.parametrize("block", [16, 64, csv.BLOCK_BYTES])
+@pytest.mark.parametrize("text", CSV_TEXTS, ids=[f"file {i}" for i in range(len(CSV_TEXTS))])
+def test_a_csv_is_the_same_wherever_a_block_of_it_ends(
+    empty: Place, monkeypatch: pytest.MonkeyPatch, text: str, block: int
+):
+    monkeypatch.setattr(csv, "BLOCK_BYTES", block)
+    empty.csv(text)
+    found = pa.concat_tables(read(source_of(empty, **CSV)))
+    assert [found["id"].to_pylist(), found["x"].to_pylist()] == CSV_TEXTS[text]
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
