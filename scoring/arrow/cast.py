@@ -14,6 +14,7 @@ from scoring.arrow.moments import TextMoments, in_unit, localized, read_moments
 from scoring.arrow.narrow import (
     ARROW_TYPES,
     inexact_as_float64,
+    is_number,
     narrowed,
     without_negative_zero,
 )
@@ -142,7 +143,7 @@ def instants_of_text(
 ) -> tuple[pa.Array, Mask]:
     """Moments as instants in UTC, those without an offset on the clock of ``zone`` (see ``localized``).
 
-    The mask marks moments that ``unit`` cannot hold; they are null, as is what is no moment.
+    The mask marks moments that ``unit`` cannot hold; they are null, as are texts that are not moments.
     """
     instants, outside = moments.instants(unit)
     clock, too_far = moments.clock(unit)
@@ -159,11 +160,6 @@ def _rounded(integers: pa.Array, floats: pa.Array) -> Mask:
 
 
 def _same_kind(stored: pa.DataType, target: pa.DataType) -> bool:
-    def is_number(kind: pa.DataType) -> bool:
-        return bool(
-            pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-        )
-
     if pa.types.is_date(target):
         return bool(pa.types.is_date(stored))
     return stored == target or (is_number(stored) and is_number(target))

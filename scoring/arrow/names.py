@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from scoring.arrow.text import is_binary, is_text
+
 _PLAIN: dict[pa.DataType, str] = {
     pa.null(): "nulls only",
     pa.bool_(): "boolean",
@@ -35,11 +37,9 @@ def type_name(kind: pa.DataType) -> str:
 
 def _name_of_family(kind: pa.DataType) -> str:
     of = pa.types
-    if of.is_string(kind) or of.is_large_string(kind) or of.is_string_view(kind):
+    if is_text(kind):
         return "text"
-    if of.is_fixed_size_binary(kind) or of.is_binary(kind) or of.is_large_binary(kind):
-        return "bytes"
-    if of.is_binary_view(kind):
+    if is_binary(kind):
         return "bytes"
     if of.is_timestamp(kind):
         return f"timestamp with time zone {kind.tz}" if kind.tz else "timestamp without time zone"

@@ -29,8 +29,7 @@ def narrowed(values: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask]:
     if pa.types.is_decimal(values.type):
         if pa.types.is_integer(target):
             return _whole(values, target)
-        # By way of their text: Arrow's own cast gives 0.6000000000000001 for 0.6.
-        values = values.cast(pa.string()).cast(pa.float64())
+        values = nearest_doubles(values)
     try:
         return values.cast(target), no_rows(values)
     except pa.ArrowInvalid:
@@ -66,6 +65,17 @@ def _whole(decimals: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask]:
     fits = pc.and_(whole, in_range)
     kept = pc.if_else(fits, wide, pa.scalar(None, wide.type)).cast(target)
     return kept, np.asarray(pc.invert(fits).fill_null(False))
+
+
+def nearest_doubles(decimals: pa.Array) -> pa.Array:
+    """Decimals as float64, by way of their text: Arrow's own cast gives 0.6000000000000001 for 0.6."""
+    return decimals.cast(pa.string()).cast(pa.float64())
+
+
+def is_number(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    )
 
 
 def without_negative_zero(values: pa.Array) -> pa.Array:

@@ -35,7 +35,7 @@ def parsed(text: pa.Array, target: str) -> tuple[pa.Array, Mask]:
 
 
 def _dates(text: pa.Array) -> pa.Array:
-    """Text as date32; null where it is no date, or has a time of day or an offset."""
+    """Text as date32; null where the text is not a date, or has a time of day or an offset."""
     moments = read_moments(text)
     days, within = np.divmod(moments.seconds, DAY_SECONDS)
     kept = moments.valid & ~moments.zoned & (within == 0) & (moments.nanoseconds == 0)
@@ -58,7 +58,7 @@ def _integers(text: pa.Array) -> pa.Array:
 
 
 def _floats(text: pa.Array) -> pa.Array:
-    """Text as the nearest float64; null where it is no number."""
+    """Text as the nearest float64; null where the text is not a number."""
     number = pc.match_substring_regex(text, _NUMBER_TEXT)
     trimmed = pc.utf8_trim_whitespace(pc.if_else(number, text, None))
     return trimmed.cast(pa.float64())

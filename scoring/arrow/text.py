@@ -6,6 +6,8 @@ from the file to the model: checks, hashes and conversions then cost as much as 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -13,23 +15,21 @@ import pyarrow.compute as pc
 
 
 def is_text(kind: pa.DataType) -> bool:
-    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(
-        pa.types.is_string(inner)
-        or pa.types.is_large_string(inner)
-        or pa.types.is_string_view(inner)
-    )
+    return _values_are(kind, pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
 
 def is_binary(kind: pa.DataType) -> bool:
     """Whether values are bytes, such as UUIDs and digests."""
-    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(
-        pa.types.is_binary(inner)
-        or pa.types.is_large_binary(inner)
-        or pa.types.is_binary_view(inner)
-        or pa.types.is_fixed_size_binary(inner)
+    of = pa.types
+    return _values_are(
+        kind, of.is_binary, of.is_large_binary, of.is_binary_view, of.is_fixed_size_binary
     )
+
+
+def _values_are(kind: pa.DataType, *tests: Callable[[pa.DataType], bool]) -> bool:
+    """Whether the values, encoded or not, are of a type that one of ``tests`` knows."""
+    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return any(test(inner) for test in tests)
 
 
 NUMERIC_TEXT = pa.opaque(pa.string(), "numeric", "SQL")

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scoring.arrow.names import type_name
+from scoring.arrow.narrow import is_number, nearest_doubles
 from scoring.arrow.text import decoded, dictionary_encoded, is_binary, is_text
 
 
@@ -61,7 +62,7 @@ def _candidates(kinds: list[pa.DataType]) -> list[pa.DataType]:
     """Types that may hold the values of all ``kinds``, the best first."""
     if all(map(pa.types.is_integer, kinds)):
         return [pa.int64(), pa.uint64()]
-    if all(map(_is_number, kinds)):
+    if all(map(is_number, kinds)):
         decimals = [kind for kind in kinds if pa.types.is_decimal(kind)]
         widest = [pa.decimal256(76, max(kind.scale for kind in decimals))] if decimals else []
         return [pa.int64(), *widest, pa.float64()]
@@ -74,7 +75,7 @@ def _candidates(kinds: list[pa.DataType]) -> list[pa.DataType]:
 def _converted(values: pa.Array, target: pa.DataType) -> pa.Array | None:
     """``values`` as ``target``; None where the two are different kinds of thing."""
     kind = values.type
-    if _is_number(kind) and _is_number(target):
+    if is_number(kind) and is_number(target):
         return _number(values, target)
     if pa.types.is_timestamp(kind) and pa.types.is_timestamp(target):
         return values.cast(target) if (kind.tz is None) == (target.tz is None) else None
@@ -100,13 +101,7 @@ def _number(values: pa.Array, target: pa.DataType) -> pa.Array | None:
         same = pc.or_(pc.equal(narrow.cast(values.type), values), pc.is_nan(values))
         return narrow if pc.all(same).as_py() is not False else None
     if pa.types.is_decimal(values.type) and pa.types.is_floating(target):
-        nearest = values.cast(pa.string()).cast(target)  # which Arrow's own cast is not
+        nearest = nearest_doubles(values).cast(target, safe=False)
         again = nearest.cast(pa.float64()).cast(pa.string()).cast(values.type)
         return nearest if pc.all(pc.equal(values, again)).as_py() is not False else None
     return values.cast(target)
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    )

@@ -49,7 +49,7 @@ class RowIdIndex:
         traceback: TracebackType | None,
     ) -> None:
         if self._folder is not None:
-            self._folder.cleanup()
+            self._folder.close()
 
     def add(self, hashes: Hashes, rows: Rows) -> None:
         """Takes in the hash and the number of each of some rows."""

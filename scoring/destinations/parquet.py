@@ -99,8 +99,7 @@ class ParquetPublisher:
         output = self.layout.output(partition)
         with exclusive(self.layout.lock(partition), f"{self._job.name} {partition.key}"):
             version = self.storage.version(output)  # before the look: who swaps after it is noticed
-            self.check_owner(partition)
-            newer = self._newer_than(mark, partition, run)
+            newer = _newer_than(self.check_owner(partition), mark, run)
             if newer is not None and not replace_newer:
                 raise self._refused(partition, newer, run)
             with pending(self.storage, output, Unchanged(version)) as new:
@@ -108,8 +107,7 @@ class ParquetPublisher:
                 try:
                     yield publication
                 except ReplacedMeanwhileError:
-                    self.check_owner(partition)
-                    newer = self._newer_than(mark, partition, run)
+                    newer = _newer_than(self.check_owner(partition), mark, run)
                     if newer is None or replace_newer:
                         raise
                     raise self._refused(partition, newer, run) from None
@@ -153,15 +151,6 @@ class ParquetPublisher:
     def _is_staged(self, entry: TreeEntry) -> bool:
         return entry.uri.startswith(f"{self.layout.staging}/")
 
-    def _newer_than(
-        self, mark: str | None, partition: Partition, run: Mapping[str, str]
-    ) -> Manifest | None:
-        """What another run has published since ``mark``; an earlier try of this very run is not one."""
-        found = self.published(partition)
-        if found is None or found.identity == mark or found.is_of(run):
-            return None
-        return found
-
     def _refused(
         self, partition: Partition, newer: Manifest, run: Mapping[str, str]
     ) -> NewerPublicationError:
@@ -172,6 +161,15 @@ class ParquetPublisher:
             "(in Airflow: clear the run from its first task). A run that was started with --force, in "
             'Airflow with {"replace_newer": true} in its conf, replaces what others publish meanwhile'
         )
+
+
+def _newer_than(
+    found: Manifest | None, mark: str | None, run: Mapping[str, str]
+) -> Manifest | None:
+    """``found``, if another run has published it since ``mark``; an earlier try of this very run has not."""
+    if found is None or found.identity == mark or found.is_of(run):
+        return None
+    return found
 
 
 class ParquetPublication:
@@ -186,7 +184,6 @@ class ParquetPublication:
         replaced: Manifest | None,
     ) -> None:
         self._layout, self._storage = publisher.layout, publisher.storage
-        self._check_owner = publisher.check_owner
         self._partition, self._output, self._work = partition, output, work
         self._replaced = replaced
         self._publisher = publisher
@@ -233,7 +230,7 @@ class ParquetPublication:
 
     def commit(self, manifest: Manifest) -> Manifest:
         """See ``Publication``."""
-        self._check_owner(self._partition)
+        self._publisher.check_owner(self._partition)
         if self._replaced is not None:
             replaced = {"replaced_newer": self._replaced.publisher}
             manifest = manifest.model_copy(update={"run": manifest.run | replaced})

@@ -30,40 +30,27 @@ class AlertConfig(Section):
 
     def problems(self) -> Iterator[Problem]:
         """Each argument that is a secret by its name, or a number that cannot be stored."""
-        for loc in _places(self.arguments):
-            name = str(loc[-1])
-            if _SECRET.search(name) and not _REFERENCE.search(name):
+        for loc, value in _within(self.arguments):
+            name = loc[-1]
+            if isinstance(name, str) and _SECRET.search(name) and not _REFERENCE.search(name):
                 yield (
                     ("arguments", *loc),
                     "is a secret by its name, and a job file is no place for one; put it in an "
                     "Airflow connection and give the notifier the connection's id",
                 )
-        for loc, number in _numbers(self.arguments):
-            if not math.isfinite(number) or abs(number) >= 1 << 63:
-                yield ("arguments", *loc), f"{shown(number)} is not a number that Airflow can store"
+            if not isinstance(value, int | float):
+                continue
+            if not math.isfinite(value) or abs(value) >= 1 << 63:
+                yield ("arguments", *loc), f"{shown(value)} is not a number that Airflow can store"
 
 
-def _numbers(value: JsonValue) -> Iterator[tuple[Loc, float]]:
-    """The place and the value of each number in ``value``, however deep."""
+def _within(value: JsonValue) -> Iterator[tuple[Loc, JsonValue]]:
+    """Everything in ``value``, however deep, with its place."""
     items: list[tuple[str | int, JsonValue]] = []
     if isinstance(value, dict):
         items = list(value.items())
     elif isinstance(value, list):
         items = list(enumerate(value))
     for step, inner in items:
-        if isinstance(inner, int | float) and not isinstance(inner, bool):
-            yield (step,), inner
-        yield from (((step, *rest), number) for rest, number in _numbers(inner))
-
-
-def _places(value: JsonValue) -> Iterator[Loc]:
-    """The place of each key of a mapping in ``value``, however deep."""
-    items: list[tuple[str | int, JsonValue]] = []
-    if isinstance(value, dict):
-        items = list(value.items())
-    elif isinstance(value, list):
-        items = list(enumerate(value))
-    for step, inner in items:
-        if isinstance(value, dict):
-            yield (step,)
-        yield from ((step, *rest) for rest in _places(inner))
+        yield (step,), inner
+        yield from (((step, *rest), deeper) for rest, deeper in _within(inner))

@@ -47,7 +47,7 @@ class Owner(BaseModel):
         return cls(**_where(), pid=os.getpid(), started=_started(os.getpid()) or "")
 
     def is_gone(self) -> bool | None:
-        """None where that cannot be told from here."""
+        """None if this process cannot know."""
         here = _where()
         if not here["boot_id"] or any(getattr(self, key) != value for key, value in here.items()):
             return None
@@ -85,9 +85,8 @@ def held(context: PartitionContext) -> Iterator[None]:
     with exclusive(f"{context.staging}{LOCK}", context.name):
         try:
             if remote:  # first: nothing is staged that nobody owns
-                with contextlib.suppress(
-                    PublicationError
-                ):  # who may not write is told of the predictions
+                # A process that may not write fails at the predictions, with a message about them.
+                with contextlib.suppress(PublicationError):
                     write(storage, owner, Owner.this_process().model_dump_json().encode())
             yield
         finally:
@@ -116,7 +115,7 @@ class Attempt:
     def why_abandoned(self, storage: Storage, days_kept: float | None = DAYS_KEPT) -> str | None:
         """Why it belongs to nobody any more, in words; None where somebody may still use it.
 
-        What cannot be told is taken for abandoned after ``days_kept`` days, with None never.
+        An attempt of an unknown owner counts as abandoned after ``days_kept`` days, with None never.
         """
         names = {entry.uri for entry in self.entries}
         if f"{self.uri}{LOCK}" in names:

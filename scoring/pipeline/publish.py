@@ -186,11 +186,11 @@ class JoinedShards:
         if self._key_sum % (1 << 64) != self.extraction.key_sum:
             raise self._uneven("the row ids at the end are not those of the start")
         self.verdicts = check_gates(self.tally, self.context.job, self.context.partition)
+        self.warnings = self._found_warnings()
         self._check_warnings()
         return output
 
-    @property
-    def warnings(self) -> list[str]:
+    def _found_warnings(self) -> list[str]:
         """What somebody should know of the model and its predictions."""
         name = self.context.job.output.prediction
         constant = constant_output(name, self.statistics[name].result())

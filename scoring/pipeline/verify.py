@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 
 from scoring.destinations.manifest import Manifest, code_version, package_versions
@@ -42,7 +43,7 @@ def verify_partition(
                 f"{published.uri} is not what was published: its sha256 is {actual or 'none'}, the "
                 f"manifest says {published.sha256}. Score {what} again to repair it"
             )
-    with TemporaryFolder("verify") as folder:
+    with closing(TemporaryFolder("verify")) as folder:
         again = score_partition(
             PartitionContext(
                 _with_destination(context.job_file, folder.name),

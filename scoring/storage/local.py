@@ -151,7 +151,7 @@ def exclusive(uri: str, what: str, wait: bool = False) -> Iterator[None]:
             ) from None
         if not _is_same(lock, uri):  # removed between the two steps, by its holder who has ended
             os.close(lock)
-            with exclusive(uri, what):
+            with exclusive(uri, what, wait):
                 lock = -1
                 yield
             return

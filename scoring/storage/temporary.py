@@ -1,7 +1,7 @@
 """Folders for what does not stay in memory, in TMPDIR: gone with their process, however that ends.
 
 A folder is locked by the process that made it, and by its children.  The kernel gives the lock back when they
-have ended; whoever makes the next folder, or cleans, removes those that nobody holds any more.
+have ended; the next folder that is made, and `clean`, remove those that nobody holds any more.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from scoring.storage.base import TreeEntry
 
@@ -24,7 +22,7 @@ _NAME = re.compile(r"scoring-(row-ids|verify)-[a-z0-9_]{8}")
 
 
 class TemporaryFolder:
-    """A new folder ``name``, removed by ``cleanup`` and at the end of a ``with`` block."""
+    """A new folder ``name``, removed by ``close``."""
 
     def __init__(self, kind: str) -> None:
         for left in abandoned_folders():
@@ -38,21 +36,10 @@ class TemporaryFolder:
                 return
             os.close(self._lock)
 
-    def cleanup(self) -> None:
+    def close(self) -> None:
         shutil.rmtree(self.name, ignore_errors=True)
         with contextlib.suppress(OSError):
             os.close(self._lock)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.cleanup()
 
 
 class AbandonedFolder:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -329,9 +330,9 @@ def test_a_new_temporary_folder_takes_the_abandoned_ones_away_and_no_others(temp
     of_others = [temporary / "scoring-results", temporary / "scoring-verify-2013", temporary / "x"]
     for folder in of_others:
         folder.mkdir()
-    with TemporaryFolder("row-ids") as living:
+    with closing(TemporaryFolder("row-ids")) as living:
         assert not abandoned.exists()
-        with TemporaryFolder("verify"):
+        with closing(TemporaryFolder("verify")):
             assert Path(living.name).exists()
     assert sorted(temporary.iterdir()) == sorted(of_others)
 
