@@ -25,13 +25,16 @@ ENTRYPOINT ["/opt/object-store/bin/python", "/opt/object-store/start_object_stor
 
 FROM uv AS build
 COPY pyproject.toml requirements.txt ./
-# What pyproject.toml asks for without its extras and groups, in the lock's versions, held against the lock's digests.
+# What the package asks for with these extras, in the lock's versions, verified against the lock's digests.
+ARG EXTRAS="--extra airflow --extra amazon --extra s3 --extra postgres --extra celery --extra kubernetes"
 RUN uv venv /opt/venv \
-    && uv pip install --python /opt/venv/bin/python --require-hashes \
+    && uv pip install --python /opt/venv/bin/python --require-hashes ${EXTRAS} \
         --constraint requirements.txt --requirement pyproject.toml
+COPY README.md LICENSE ./
 COPY scoring scoring
 COPY plugins plugins
-RUN uv pip install --python /opt/venv/bin/python --no-deps --no-build-isolation .
+RUN uv build --wheel --no-build-isolation --python /opt/venv/bin/python --out-dir /dist . \
+    && uv pip install --python /opt/venv/bin/python --no-deps /dist/*.whl
 
 FROM ${PYTHON_IMAGE} AS airflow
 # The user and group that Airflow's Helm chart expects. tini ends zombies and passes signals on.
@@ -41,16 +44,12 @@ RUN apt-get update \
     && useradd --uid 50000 --gid 0 --no-create-home --home-dir /opt/airflow --shell /usr/sbin/nologin airflow \
     && install --directory --owner airflow --group root --mode 0770 /opt/airflow /opt/airflow/logs
 COPY --from=build /opt/venv /opt/venv
-COPY devstack/airflow/config /opt/scoring/airflow_config
 COPY deploy/healthcheck.py deploy/load_data.py deploy/start_api_server.py /opt/scoring/deploy/
-COPY plugins /opt/scoring/plugins
 COPY dags /opt/scoring/dags
 ENV PATH=/opt/venv/bin:$PATH \
-    PYTHONPATH=/opt/scoring/airflow_config \
     PYTHONUNBUFFERED=1 \
     AIRFLOW_HOME=/opt/airflow \
     AIRFLOW__CORE__DAGS_FOLDER=/opt/scoring/dags \
-    AIRFLOW__CORE__PLUGINS_FOLDER=/opt/scoring/plugins \
     AIRFLOW__CORE__LOAD_EXAMPLES=False
 USER 50000:0
 WORKDIR /opt/airflow

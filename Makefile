@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
+# When the oldest supported Airflow was the newest: its own requirements have no upper bounds.
+OLDEST_DATE := 2026-06-01
 BIN := .venv/bin
 DATA ?= .run/data
 EXIT ?=
@@ -61,13 +63,16 @@ clean: ## remove .run (data, predictions, Airflow, S3, logs) and caches; .venv s
 	@if [ -x $(BIN)/python ] && [ -d .run ]; then $(BIN)/python -m devstack stop; fi
 	rm -rf .run build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-lock: .venv/.installed ## renew requirements.txt and requirements-dev.txt from pyproject.toml
-	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --extra local \
-	    --custom-compile-command 'make lock   (uv $(UV_VERSION) pip compile --universal --generate-hashes --extra local pyproject.toml)' \
+lock: .venv/.installed ## renew requirements.txt, requirements-dev.txt and the oldest supported set from pyproject.toml
+	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --all-extras \
+	    --custom-compile-command 'make lock   (uv $(UV_VERSION) pip compile --universal --generate-hashes --all-extras pyproject.toml)' \
 	    --quiet --output-file requirements.txt pyproject.toml
 	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --constraint requirements.txt \
 	    --custom-compile-command 'make lock   (uv $(UV_VERSION) pip compile --universal --generate-hashes --constraint requirements.txt --group dev)' \
 	    --quiet --output-file requirements-dev.txt --group pyproject.toml:dev
+	$(BIN)/uv pip compile --universal --resolution lowest-direct --exclude-newer $(OLDEST_DATE) --extra airflow \
+	    --custom-compile-command 'make lock   (the oldest supported versions, as they could be installed on $(OLDEST_DATE))' \
+	    --quiet --output-file tests/packaging/requirements-oldest.txt pyproject.toml
 
 .venv/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \

@@ -17,18 +17,21 @@
     │   ├── NotStagedError          ... because what earlier steps staged is gone, or outdated
     │   ├── DestinationTakenError   ... because another job publishes there
     │   └── VerifyError     a published partition is not what it should be   exit status 8
-    └── ResourceError       this machine has no files, room or memory left   exit status 9
+    ├── ResourceError       this machine has no files, room or memory left   exit status 9
+    └── MissingPackageError a Python package is not installed                exit status 9
 
 A message says what is wrong and where, what would be right, and what was left untouched.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pathlib
 import sysconfig
 import traceback
+from collections.abc import Iterator
 
 _NO_ROOM = "Make room there, or name another folder: TMPDIR for temporary files"
 _ADVICE = {
@@ -173,6 +176,29 @@ class ResourceError(ScoringError):
     """This machine or process has too little of what a run needs: open files, room, memory."""
 
     exit_status = 9
+
+
+class MissingPackageError(ScoringError):
+    """A Python package is not installed that this job needs: names the extra that brings it."""
+
+    exit_status = 9
+
+
+@contextlib.contextmanager
+def needs_extra(extra: str, purpose: str) -> Iterator[None]:
+    """Raise MissingPackageError if an import in the block does not find a module.
+
+    ``extra`` is the one of the package ``batch-scoring`` that brings the module, ``purpose`` what needs
+    it: ``files in S3``.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "of a module").partition(".")[0]
+        raise MissingPackageError(
+            f"the Python package {package} is missing, which {purpose} need: "
+            f"pip install 'batch-scoring[{extra}]'"
+        ) from error
 
 
 def resource_error(error: BaseException) -> ResourceError | None:

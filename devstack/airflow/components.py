@@ -89,7 +89,7 @@ def start_worker(
     supervisor.keep_running(
         name,
         (*WORKER, "--celery-hostname", name),
-        {**environment, **PRELOAD},
+        environment,
         home.logs / f"{name}.log",
     )
 

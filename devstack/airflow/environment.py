@@ -1,20 +1,16 @@
 """Airflow's settings, as environment variables: the one description of how this project runs Airflow.
 
 `make run`, `make stack` and docker-compose.yaml (see `devstack/commands/compose.py`) start from the same function, so
-that a setting is changed in one place. Every process of an installation needs the same variables; those that fork tasks
-take PRELOAD on top.
+that a setting is changed in one place. Every process of an installation needs the same variables; a scheduler that
+forks tasks takes PRELOAD on top.
 """
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from devstack.services.object_store import ObjectStore
 
-# Folder of airflow_local_settings.py, which Airflow imports when it finds it on PYTHONPATH.
-AIRFLOW_CONFIG = Path(__file__).resolve().parent / "config"
-
-# For a process that forks tasks: import pandas, pyarrow and scikit-learn once, so that no task has to.
+# For a scheduler that forks tasks: import pandas, pyarrow and scikit-learn once, so that no task has to.
 PRELOAD = {"SCORING_PRELOAD": "1"}
 
 S3_CONNECTION = "scoring_s3"  # the connection of jobs that name none in run.aws_conn_id
@@ -38,7 +34,6 @@ class Installation:
 
     airflow_home: str
     dags_folder: str
-    plugins_folder: str
     data: str  # what {data} stands for in the URIs of job files
     database_url: str  # postgresql+psycopg2://…
     api_host: str  # the address the API server listens at
@@ -52,7 +47,6 @@ class Installation:
     workers: Workers | None = None  # None: tasks are processes of the scheduler
     object_store: ObjectStore | None = None
     api_url_of_tasks: str = ""  # how tasks reach the API server, if not as browsers do
-    airflow_config: str = str(AIRFLOW_CONFIG)
 
 
 def airflow_environment(installation: Installation) -> dict[str, str]:
@@ -61,11 +55,9 @@ def airflow_environment(installation: Installation) -> dict[str, str]:
     return {
         "AIRFLOW_HOME": of.airflow_home,
         "SCORING_DATA": of.data,
-        "PYTHONPATH": of.airflow_config,
         # One thread per task: tasks run side by side already, and threads of several tasks would share the same cores.
         "OMP_NUM_THREADS": "1",
         "AIRFLOW__CORE__DAGS_FOLDER": of.dags_folder,
-        "AIRFLOW__CORE__PLUGINS_FOLDER": of.plugins_folder,
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__FERNET_KEY": of.fernet_key,
         # Forked tasks inherit what the scheduler has imported; spawned ones would import it again (ten times slower).
@@ -127,7 +119,11 @@ def _executor(tasks_at_once: int | str, workers: Workers | None) -> dict[str, st
         # 1 s, Airflow's own limit for one attempt to send, and then the attempt is repeated.
         "AIRFLOW__CELERY__TASK_PUBLISH_MAX_RETRIES": "3600",
         "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG": json.dumps(
-            {"task_publish_retry_policy": {"max_retries": 100, "interval_start": 0.2}}
+            {
+                "task_publish_retry_policy": {"max_retries": 100, "interval_start": 0.2},
+                # What PRELOAD is for the scheduler: imported by a worker before it forks.
+                "imports": ["scoring_airflow.preload"],
+            }
         ),
         # Longer than any task takes: the broker redelivers a message that is not acknowledged by then. A dead worker's
         # task does not wait for that: the scheduler notices the missing heartbeat.

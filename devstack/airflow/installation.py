@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from devstack.airflow.environment import Installation, airflow_environment
-from devstack.home import REPOSITORY, Home
+from devstack.home import Home
 from devstack.secrets import Secrets, write_private
 from devstack.services.ports import HOST, port_of_ui
 
@@ -23,7 +23,6 @@ def describe(
     return Installation(
         airflow_home=str(home.airflow),
         dags_folder=str(dags),
-        plugins_folder=str(REPOSITORY / "plugins"),
         data=str(home.data),
         database_url=database_url,
         api_host=HOST,

@@ -28,7 +28,6 @@ def in_containers() -> Installation:
     return Installation(
         airflow_home="/opt/airflow",
         dags_folder="/opt/scoring/dags",
-        plugins_folder="/opt/scoring/plugins",
         data="${SCORING_DATA:-s3://scoring}",
         database_url=f"postgresql+psycopg2://{database}",
         api_host="0.0.0.0",
@@ -50,7 +49,6 @@ def in_containers() -> Installation:
             access_key=_secret("S3_ACCESS_KEY"),
             secret_key=_secret("S3_SECRET_KEY"),
         ),
-        airflow_config="/opt/scoring/airflow_config",
     )
 
 

@@ -5,8 +5,38 @@
 call of the ``scoring`` library.
 """
 
-from scoring_airflow.dag import job_dag
-from scoring_airflow.loader import load_jobs
-from scoring_airflow.operators import ExtractOperator, ScoreOperator, UploadOperator
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scoring_airflow.dag import job_dag
+    from scoring_airflow.loader import load_jobs
+    from scoring_airflow.operators.extract import ExtractOperator
+    from scoring_airflow.operators.score import ScoreOperator
+    from scoring_airflow.operators.upload import UploadOperator
+
+# Loaded when used: Airflow imports this package for `provider` while it reads its own configuration.
+_WHERE = {
+    "ExtractOperator": "scoring_airflow.operators.extract",
+    "ScoreOperator": "scoring_airflow.operators.score",
+    "UploadOperator": "scoring_airflow.operators.upload",
+    "job_dag": "scoring_airflow.dag",
+    "load_jobs": "scoring_airflow.loader",
+}
 
 __all__ = ["ExtractOperator", "ScoreOperator", "UploadOperator", "job_dag", "load_jobs"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'scoring_airflow' has no attribute {name!r}")
+    try:
+        import airflow.sdk  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"scoring_airflow needs Apache Airflow 3.2 or later ({error}): "
+            "pip install 'batch-scoring[airflow]'"
+        ) from error
+    return getattr(import_module(_WHERE[name]), name)

@@ -6,6 +6,8 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from scoring.errors import needs_extra
+
 if TYPE_CHECKING:
     from scoring.job.schema import Job
     from scoring.sources.databases.base import Database
@@ -30,9 +32,10 @@ def airflow_connections(aws_conn_id: str | None) -> Connections:
 
 def s3_client(aws_conn_id: str) -> Any:
     """A boto3 client as the Airflow connection says."""
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    with needs_extra("amazon", "Airflow's connections to S3"):
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    from scoring.storage.s3.client import client_config
+        from scoring.storage.s3.client import client_config
 
     hook = S3Hook(aws_conn_id=aws_conn_id)
     return hook.get_client_type(config=client_config().merge(hook.config))  # its own come first
@@ -43,19 +46,21 @@ def _database(conn_id: str) -> Database:
     from airflow.sdk.exceptions import AirflowException
 
     from scoring.errors import SourceError
-    from scoring.sources.databases.base import DatabaseConnection
+    from scoring.sources.databases.base import POSTGRES_CONN_TYPES, DatabaseConnection
     from scoring.sources.databases.dbapi import DbApi
-    from scoring.sources.databases.postgres import CONN_TYPES, Postgres
 
     try:
         found = Connection.get(conn_id)
-        if found.conn_type not in CONN_TYPES:
+        if found.conn_type not in POSTGRES_CONN_TYPES:
             hook = found.get_hook()
             return DbApi(hook.get_conn, [found.password])
     except (AirflowException, ImportError) as error:
         raise SourceError(
             f"the connection {conn_id!r} cannot be used: {error}; nothing was published"
         ) from None
+    with needs_extra("postgres", "queries of a Postgres"):
+        from scoring.sources.databases.postgres import Postgres
+
     return Postgres(
         DatabaseConnection(
             conn_id,

@@ -17,7 +17,7 @@ from scoring_airflow.dag_docs import dag_doc
 from scoring_airflow.operators.extract import ExtractOperator
 from scoring_airflow.operators.score import ScoreOperator
 from scoring_airflow.operators.upload import UploadOperator
-from scoring_airflow.retry import ExponentialBackoff
+from scoring_airflow.retry import retry_arguments
 
 
 def job_dag(job_file: JobFile) -> DAG:
@@ -71,9 +71,7 @@ def _task_arguments(job: Job, path: str) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "job_file": path,
         "owner": job.owner,
-        "retries": job.run.retries,
-        "retry_delay": pause,
-        "retry_policy": ExponentialBackoff(pause, job.run.retries),
+        **retry_arguments(pause, job.run.retries),
     }
     if job.run.execution_timeout_minutes:
         arguments["execution_timeout"] = timedelta(minutes=job.run.execution_timeout_minutes)

@@ -1,46 +1,27 @@
-"""The pauses between the tries of a task, which start over when the task is cleared."""
+"""How the tasks of a job are retried."""
 
 from __future__ import annotations
 
-import random
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import Any
 
-from airflow.sdk import RetryDecision, RetryPolicy
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
+import airflow.sdk
 
 LONGEST_PAUSE = timedelta(minutes=30)
-_DOUBLINGS = 32  # at most: more would be too large for a timedelta, and are over the longest pause
 
 
-class ExponentialBackoff(RetryPolicy):  # type: ignore[misc]  # mypy does not read Airflow
-    """Exponential backoff with jitter, so that shards do not retry all at once.
+def retry_arguments(first: timedelta, retries: int) -> dict[str, Any]:
+    """Return the arguments of a task that is retried with exponential backoff.
 
-    Airflow's own ``retry_exponential_backoff`` counts every try that a task has ever had.  A month that
-    was scored again or cleared a few times would wait for half an hour after its first failure.  Here the
-    first try after that has the first pause again.
-
-    It is asked about tasks that fail.  One that is killed with its worker waits for ``retry_delay``.
+    Airflow 3.2 has no retry policies, so Airflow's own backoff is used there.  It counts every try
+    that the task has ever had, also those before it was cleared.
 
     :param first: the shortest pause before the second try.
-    :param retries: those of the task.
+    :param retries: how often a failed task is tried again.
     """
+    arguments = {"retries": retries, "retry_delay": first}
+    if not hasattr(airflow.sdk, "RetryPolicy"):
+        return arguments | {"retry_exponential_backoff": True, "max_retry_delay": LONGEST_PAUSE}
+    from scoring_airflow.backoff import ExponentialBackoff
 
-    def __init__(self, first: timedelta, retries: int) -> None:
-        self.first = first
-        self.retries = retries
-
-    def evaluate(
-        self,
-        exception: BaseException,
-        try_number: int,
-        max_tries: int,
-        context: Context | None = None,
-    ) -> RetryDecision:
-        # Clearing a task sets max_tries to the tries it has had and its retries.
-        before = max_tries - self.retries
-        doublings = min(max(0, try_number - before - 1), _DOUBLINGS)
-        pause = min(self.first, LONGEST_PAUSE) * 2**doublings * random.uniform(1, 2)
-        return RetryDecision.retry(min(pause, LONGEST_PAUSE))
+    return arguments | {"retry_policy": ExponentialBackoff(first, retries)}

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from scoring.errors import needs_extra
 from scoring.storage.base import Encryption, ReadableStorage, Storage
 
 
@@ -40,7 +41,8 @@ class Connections:
             from scoring.storage.local import LocalStorage
 
             return LocalStorage()
-        from scoring.storage.s3.storage import S3Storage
+        with needs_extra("s3", "files in S3"):
+            from scoring.storage.s3.storage import S3Storage
 
         return S3Storage(self._client(), encryption.parameters if encryption else {})
 

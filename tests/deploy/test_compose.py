@@ -12,7 +12,7 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
-from devstack.airflow.environment import PRELOAD, QUEUES, airflow_environment
+from devstack.airflow.environment import QUEUES, airflow_environment
 from devstack.commands import compose
 from devstack.errors import DevstackError
 from devstack.secrets import Secrets
@@ -78,7 +78,7 @@ def test_airflow_settings_are_those_of_make_stack() -> None:
         "devstack/airflow/environment.py has changed: put what `python -m devstack compose-environment` prints "
         "into docker-compose.yaml"
     )
-    added: dict[str, set[str]] = {"api-server": {"UI_PASSWORD"}, "worker": set(PRELOAD)}
+    added: dict[str, set[str]] = {"api-server": {"UI_PASSWORD"}}
     for name in OF_AIRFLOW:
         environment = SERVICES[name]["environment"]
         assert {k: v for k, v in environment.items() if k in expected} == expected, name

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from deploy.healthcheck import COMPONENTS
-from devstack.airflow.environment import PRELOAD, QUEUES, S3_CONNECTION, airflow_environment
+from devstack.airflow.environment import QUEUES, S3_CONNECTION, airflow_environment
 from devstack.commands import compose
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -66,7 +66,6 @@ def test_they_fit_the_image_and_the_code() -> None:
     assert base["config"]["logging"]["remote_log_conn_id"] == S3_CONNECTION
     worker = celery["workers"]["celery"]
     assert worker["args"][-1] == ",".join(QUEUES)
-    assert {item["name"]: item["value"] for item in worker["env"]} == PRELOAD
     concurrency = celery["config"]["celery"]["worker_concurrency"]
     assert celery["config"]["core"]["parallelism"] == worker["replicas"] * concurrency
     pod = base["securityContexts"]["pod"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,8 +66,8 @@ def stack(
         components.migrate(home, environment, database, supervisor)
         components.start(home, environment, database, supervisor)
         # Only the triggerer lacks the Dags folder among the places that it imports from.
-        places = os.pathsep.join([str(dags), environment["PYTHONPATH"]])
-        components.start_triggerer(home, {**environment, **SOON, "PYTHONPATH": places}, supervisor)
+        triggerer = {**environment, **SOON, "PYTHONPATH": str(dags)}
+        components.start_triggerer(home, triggerer, supervisor)
         api = AirflowApi(settings.api_url, installation.UI_USER, secrets.ui_password)
         yield AirflowUnderTest(home, dags, environment, database, supervisor, api)
 

@@ -15,6 +15,9 @@ import pyarrow as pa
 from scoring.errors import SourceError
 from scoring.job.inputs import ColumnConfig
 
+POSTGRES_CONN_TYPES = ("postgres", "postgresql")
+"""The types of Airflow connections that ``databases.postgres`` serves; ``dbapi`` serves all others."""
+
 Wanted = Mapping[str, ColumnConfig | None]
 """The columns that a job reads, in its order, and what each must be where it is an input."""
 

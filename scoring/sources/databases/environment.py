@@ -7,8 +7,8 @@ import os
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from scoring.errors import SourceError
-from scoring.sources.databases.base import Database, DatabaseConnection
+from scoring.errors import SourceError, needs_extra
+from scoring.sources.databases.base import POSTGRES_CONN_TYPES, Database, DatabaseConnection
 
 
 def connection_in_environment(conn_id: str) -> DatabaseConnection:
@@ -63,12 +63,13 @@ def _from_uri(conn_id: str, text: str) -> DatabaseConnection:
 
 
 def database_in_environment(conn_id: str) -> Database:
-    from scoring.sources.databases.postgres import CONN_TYPES, Postgres
-
     connection = connection_in_environment(conn_id)
-    if connection.conn_type not in CONN_TYPES:
+    if connection.conn_type not in POSTGRES_CONN_TYPES:
         raise SourceError(
             f"the connection {conn_id!r} is of the type {connection.conn_type!r}: from the shell only "
             "postgres is read, other databases in Airflow's tasks; nothing was published"
         )
+    with needs_extra("postgres", "queries of a Postgres"):
+        from scoring.sources.databases.postgres import Postgres
+
     return Postgres(connection)

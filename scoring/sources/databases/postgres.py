@@ -22,7 +22,6 @@ from scoring.job.sql_params import render_paramstyle
 from scoring.sources.databases.base import DatabaseConnection, Wanted, must_be_cast, redact
 from scoring.sources.rechunk import check_columns
 
-CONN_TYPES = ("postgres", "postgresql")
 FETCH_ROWS = 65_536
 
 _SESSION = (

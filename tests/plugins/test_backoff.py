@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from scoring_airflow.retry import ExponentialBackoff
+from scoring_airflow.backoff import ExponentialBackoff
 
 MINUTE = timedelta(minutes=1)
 

@@ -1,15 +1,16 @@
-"""Airflow imports this file in each of its processes; it matters in those that fork tasks.
+"""Import this module to import all that a task needs, once, in the process that forks tasks.
 
-A task is a fork of the scheduler (LocalExecutor) and inherits the modules imported there. Importing pandas, pyarrow and
-scikit-learn takes seconds; a task that scores a month takes half a second. So the scheduler imports them once, when
-its environment says SCORING_PRELOAD=1. The other processes (API server, Dag processor, triggerer) stay small.
+A task of the LocalExecutor or of a Celery worker is a fork and inherits the modules of its parent.
+Importing pandas, pyarrow and scikit-learn takes seconds; a task that scores a month takes half a second.
+The other processes (API server, Dag processor, triggerer) stay small.
 
-The project's own packages are in the list too, which saves a quarter of a second a month; a change in them reaches
-the tasks when the scheduler is restarted. Job files and the scorers that they name are read by each task.
+The plugin imports it in the scheduler; a Celery worker does so if its Celery configuration says
+``{"imports": ["scoring_airflow.preload"]}``.  The project's own packages are in the list, too, which saves
+a quarter of a second a task.  A change in them reaches the tasks when the process is restarted.  Job files
+and the scorers that they name are read by each task.
 """
 
 import importlib
-import os
 import warnings
 
 _MODULES = (
@@ -41,19 +42,16 @@ _MODULES = (
 
 
 def _preload() -> None:
-    # skops looks for its functions in every loaded module, and Airflow's deprecated ones warn on access: thousands
-    # of irrelevant lines.
+    # skops looks for its functions in every loaded module, and Airflow's deprecated ones warn on
+    # access: thousands of irrelevant lines.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for module in _MODULES:
             importlib.import_module(module)
-        # scikit-learn asks narwhals what a frame is, which imports the answer for pandas at the first question.
+        # scikit-learn asks narwhals what a frame is, which imports the answer for pandas at the first
+        # question.
         frame = importlib.import_module("pandas").DataFrame()
         importlib.import_module("narwhals.stable.v2").from_native(frame)
 
 
-if os.environ.get("SCORING_PRELOAD") == "1":
-    _preload()
-
-# Airflow takes every public name of this file as a setting; this file has none.
-__all__: list[str] = []
+_preload()

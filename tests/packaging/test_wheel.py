@@ -1,0 +1,180 @@
+"""The wheel in environments of its own: alone from the shell, and with its extra in somebody's Airflow."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from devstack.services.ports import free_port
+from tests.packaging.environments import REPOSITORY, Environment, build_wheel, make_environment
+
+OLDEST = REPOSITORY / "tests" / "packaging" / "requirements-oldest.txt"
+LOCKED = REPOSITORY / "requirements.txt"
+PATIENCE_SECONDS = 240  # for a process that neither ends nor gets on; a month takes seconds
+DAG_FILE = 'from scoring_airflow import load_jobs\nload_jobs("jobs")\n'
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def core(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The wheel without an extra."""
+    folder = tmp_path_factory.mktemp("core") / "venv"
+    return make_environment(folder, "--constraint", str(LOCKED), str(wheel))
+
+
+@pytest.fixture(scope="module", params=["locked", "oldest"])
+def airflow(
+    request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Environment:
+    """The wheel with the extra ``airflow``, on the locked packages and on the oldest supported ones."""
+    folder = tmp_path_factory.mktemp(request.param) / "venv"
+    constraint = LOCKED if request.param == "locked" else OLDEST
+    return make_environment(folder, "--constraint", str(constraint), f"{wheel}[airflow]")
+
+
+def month(environment: Environment, folder: Path) -> Path:
+    """A folder with a month of rows, a model and the job ``minutes``, made by ``environment``."""
+    environment.run("python", str(Path(__file__).with_name("month.py")), str(folder), cwd=folder)
+    return folder
+
+
+def assert_scored(folder: Path) -> None:
+    """The predictions are those of the line that the model was fitted to."""
+    rows = pd.read_parquet(folder / "2024-01.parquet")
+    scored = pd.read_parquet(folder / "predictions" / "month=2024-01" / "predictions.parquet")
+    assert list(scored["order_id"]) == list(rows["order_id"])
+    expected = 5 + 2 * rows["items"] + rows["weight_kg"]
+    assert (scored["prediction"] - expected).abs().max() < 1e-9
+
+
+def test_its_files_and_metadata(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        (metadata,) = (archive.read(n).decode() for n in names if n.endswith("/METADATA"))
+    packages = {name.partition("/")[0] for name in names}
+    assert {p for p in packages if not p.endswith(".dist-info")} == {"scoring", "scoring_airflow"}
+    for package, folder in (("scoring", "scoring"), ("scoring_airflow", "plugins/scoring_airflow")):
+        sources = {
+            f"{package}/{path.relative_to(REPOSITORY / folder)}"
+            for path in (REPOSITORY / folder).rglob("*.py")
+        }
+        assert sources | {f"{package}/py.typed"} <= set(names)
+    extras = set(re.findall(r"^Provides-Extra: (.*)$", metadata, re.MULTILINE))
+    assert {"airflow", "s3", "postgres", "celery", "kubernetes", "local"} <= extras
+    assert "Description-Content-Type: text/markdown" in metadata
+    assert "Project-URL: " in metadata
+
+
+def test_without_extras_a_month_is_scored_from_the_shell(core: Environment, tmp_path: Path) -> None:
+    find = "import importlib.util as u; print([m for m in %r if u.find_spec(m)])"
+    absent = ("airflow", "boto3", "adbc_driver_manager", "psycopg2", "celery", "kubernetes")
+    assert core.run("python", "-c", find % (absent,), cwd=tmp_path).stdout == "[]\n"
+    month(core, tmp_path)
+    done = core.run("scoring", "run", "jobs/minutes.yaml", "2024-01", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["rows"]["scored"] == 1_000
+    assert_scored(tmp_path)
+    assert core.run("python", "-m", "scoring", "--version", cwd=tmp_path).stdout == "0.1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "extra"),
+    [
+        ('destination: {uri: "s3://bucket/predictions"}', "s3"),
+        (
+            "source: {conn_id: warehouse, sql: 'SELECT order_id FROM t WHERE m = :partition ORDER BY 1'}",
+            "postgres",
+        ),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(
+    core: Environment, tmp_path: Path, change: str, extra: str
+) -> None:
+    job = month(core, tmp_path) / "jobs" / "minutes.yaml"
+    key = change.partition(":")[0]
+    job.write_text(re.sub(rf"(?m)^{key}:.*$", change.replace("\\", ""), job.read_text()))
+    connection = {"AIRFLOW_CONN_WAREHOUSE": "postgres://localhost/none"}
+    done = core.run("scoring", "run", str(job), "2024-01", cwd=tmp_path, check=False, **connection)
+    assert done.returncode == 9, done.stderr
+    assert re.match(r"error: the Python package \w+ is missing", done.stderr)
+    assert f"pip install 'batch-scoring[{extra}]'" in done.stderr
+
+
+def test_without_airflow_the_operators_name_their_extra(core: Environment, tmp_path: Path) -> None:
+    code = "from scoring_airflow import load_jobs"
+    done = core.run("python", "-c", code, cwd=tmp_path, check=False)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: scoring_airflow needs Apache Airflow")
+    assert last.endswith("pip install 'batch-scoring[airflow]'")
+
+
+@contextmanager
+def standalone(environment: Environment, home: Path, **variables: str) -> Iterator[None]:
+    """``airflow standalone``: all of Airflow's components, as a newcomer starts them."""
+    with (home / "standalone.log").open("w") as log:
+        process = subprocess.Popen(
+            [str(environment.bin / "airflow"), "standalone"],
+            cwd=home,
+            env=environment.variables | variables,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(30)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_with_the_extra_two_lines_make_a_dag_that_scores_a_month(
+    airflow: Environment, tmp_path: Path
+) -> None:
+    dags = tmp_path / "dags"
+    dags.mkdir()
+    month(airflow, dags)
+    (dags / "scoring_jobs.py").write_text(DAG_FILE)
+    (dags / "jobs" / "wrong.yaml").write_text("name: wrong\nschedule: never\n")
+    port = free_port()
+    variables = {
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": f"http://localhost:{port}",
+        "SCORING_PRELOAD": "1",
+    }
+    published = dags / "predictions" / "_manifests" / "month=2024-01.json"
+    with standalone(airflow, tmp_path, **variables):
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not published.exists():
+            assert time.monotonic() < deadline, (tmp_path / "standalone.log").read_text()[-5_000:]
+            time.sleep(0.5)
+        errors = airflow.run(
+            "airflow", "dags", "list-import-errors", cwd=tmp_path, check=False, **variables
+        )
+    assert_scored(dags)
+    assert json.loads(published.read_text())["run"]["dag_id"] == "minutes"
+    assert "wrong.yaml" in errors.stdout
+    assert "minutes" not in errors.stdout
+    providers = airflow.run("airflow", "providers", "list", "-o", "json", cwd=tmp_path, **variables)
+    assert "batch-scoring" in providers.stdout
+    plugins = airflow.run("airflow", "plugins", "-o", "json", cwd=tmp_path, **variables)
+    assert "ScoringPlugin" in plugins.stdout
