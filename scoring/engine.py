@@ -97,7 +97,7 @@ def _input_order(model: Model, job: Job) -> list[str]:
     if missing:
         raise ModelError(
             f"the model of {job.name} was trained with {', '.join(map(repr, missing))}, which the "
-            f"job's inputs do not list (they are {', '.join(job.inputs)}); nothing was scored"
+            f"job's inputs do not list (they are {', '.join(job.inputs)})"
         )
     return order
 
@@ -110,13 +110,13 @@ def _class_positions(model: Model, job: Job) -> dict[str, int]:
     if classes is None:
         raise ModelError(
             f"output.probabilities of {job.name} needs predict_proba, and "
-            f"{type(model.native).__name__} has no predict_proba; nothing was scored"
+            f"{type(model.native).__name__} has no predict_proba"
         )
     for name, label in job.output.probabilities.items():
         if label not in classes:
             raise ModelError(
                 f"output.probabilities.{name} of {job.name} is for the class {label!r}, and the "
-                f"model knows {', '.join(map(repr, classes))}; nothing was scored"
+                f"model knows {', '.join(map(repr, classes))}"
             )
     return {name: classes.index(label) for name, label in job.output.probabilities.items()}
 
@@ -134,7 +134,7 @@ def _outputs(
     except Exception as error:
         raise_if_resource_error(error)
         raise ScorerError(
-            f"predicting failed with {type(error).__name__}: {error}; nothing was published",
+            f"predicting failed with {type(error).__name__}: {error}",
             code_of=error,
         ) from error
     if job.scorer:
@@ -152,20 +152,18 @@ def _outputs(
 def _of_scorer(outputs: Any, given: pd.Index, job: Job) -> dict[str, Any]:
     """The columns of what a job's own scorer returned, by name."""
     if not isinstance(outputs, pd.DataFrame):
-        raise ScorerError(
-            f"the scorer must return a DataFrame, not {type(outputs).__name__}; nothing was published"
-        )
+        raise ScorerError(f"the scorer must return a DataFrame, not {type(outputs).__name__}")
     if not outputs.index.equals(given):
         missing = given.difference(outputs.index)[:3].tolist()
         added = outputs.index.difference(given)[:3].tolist()
         raise ScorerError(
             f"the scorer was given {len(given):,} rows and returned {len(outputs):,} with "
             f"another index (missing: {missing or 'none'}, added: {added or 'none'}; else their "
-            "order differs). It must keep the index of df as it is. Nothing was published"
+            "order differs). It must keep the index of df as it is"
         )
     twice = outputs.columns[outputs.columns.duplicated()]
     if len(twice):
-        raise ScorerError(f"the scorer returned two columns {twice[0]!r}; nothing was published")
+        raise ScorerError(f"the scorer returned two columns {twice[0]!r}")
     wanted = (job.output.prediction, *job.output.probabilities)
     absent = [name for name in wanted if name not in outputs.columns]
     if absent:
@@ -184,14 +182,14 @@ def _check_names(returned: list[str], job: Job) -> None:
         if why := why_taken(name, job):
             raise ScorerError(
                 f"the scorer returned a column {name!r}, which {why}; leave it out of what run returns, or "
-                "give it another name. Nothing was published"
+                "give it another name"
             )
     pair = same_but_for_case(published)
     if pair or len(set(returned)) < len(returned):
         one, other = pair or ("1", 1)
         raise ScorerError(
             f"the scorer returned columns that readers could not tell apart: {one!r} and {other!r}; leave "
-            "one of them out of what run returns, or give it another name. Nothing was published"
+            "one of them out of what run returns, or give it another name"
         )
 
 
@@ -202,17 +200,15 @@ def _only_column(values: Any, given: pd.Index, method: str) -> Any:
         try:
             values = np.asarray(values)
         except ValueError:
-            raise ScorerError(
-                f"{method} returned values of different lengths; nothing was published"
-            ) from None
+            raise ScorerError(f"{method} returned values of different lengths") from None
     shape = tuple(values.shape)
     if len(shape) == 1:
         return values
     if shape[1:] == (1,):
         return _columns(values, given, method)[:, 0]
     raise ScorerError(
-        f"{method} returned an array of shape {shape}, and one value for each row is needed; nothing "
-        "was published. A scorer (scorer: in the job file) can return several outputs by name"
+        f"{method} returned an array of shape {shape}, and one value for each row is needed. "
+        "A scorer (scorer: in the job file) can return several outputs by name"
     )
 
 
@@ -223,7 +219,7 @@ def _columns(values: Any, given: pd.Index, method: str) -> Any:
     if array.ndim != 2:
         raise ScorerError(
             f"{method} returned an array of shape {array.shape}, and one row of values for each row "
-            "is needed; nothing was published"
+            "is needed"
         )
     return array
 
@@ -236,14 +232,14 @@ def _probabilities(values: Any, given: pd.Index, classes: list[Any]) -> Any:
         if missing or len(names) != values.shape[1]:
             raise ScorerError(
                 f"predict_proba returned columns called {', '.join(map(str, values.columns))}, and the "
-                f"classes are {', '.join(map(repr, classes))}; nothing was published"
+                f"classes are {', '.join(map(repr, classes))}"
             )
         values = values.iloc[:, [names[str(label)] for label in classes]]
     array = _columns(values, given, "predict_proba")
     if array.shape[1] != len(classes):
         raise ScorerError(
             f"predict_proba returned {array.shape[1]} columns, and the model knows {len(classes)} "
-            "classes; nothing was published"
+            "classes"
         )
     return array
 
@@ -252,19 +248,15 @@ def _check_rows(values: Any, given: pd.Index, method: str) -> None:
     """ScorerError unless ``values`` has as many rows as were given, in an order that is theirs."""
     if not hasattr(values, "__len__") or isinstance(values, str | bytes | dict):
         raise ScorerError(
-            f"{method} returned {type(values).__name__}, and one value for each row is needed; nothing "
-            "was published"
+            f"{method} returned {type(values).__name__}, and one value for each row is needed"
         )
     if len(values) != len(given):
-        raise ScorerError(
-            f"{method} was given {len(given):,} rows and returned {len(values):,}; nothing was published"
-        )
+        raise ScorerError(f"{method} was given {len(given):,} rows and returned {len(values):,}")
     if isinstance(values, pd.Series | pd.DataFrame) and not values.index.equals(given):
         raise ScorerError(
             f"{method} returned a {type(values).__name__} with an index of its own, from "
             f"{values.index[0]} to {values.index[-1]}, so that it is unknown which row each value "
-            f"is for. It must be that of the rows that were given, 0 to {len(given) - 1:,}. Nothing was "
-            "published"
+            f"is for. It must be that of the rows that were given, 0 to {len(given) - 1:,}"
         )
 
 
@@ -273,9 +265,7 @@ def _arrow(name: str, values: Any) -> pa.Array:
         column = values if isinstance(values, pd.Series) else pd.Series(values)
         return dictionary_encoded(pa.Array.from_pandas(column))
     except (pa.ArrowException, ValueError) as error:
-        raise ScorerError(
-            f"the output column {name!r} cannot be stored: {error}; nothing was published"
-        ) from error
+        raise ScorerError(f"the output column {name!r} cannot be stored: {error}") from error
 
 
 def _with_source_columns(table: pa.Table, outputs: dict[str, pa.Array], job: Job) -> pa.Table:
@@ -295,7 +285,7 @@ def _declared(name: str, values: pa.Array, job: Job) -> pa.Array:
         return exact_cast(values, _published_as(wanted))
     except TypeConflictError as error:
         raise ScorerError(
-            f"the column {name!r} cannot be {wanted}, as output.types says: {error}; nothing was published"
+            f"the column {name!r} cannot be {wanted}, as output.types says: {error}"
         ) from None
 
 

@@ -20,7 +20,8 @@
     ├── ResourceError       this machine has no files, room or memory left   exit status 9
     └── MissingPackageError a Python package is not installed                exit status 9
 
-A message says what is wrong and where, what would be right, and what was left untouched.
+A message says what is wrong and where, and what to do about it.  That nothing was published is added
+where the error of a run is shown (``UNPUBLISHED``).
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ class ScoringError(Exception):
     """
 
     exit_status = 1
+    outcome = ""
+    """What the error means for a partition that was to be published; a command prints it last."""
 
     def __str__(self) -> str:
         return _escaped(super().__str__(), but="\n")
@@ -182,6 +185,10 @@ class MissingPackageError(ScoringError):
     """A Python package is not installed that this job needs: names the extra that brings it."""
 
     exit_status = 9
+
+
+UNPUBLISHED = (SourceError, ContractError, ModelError, ScorerError, MissingPackageError)
+"""Errors that end a run before it publishes anything; where they are shown, that is said once."""
 
 
 @contextlib.contextmanager

@@ -55,9 +55,7 @@ def _database(conn_id: str) -> Database:
             hook = found.get_hook()
             return DbApi(hook.get_conn, [found.password])
     except (AirflowException, ImportError) as error:
-        raise SourceError(
-            f"the connection {conn_id!r} cannot be used: {error}; nothing was published"
-        ) from None
+        raise SourceError(f"the connection {conn_id!r} cannot be used: {error}") from None
     with needs_extra("postgres", "queries of a Postgres"):
         from scoring.sources.databases.postgres import Postgres
 

@@ -33,7 +33,8 @@ exit status:
   0  done          2  job file, partition key or usage     3  source
   4  contract      5  model                                6  scorer
   7  publication   8  verify found a difference            1  anything else
-  9  no open files, room or memory left                    130  interrupted
+  9  no open files, room or memory left, or a package is missing
+  130  interrupted
 """
 
 
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, ScorerError):
             shown = error.traceback if options.verbose else error.frames
             print(shown, end="", file=sys.stderr)
+        if error.outcome:
+            print(error.outcome, file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         print("interrupted; a partition is published as a whole or not at all", file=sys.stderr)

@@ -8,7 +8,7 @@ import sys
 
 from scoring.cli import options as shared
 from scoring.cli import output
-from scoring.errors import SourceMissingError
+from scoring.errors import UNPUBLISHED, SourceMissingError
 from scoring.job.every_partition import problems_of_every_partition
 
 HELP = "score one partition and publish it"
@@ -54,11 +54,12 @@ def command(options: argparse.Namespace) -> int:
                 on_progress,
                 replace_newer=options.force,
             )
-        except SourceMissingError as missing:
-            if job_file.job.source.wait is None:
-                raise
-            raise SourceMissingError(
-                f"{missing}. In Airflow this job waits for it (source.wait); this command does not"
-            ) from None
+        except UNPUBLISHED as error:
+            if isinstance(error, SourceMissingError) and job_file.job.source.wait:
+                error.add_note(
+                    "In Airflow this job waits for it (source.wait); this command does not."
+                )
+            error.add_note(f"Nothing was published for {context.name}.")
+            raise
     output.manifest(manifest, options.json)
     return 0

@@ -1,6 +1,6 @@
 """Gates: checks on a whole partition, which is published only if it passes all of them.
 
-A gate measures one figure and holds it against a limit of the job's ``checks``, whose name it has.
+A gate compares one figure with a limit of the job's ``checks``, whose name it has.
 Another gate is another function in ``GATES``.
 """
 
@@ -8,39 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from scoring.contract.advice import TOLERATE
 from scoring.contract.tally import Tally
 from scoring.contract.verdict import Verdict
 from scoring.errors import ContractError
 from scoring.job.partitions import Partition
-from scoring.job.schema import ChecksConfig, Job
+from scoring.job.schema import Job
 
 
-def min_rows(tally: Tally, checks: ChecksConfig) -> tuple[Verdict, str]:
+def min_rows(tally: Tally, job: Job) -> tuple[Verdict, str]:
     """At least so many rows must come in."""
+    checks = job.checks
     passed = tally.rows_in >= checks.min_rows
     verdict = Verdict(gate="min_rows", figure=tally.rows_in, limit=checks.min_rows, passed=passed)
     return verdict, (
-        f"{tally.rows_in:,} rows came in, fewer than checks.min_rows, "
-        f"{checks.min_rows:,}; nothing was published"
+        f"{tally.rows_in:,} rows came in, fewer than checks.min_rows, {checks.min_rows:,}. Check "
+        "whether the source is complete; if so many are normal, lower checks.min_rows"
     )
 
 
-def max_quarantined_fraction(tally: Tally, checks: ChecksConfig) -> tuple[Verdict, str]:
+def max_quarantined_fraction(tally: Tally, job: Job) -> tuple[Verdict, str]:
     """At most this part of the rows may be quarantined."""
-    limit = checks.max_quarantined_fraction
+    limit = job.checks.max_quarantined_fraction
     fraction = tally.rows_quarantined / tally.rows_in if tally.rows_in else 0.0
     verdict = Verdict(
         gate="max_quarantined_fraction", figure=fraction, limit=limit, passed=fraction <= limit
     )
     return verdict, (
         f"{tally.rows_quarantined:,} of {tally.rows_in:,} rows ({fraction:.2%}) break "
-        f"the contract, more than checks.max_quarantined_fraction, {limit:.2%}; nothing was "
-        "published. Fix the source, let inputs be nullable, or raise "
-        f"checks.max_quarantined_fraction\n{tally.summary()}"
+        f"the contract, more than checks.max_quarantined_fraction, {limit:.2%}:\n"
+        f"{tally.summary(advise_on=job)}\n{TOLERATE}"
     )
 
 
-GATES: list[Callable[[Tally, ChecksConfig], tuple[Verdict, str]]] = [
+GATES: list[Callable[[Tally, Job], tuple[Verdict, str]]] = [
     min_rows,
     max_quarantined_fraction,
 ]
@@ -56,7 +57,7 @@ def check_gates(
     """
     verdicts = []
     for gate in GATES:
-        verdict, problem = gate(tally, job.checks)
+        verdict, problem = gate(tally, job)
         if not verdict.passed:
             prefix = "at least " if at_least else ""
             raise ContractError(f"{job.name} {partition.key}: {prefix}{problem}")

@@ -17,11 +17,11 @@ def check_kept_types(schema: pa.Schema, job: Job, origin: str) -> None:
         if published_type(kind) is None:
             raise ContractError(
                 f"{origin}: the column {name!r} is stored as {type_name(kind)}, of which readers of the "
-                "predictions would find bare numbers or nothing; nothing was published. Store it as a "
+                "predictions would find bare numbers or nothing. Store it as a "
                 "number or as text, or leave it out of output.keep"
             )
         if name in job.row_id and pa.types.is_nested(kind):
             raise ContractError(
                 f"{origin}: the row id {name!r} is stored as {type_name(kind)}, and a row id is one value, "
-                "such as a number or a text; nothing was published"
+                "such as a number or a text"
             )

@@ -42,6 +42,12 @@ class Rule:
     def __str__(self) -> str:
         return f"{self.reason}: {self.column}" if self.column else self.reason
 
+    @classmethod
+    def parse(cls, text: str) -> Rule:
+        """The rule that ``str`` made ``text`` of."""
+        reason, _, column = text.partition(": ")
+        return cls(reason, column or None)
+
 
 class Contract:
     """The rules of one job for one partition.
@@ -109,7 +115,7 @@ class Contract:
         except NotCastableError:
             raise ContractError(
                 f"{origin}: the column {name!r} is stored as {type_name(stored.type)}, which is not "
-                f"{column.type}, as inputs.{name}.type in the job file says; nothing was published"
+                f"{column.type}, as inputs.{name}.type in the job file says"
             ) from None
         except MixedZonesError:
             raise self._mixed_zones(name, origin) from None
@@ -122,8 +128,8 @@ class Contract:
     def _mixed_zones(self, name: str, origin: str) -> ContractError:
         return ContractError(
             f"{origin}: some moments of the column {name!r} have an offset from UTC and others have "
-            "none, so it is not known which of the two the model was trained with; nothing was "
-            f"published. inputs.{name}.timezone in the job file, such as UTC, settles it: moments "
+            "none, so it is not known which of the two the model was trained with. "
+            f"inputs.{name}.timezone in the job file, such as UTC, settles it: moments "
             f"without an offset are then taken to be in {self.job.timezone}"
         )
 
@@ -152,7 +158,7 @@ class Contract:
         if not pa.types.is_timestamp(values.type):
             raise ContractError(
                 f"{origin}: the date column {name!r} is stored as {type_name(values.type)}, not as a date or "
-                "timestamp; nothing was published"
+                "timestamp"
             )
         if values.type.tz is None:
             return ~between(values, *self.partition.on_the_clock)

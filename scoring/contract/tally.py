@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from scoring.contract.advice import advice_for
 from scoring.contract.rules import Rule
 from scoring.errors import quoted
+from scoring.job.schema import Job
 
 EXAMPLE_CHARACTERS = 80
 """How much of a value a message quotes."""
@@ -48,8 +50,11 @@ class Tally:
                 shown = rows.filter(of_rule).slice(0, self.examples_per_rule - len(examples))
                 examples += [_shown(row, column) for row in shown.to_pylist()]
 
-    def summary(self) -> str:
-        """One line a rule: how many rows break it, and some of them."""
+    def summary(self, advise_on: Job | None = None) -> str:
+        """A line a rule, the most frequent first: how many rows break it, and some of them.
+
+        With ``advise_on``, the job whose rows they are, each rule is followed by what to do about it.
+        """
         worst_first = sorted(self.quarantined.items(), key=lambda item: -item[1])
         lines = []
         for rule, count in worst_first:
@@ -58,6 +63,8 @@ class Tally:
             lines.append(
                 f"  {quoted(rule, EXAMPLE_CHARACTERS)}: {count:,} row{'s' if count > 1 else ''}{examples}"
             )
+            if advise_on:
+                lines.append(f"    {advice_for(Rule.parse(rule), advise_on)}")
         return "\n".join(lines)
 
 

@@ -45,7 +45,7 @@ def add_columns(layout: Layout, storage: Storage, written: pa.Schema, alone: boo
         if clash:
             raise PublicationError(
                 f"{layout.uri}: another partition was published at the same time with other types of "
-                f"{', '.join(map(repr, clash))}; nothing was published. Run this one again"
+                f"{', '.join(map(repr, clash))}. Run this one again"
             )
         if data is not None and merged.equals(pa.ipc.open_stream(data).schema):
             return

@@ -28,6 +28,5 @@ def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
     except Exception as e:
         raise_if_resource_error(e)
         raise ModelError(
-            f"{file.uri} is not a joblib file that can be loaded here: {type(e).__name__}: {e}; "
-            "nothing was scored"
+            f"{file.uri} is not a joblib file that can be loaded here: {type(e).__name__}: {e}"
         ) from e

@@ -134,8 +134,8 @@ def _bytes_of(uri: str, what: str, connections: Connections) -> bytes:
     except OSError as error:
         raise_if_resource_error(error)
         raise ModelError(
-            f"{uri}, the model file of {what}, cannot be read: {error.strerror}; nothing was scored"
+            f"{uri}, the model file of {what}, cannot be read: {error.strerror}"
         ) from None
     if data is None:
-        raise ModelError(f"the model file of {what} is not there: {uri}; nothing was scored")
+        raise ModelError(f"the model file of {what} is not there: {uri}")
     return data

@@ -38,7 +38,7 @@ class SklearnModel:
         if isinstance(self.native.classes_, list):
             raise ModelError(
                 f"{type(self.native).__name__} predicts {len(self.native.classes_)} outputs at once, each "
-                "with classes of its own; nothing was scored. A scorer (scorer: in the job file) can "
+                "with classes of its own. A scorer (scorer: in the job file) can "
                 "return them by name"
             )
         return [c.item() if isinstance(c, np.generic) else c for c in self.native.classes_]
@@ -61,7 +61,7 @@ def check_predicts(model: Model, file: ModelFile) -> None:
         what += f" of {', '.join(type(part).__name__ for part in parts)}"
         remedy = " (is it a vectorizer and its model?)"
     raise ModelError(
-        f"{file.uri} is {what}, which has no predict{remedy}; nothing was scored. A scorer (scorer: in "
+        f"{file.uri} is {what}, which has no predict{remedy}. A scorer (scorer: in "
         "the job file) is given it as it is, and says how it predicts: def run(df, model)"
     )
 

@@ -37,8 +37,7 @@ def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
     except Exception as e:
         raise_if_resource_error(e)
         raise ModelError(
-            f"{file.uri} is not a skops file that can be loaded here: {type(e).__name__}: {e}; "
-            "nothing was scored"
+            f"{file.uri} is not a skops file that can be loaded here: {type(e).__name__}: {e}"
         ) from e
     raise ModelError(
         f"{file.uri} contains types that {file.name} does not trust: {', '.join(unknown)}; it was "

@@ -44,7 +44,7 @@ def read_scorer(path: Path) -> ScorerFile:
         raise_if_resource_error(error)
         raise ScorerError(
             f"the scorer {path} cannot be read: {error.strerror}; scorer: in the job file is "
-            "relative to that file's folder. Nothing was scored"
+            "relative to that file's folder"
         ) from None
     return ScorerFile(path, code, hashlib.sha256(code).hexdigest())
 
@@ -82,8 +82,7 @@ def _function(file: ScorerFile, native: Any) -> Callable[[pd.DataFrame], Any]:
     except Exception as error:
         raise_if_resource_error(error)
         raise ScorerError(
-            f"the scorer {path} cannot be imported: {type(error).__name__}: {error}; nothing was "
-            "scored",
+            f"the scorer {path} cannot be imported: {type(error).__name__}: {error}",
             code_of=error,
         ) from error
     run = getattr(module, "run", None)
@@ -92,6 +91,4 @@ def _function(file: ScorerFile, native: Any) -> Callable[[pd.DataFrame], Any]:
         return lambda frame: run(frame)  # type: ignore[misc]
     if len(parameters) == 2:
         return lambda frame: run(frame, native)  # type: ignore[misc]
-    raise ScorerError(
-        f"the scorer {path} must define run(df, model) or run(df); nothing was scored"
-    )
+    raise ScorerError(f"the scorer {path} must define run(df, model) or run(df)")

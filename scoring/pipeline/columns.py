@@ -39,7 +39,7 @@ def in_types_of(first: pa.Schema, table: pa.Table, name: str) -> pa.Table:
 def _changed(name: str, what: str, remedy: str) -> ScorerError:
     return ScorerError(
         f"{name}: the scorer returned other columns or types for some rows than for the first ones "
-        f"({what}); nothing was published{remedy}"
+        f"({what}){remedy}"
     )
 
 
@@ -83,7 +83,7 @@ class PublishedColumns:
         if found is None:
             raise PublicationError(
                 f"{self._name}: the column {field.name!r} is {type_name(field.type)}, which no reader of a parquet "
-                "file would find again; nothing was published. Cast it to a number or to text"
+                "file would find again. Cast it to a number or to text"
             )
         before = (
             self._in_force.field(field.name).type if field.name in self._in_force.names else found
@@ -96,7 +96,7 @@ class PublishedColumns:
         before = type_name(self._in_force.field(column).type)
         return PublicationError(
             f"{self._name}: the column {column!r} is published as {before} so far, and readers of all "
-            f"partitions would fail if it changed ({conflict}); nothing was published. Store it as "
+            f"partitions would fail if it changed ({conflict}). Store it as "
             f"{before} at the source, or say its type in output.types of the job file; if the type is to "
             "change, name a new destination.uri and score the past again"
         )

@@ -81,8 +81,8 @@ def load_extraction(context: PartitionContext) -> Extraction:
     extraction = Extraction.model_validate_json(data)
     if extraction.job_sha256 != context.job_file.sha256:
         raise NotStagedError(
-            f"{context.job_file.path} was changed since {context.partition.key} was extracted; nothing "
-            f"was published: {RUN_AGAIN}"
+            f"{context.job_file.path} was changed since {context.partition.key} was extracted: "
+            f"{RUN_AGAIN}"
         )
     return extraction
 

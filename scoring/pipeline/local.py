@@ -71,7 +71,7 @@ def score_partition(
         except BrokenProcessPool:
             raise ScorerError(
                 f"{context.name}: a scoring process was killed, perhaps for want "
-                "of memory; nothing was published. A smaller run.shard_rows does not help here, "
+                "of memory. A smaller run.shard_rows does not help here, "
                 "fewer --workers do"
             ) from None
 

@@ -239,7 +239,7 @@ class JoinedShards:
 
     def _uneven(self, what: str) -> PublicationError:
         return PublicationError(
-            f"{self.context.name}: {what}; nothing was published. Run the "
+            f"{self.context.name}: {what}. Run the "
             "whole partition again (in Airflow: clear the run from its first task)"
         )
 

@@ -163,7 +163,7 @@ def _check_gates(context: PartitionContext, source: SourceFound, tally: Tally) -
         whole = replace(tally, rows_in=rows)
         check_gates(whole, context.job, context.partition, at_least=rows > tally.rows_in)
         return
-    verdict, problem = max_quarantined_fraction(tally, context.job.checks)
+    verdict, problem = max_quarantined_fraction(tally, context.job)
     if not verdict.passed and verdict.limit == 0:
         raise ContractError(f"{context.name}: {problem}")
 

@@ -76,7 +76,7 @@ class ExtractionProcess:
             except EOFError:
                 raise ScorerError(
                     f"{self._what}: the process that reads the source was killed, perhaps for want of "
-                    "memory; nothing was published"
+                    "memory"
                 ) from None
             if isinstance(message, Extraction):
                 return message

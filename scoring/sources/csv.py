@@ -179,8 +179,7 @@ class _CsvReader:
 
     def _malformed(self, line: int, what: str) -> SourceError:
         return SourceError(
-            f"{self._uri}, line {line:,} {what}; nothing was published. Write the file again, or fix "
-            "the line"
+            f"{self._uri}, line {line:,} {what}. Write the file again, or fix the line"
         )
 
 

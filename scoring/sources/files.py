@@ -38,8 +38,8 @@ class FileSource:
         found = self.storage.find(roots.source_pattern(job.source.uri, partition))
         if not found:
             raise SourceMissingError(
-                f"the source of {job.name} {partition.key} is not there: {self.uri}; "
-                "nothing was published. Check source.uri in the job file, or wait for the data"
+                f"the source of {job.name} {partition.key} is not there: {self.uri}. "
+                "Check source.uri in the job file, or wait for the data"
             )
         expected = job.source.sha256.get(partition.key)
         self.files = [self._identified(file, expected) for file in found]
@@ -56,7 +56,7 @@ class FileSource:
         if expected not in (None, digest):
             raise SourceError(
                 f"{file.uri} is not the file that source.sha256 in the job file names: its digest is "
-                f"{digest}, and {expected} was expected; nothing was published"
+                f"{digest}, and {expected} was expected"
             )
         return SourceFileRecord(uri=file.uri, bytes=file.bytes, sha256=digest, etag=file.etag)
 

@@ -87,7 +87,7 @@ def _check_decompression(uri: str, columns: list[str], metadata: pq.FileMetaData
             if chunk.path_in_schema.split(".")[0] in columns and unpacks_too_far(packed, unpacked):
                 raise SourceError(
                     f"{uri}: {chunk.path_in_schema!r} has {packed:,} bytes in row group {g + 1} that "
-                    f"unpack to {unpacked:,}; nothing was published. If they are meant to, write the "
+                    f"unpack to {unpacked:,}. If they are meant to, write the "
                     "file with smaller row groups"
                 )
 

@@ -17,13 +17,11 @@ def check_columns(uri: str, wanted: list[str], present: list[str]) -> None:
     if missing:
         raise SourceError(
             f"{uri} has no column {', '.join(map(repr, missing))}; it has "
-            f"{quoted(', '.join(present), 1000) or 'none at all'}. Nothing was published"
+            f"{quoted(', '.join(present), 1000) or 'none at all'}"
         )
     doubled = [name for name in wanted if present.count(name) > 1]
     if doubled:
-        raise SourceError(
-            f"{uri} has more than one column {', '.join(map(repr, doubled))}; nothing was published"
-        )
+        raise SourceError(f"{uri} has more than one column {', '.join(map(repr, doubled))}")
 
 
 def rechunked(pieces: Iterator[pa.Table], sizes: Iterator[int], uri: str) -> Iterator[pa.Table]:
@@ -52,8 +50,7 @@ def rechunked(pieces: Iterator[pa.Table], sizes: Iterator[int], uri: str) -> Ite
 def type_conflict(uri: str, column: str, error: Exception) -> SourceError:
     """The error for a column that comes in types that cannot be one."""
     return SourceError(
-        f"{uri}: the column {column!r} comes in different types, {error}; nothing was published. Store "
-        "it in one type"
+        f"{uri}: the column {column!r} comes in different types, {error}. Store it in one type"
     )
 
 

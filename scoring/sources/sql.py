@@ -63,7 +63,7 @@ class SqlSource:
         except database.errors as error:
             # Without the error itself: a driver's traceback may quote how it was called.
             raise SourceError(
-                f"{self.uri} cannot be read: {database.describe_error(error)}; nothing was published"
+                f"{self.uri} cannot be read: {database.describe_error(error)}"
             ) from None
 
     def record(self, rows: int) -> SourceRecord:

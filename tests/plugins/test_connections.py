@@ -147,9 +147,7 @@ def test_a_table_that_is_not_there_is_retried(start: Start, in_postgres: Warehou
     in_postgres.execute("ALTER TABLE flights RENAME TO later")
     late = of.run.run(of.extract)
     assert late.state == "up_for_retry"
-    assert str(late.error) == (
-        'sql:warehouse cannot be read: relation "flights" does not exist; nothing was published'
-    )
+    assert str(late.error) == ('sql:warehouse cannot be read: relation "flights" does not exist')
     in_postgres.execute("ALTER TABLE later RENAME TO flights")
     assert of.run.run(of.extract).state == "success"
 
@@ -184,7 +182,6 @@ def test_a_connection_that_airflow_does_not_know_is_named(start: Start):
     result = of.run.run(of.extract)
     assert result.state == "up_for_retry"
     assert "'nowhere'" in str(result.error)
-    assert "nothing was published" in str(result.error)
 
 
 def test_the_connection_for_s3_is_the_jobs_else_the_installations(

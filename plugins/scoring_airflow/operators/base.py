@@ -13,6 +13,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from scoring.errors import (
+    UNPUBLISHED,
     DestinationTakenError,
     NewerPublicationError,
     NotStagedError,
@@ -146,6 +147,8 @@ def fail_if_permanent(context: Context | None = None) -> Iterator[None]:
         yield
     except ScoringError as error:
         text = _with_command(str(error), context)
+        if isinstance(error, UNPUBLISHED):
+            text += "\nNothing was published."
         if not isinstance(error, TRANSIENT) or isinstance(error, PERMANENT):
             # Without the error itself: the log would show its text twice, with a traceback each.
             raise AirflowFailException(text) from error.__cause__

@@ -66,5 +66,5 @@ def must_be_cast(name: str, kind: str, target: str) -> SourceError:
     """The error for a column of a type that is not read."""
     return SourceError(
         f"the query's column {name!r} is {kind}, which is not read as it is: write "
-        f"CAST({name} AS {target}) AS {name} in source.sql; nothing was published"
+        f"CAST({name} AS {target}) AS {name} in source.sql"
     )

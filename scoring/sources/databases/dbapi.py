@@ -66,7 +66,7 @@ def _driver(connection: Any) -> tuple[str, str]:
             return name, str(style)
     raise SourceError(
         f"the connection is a {parts[0]} one, which says nothing of its style of parameters (PEP "
-        "249), so that no query can be asked; nothing was published"
+        "249), so that no query can be asked"
     )
 
 

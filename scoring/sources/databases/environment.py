@@ -18,15 +18,14 @@ def connection_in_environment(conn_id: str) -> DatabaseConnection:
     if not text:
         raise SourceError(
             f"the connection {conn_id!r} is not known: set {variable}, for example to "
-            "postgres://USER:PASSWORD@HOST:5432/DATABASE; nothing was published"
+            "postgres://USER:PASSWORD@HOST:5432/DATABASE"
         )
     try:
         return _from_json(conn_id, text) if text.startswith("{") else _from_uri(conn_id, text)
     except (ValueError, TypeError, AttributeError):
         # Without the error: it quotes what it cannot read.
         raise SourceError(
-            f"{variable} is not a connection as Airflow writes them, neither a URI nor JSON; "
-            "nothing was published"
+            f"{variable} is not a connection as Airflow writes them, neither a URI nor JSON"
         ) from None
 
 
@@ -67,7 +66,7 @@ def database_in_environment(conn_id: str) -> Database:
     if connection.conn_type not in POSTGRES_CONN_TYPES:
         raise SourceError(
             f"the connection {conn_id!r} is of the type {connection.conn_type!r}: from the shell only "
-            "postgres is read, other databases in Airflow's tasks; nothing was published"
+            "postgres is read, other databases in Airflow's tasks"
         )
     with needs_extra("postgres", "queries of a Postgres"):
         from scoring.sources.databases.postgres import Postgres

@@ -163,5 +163,5 @@ def _check_moments(name: str, values: pa.Array) -> None:
         raise SourceError(
             f"the query's column {name!r} has moments that are infinite, or outside the years 1 to 9999, "
             f"which are not read: write CASE WHEN isfinite({name}) THEN {name} END AS {name}, or "
-            f"CAST({name} AS text) AS {name}, in source.sql; nothing was published"
+            f"CAST({name} AS text) AS {name}, in source.sql"
         )

@@ -62,8 +62,8 @@ class Client:
             cause = error.reason if isinstance(error, URLError) else error
             if isinstance(cause, ssl.SSLCertVerificationError):
                 raise SourceError(
-                    f"{uri}: the server's certificate cannot be trusted: {cause.verify_message}; "
-                    "nothing was published. The environment variable SSL_CERT_FILE names a file with "
+                    f"{uri}: the server's certificate cannot be trusted: {cause.verify_message}. "
+                    "The environment variable SSL_CERT_FILE names a file with "
                     "the certificates of a private authority"
                 ) from error
             raise Interrupted(quoted(str(cause), 200) or type(cause).__name__) from error
@@ -80,7 +80,7 @@ class Client:
             answer.close()
             url = quote(urljoin(url, target), safe=_UNRESERVED)
             _check_redirect(uri, url)
-        raise SourceError(f"{uri}: more than {REDIRECTS} redirects; nothing was published")
+        raise SourceError(f"{uri}: more than {REDIRECTS} redirects")
 
 
 def with_retries(uri: str, look: Callable[[], Result]) -> Result:
@@ -105,9 +105,7 @@ def unexpected(uri: str, answer: HTTPResponse) -> Exception:
     told = f"the server answered {answer.status} {responses.get(answer.status, '')}".rstrip()
     if answer.status in _TEMPORARY:
         return Interrupted(told)
-    return SourceError(
-        f"{uri}: {told}; nothing was published. Over https only files that anyone may fetch can be read"
-    )
+    return SourceError(f"{uri}: {told}. Over https only files that anyone may fetch can be read")
 
 
 def _check_redirect(uri: str, url: str) -> None:
@@ -115,5 +113,5 @@ def _check_redirect(uri: str, url: str) -> None:
     if target.scheme != "https" or "@" in target.netloc:
         raise SourceError(
             f"{uri}: the server redirects to {target.scheme}://{target.hostname or ''}, and only "
-            "https:// without a user is followed; nothing was published"
+            "https:// without a user is followed"
         )

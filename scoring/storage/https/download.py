@@ -61,7 +61,7 @@ class Download:
                 total = f" of {self._total:,}" if self._total is not None else ""
                 raise SourceError(
                     f"{self._uri} could not be fetched whole: {why}, at byte {self.bytes:,}{total}; "
-                    f"given up after {TRIES} tries in a row; nothing was published"
+                    f"given up after {TRIES} tries in a row"
                 )
             pause_after(failures)
 
@@ -76,7 +76,7 @@ class Download:
                 if answer.length is None and not answer.chunked:
                     raise SourceError(
                         f"{self._uri}: the server does not say how long the file is, so that a cut would "
-                        "go unseen; nothing was published. Copy the file to S3 or to a disk"
+                        "go unseen. Copy the file to S3 or to a disk"
                     )
                 self._begin(answer)
             elif answer.status in (206, 416):
@@ -86,7 +86,7 @@ class Download:
             elif answer.status in ABSENT:
                 raise SourceMissingError(
                     f"{self._uri} was there a moment ago and is not any more: the server answered "
-                    f"{answer.status}; nothing was published"
+                    f"{answer.status}"
                 )
             else:
                 raise unexpected(self._uri, answer)
@@ -112,7 +112,7 @@ class Download:
         except OSError as error:
             raise SourceError(
                 f"{self._uri} cannot be kept in {tempfile.gettempdir()} while it is read: "
-                f"{error.strerror}; nothing was published"
+                f"{error.strerror}"
             ) from error
 
 

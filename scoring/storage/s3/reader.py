@@ -72,7 +72,7 @@ class ObjectReader(io.RawIOBase):
                 return b"".join(chunks)
         raise SourceError(
             f"{self._uri} was cut off at byte {start:,} of {self._size:,}, also when it was taken up "
-            f"again, {TRIES} times in all; nothing was published: try again later"
+            f"again, {TRIES} times in all: try again later"
         )
 
     def _request(self, start: int, end: int) -> Any:
@@ -82,6 +82,5 @@ class ObjectReader(io.RawIOBase):
                 return self._client.get_object(**asked, IfMatch=self._version)["Body"]
         except (FileNotFoundError, ReplacedMeanwhileError):
             raise SourceReplacedError(
-                f"{self._uri} was replaced or removed while it was read; nothing was published: run it "
-                "again"
+                f"{self._uri} was replaced or removed while it was read: run it again"
             ) from None

@@ -185,7 +185,7 @@ def test_when_its_time_is_over_it_fails_and_is_not_tried_again(start: Start, dat
     late = of.run.run(of.extract)
     assert late.state == "failed"  # although two retries are left
     assert re.fullmatch(
-        rf"the source of small_flights 2013-02 is not there: {source}; nothing was published\. .*; "
+        rf"the source of small_flights 2013-02 is not there: {source}\. .*; "
         r"timed out after \S+ h \(source\.wait\.timeout_hours\)",
         str(late.error),
     )

@@ -46,6 +46,7 @@ def test_the_users_own_lines_are_shown_and_no_traceback_first(
         "return helper_of_the_scorer.doubled(df)",
         f'File "{with_helper.folder}/helper_of_the_scorer.py", line 2, in doubled',
         'return df.assign(y=2 * df["nosuch"])[["y"]]',
+        "Nothing was published for sample 2013-02.",
     ]
 
 
@@ -64,8 +65,5 @@ def test_a_scorer_that_cannot_be_imported_shows_its_line(
     job = place.job(scorer=place.scorer("x = 1\ny = 1 / 0\n"))
     assert main(["run", str(job.path), MONTH, "--data", str(place.data)]) == 6
     told = capsys.readouterr().err
-    assert (
-        "scorer.py cannot be imported: ZeroDivisionError: division by zero; nothing was scored"
-        in told
-    )
+    assert "scorer.py cannot be imported: ZeroDivisionError: division by zero" in told
     assert f'File "{place.folder}/scorer.py", line 2, in <module>' in told

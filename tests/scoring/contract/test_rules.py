@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -7,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pytest
 
+from scoring.contract.advice import advice_for
 from scoring.contract.gates import check_gates
 from scoring.contract.rules import Contract, Rule
 from scoring.contract.tally import Tally
@@ -124,7 +126,7 @@ def test_a_column_of_another_kind_of_type_stops_the_run_and_is_named():
         of_x(["1", "2"], {"type": "float64"})
     assert str(error.value) == (
         "somewhere: the column 'x' is stored as text, which is not float64, as inputs.x.type in "
-        "the job file says; nothing was published"
+        "the job file says"
     )
 
 
@@ -288,7 +290,7 @@ def test_a_partition_is_refused_beyond_what_the_job_tolerates(
     if tolerated:
         check_gates(accounts, of_job, of_job.first_partition)
     else:
-        with pytest.raises(ContractError, match="nothing was published"):
+        with pytest.raises(ContractError, match=r"break the contract|rows came in"):
             check_gates(accounts, of_job, of_job.first_partition)
 
 
@@ -300,10 +302,37 @@ def test_the_refusal_says_how_many_rows_broke_which_rule_with_examples():
         check_gates(accounts, of_job, of_job.first_partition)
     assert str(error.value).startswith(
         "sample 2013-02: 99 of 1,200 rows (8.25%) break the contract, more than "
-        "checks.max_quarantined_fraction, 5.00%; nothing was published. Fix the source, let inputs be "
-        "nullable, or raise checks.max_quarantined_fraction\n"
+        "checks.max_quarantined_fraction, 5.00%:\n"
         "  below_min: x: 99 rows, for example row 1 (id=id1, x=-1); "
     )
+    assert "\n    fix the source, or correct inputs.x.min\n" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("rule", "says", "not_says"),
+    [
+        (Rule("duplicate_row_id"), "name a further column in row_id", "nullable"),
+        (Rule("null_prediction", "prediction"), "the model or scorer returns null", "nullable"),
+        (Rule("missing_value", "x"), "inputs.x.nullable: true", "row_id"),
+        (Rule("wrong_type", "x"), "inputs.x.type", "nullable"),
+        (Rule("wrong_type", "id"), "fix the values of id in the source", "inputs"),
+        (Rule("not_allowed", "x"), "inputs.x.allowed", "nullable"),
+    ],
+    ids=str,
+)
+def test_the_advice_fits_the_reason(rule: Rule, says: str, not_says: str):
+    accounts, strict = Tally(10, {str(rule): 1}), job(checks={"max_quarantined_fraction": 0})
+    with pytest.raises(ContractError) as error:
+        check_gates(accounts, strict, strict.first_partition)
+    message = str(error.value)
+    assert says in message
+    assert not_says not in message
+    assert message.index(says) < message.index("max_quarantined_fraction to what is normal")
+
+
+def test_every_reason_has_its_advice():
+    reasons = set(re.findall(r"``(\w+)``", Contract.__doc__ or "")) - {"check"}
+    assert {r for r in reasons if advice_for(Rule(r, "x"), job())} == reasons
 
 
 def test_too_few_rows_are_told():

@@ -368,7 +368,7 @@ def test_a_model_of_another_scikit_learn_is_refused_with_what_to_do(
     assert (
         f"{name} was saved with scikit-learn {release}, and this is {sklearn.__version__}" in told
     )
-    assert "nothing was scored. Train or save it again" in told
+    assert "Train or save it again" in told
 
 
 def test_an_old_model_is_refused_even_where_warnings_are_ignored(

@@ -198,7 +198,6 @@ def test_a_skops_file_that_would_fill_the_memory_is_not_unpacked(tmp_path: Path,
     *said, peak = done.stdout.splitlines()
     assert said[0].startswith("refused"), said
     assert told in "\n".join(said)
-    assert "nothing was scored" in said[-1]
     assert int(peak) < PEAK_MB, f"{peak} MB; {said}"
 
 

@@ -89,10 +89,7 @@ def test_a_giant_page_is_refused(empty: Place):
     told = read(empty)
     assert f"refused {path}: 'x' has " in told
     assert "bytes in row group 1 that unpack to 320," in told
-    assert (
-        "nothing was published. If they are meant to, write the file with smaller row groups"
-        in told
-    )
+    assert "If they are meant to, write the file with smaller row groups" in told
 
 
 def test_a_giant_text_in_a_cell_is_refused(empty: Place):
