@@ -23,10 +23,19 @@ _REFERENCE = re.compile(r"conn(ection)?(_id)?$", re.IGNORECASE)
 
 
 class AlertConfig(Section):
-    """Who is told when a run of the job has failed or is late."""
+    """A notification that is sent when a run of the job fails or is late."""
 
-    notifier: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$")]
-    arguments: dict[str, JsonValue] = {}
+    notifier: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$",
+            description="The import path of a class derived from Airflow's `BaseNotifier`.",
+        ),
+    ]
+    arguments: Annotated[
+        dict[str, JsonValue],
+        Field(description="Keyword arguments of the class. Strings are Jinja templates."),
+    ] = {}
 
     def problems(self) -> Iterator[Problem]:
         """Each argument that is a secret by its name, or a number that cannot be stored."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from scoring.job.section import Problem, Section, check_kind, problems_of
 from scoring.job.uri_templates import check_root_fields, check_root_template
@@ -15,16 +15,38 @@ from scoring.storage.base import Encryption
 
 
 class DestinationConfig(Section):
-    """Under which URI the partitions are published, and how S3 encrypts them there.
+    """Where partitions are published, and how S3 encrypts them."""
 
-    ``former_names`` are those of the job: what it has published there under them is its own.
-    """
-
-    uri: Annotated[str, AfterValidator(check_root_fields)]
-    format: Annotated[str, AfterValidator(partial(check_kind, DESTINATIONS))] = "parquet"
-    sse: Literal["AES256", "aws:kms"] | None = None
-    kms_key_id: str | None = None
-    former_names: list[str] = []
+    uri: Annotated[
+        str,
+        AfterValidator(check_root_fields),
+        Field(
+            description="The [URI](#uris) of the folder under which partitions are published. It may contain "
+            "`{data}` and `{models}`, but no field of a partition."
+        ),
+    ]
+    format: Annotated[
+        str,
+        AfterValidator(partial(check_kind, DESTINATIONS)),
+        Field(
+            description="`parquet`, or a kind that a [package](architecture.md#add-a-kind) adds; such a kind "
+            "defines its own URIs."
+        ),
+    ] = "parquet"
+    sse: Annotated[
+        Literal["AES256", "aws:kms"] | None,
+        Field(description="Server-side encryption of new objects in [S3](s3.md)."),
+    ] = None
+    kms_key_id: Annotated[
+        str | None, Field(description="The KMS key, in S3 with `sse: aws:kms`.")
+    ] = None
+    former_names: Annotated[
+        list[str],
+        Field(
+            description="Earlier names of this job, if it "
+            "[was renamed](runbook.md#a-job-is-to-have-another-name). It owns what was published under them."
+        ),
+    ] = []
 
     @property
     def encryption(self) -> Encryption | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from scoring.job.numbers import Number
 from scoring.job.schedule import check_zone
@@ -28,18 +28,50 @@ _TIMESTAMP = (
 
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
+TimeZone = Annotated[str, AfterValidator(check_zone)]
 
 
 class ColumnConfig(Section):
-    """What the values of one input must be."""
+    """The type of one input, and the values that it may have."""
 
-    type: ColumnType
-    nullable: bool = False
-    min: Number | None = None
-    max: Number | None = None
-    allowed: list[str | int | float | bool] | None = None
-    unit: TimeUnit | None = None
-    timezone: Annotated[str, AfterValidator(check_zone)] | None = None
+    type: Annotated[ColumnType, Field(description="The type that the model gets.")]
+    nullable: Annotated[
+        bool, Field(description="Whether rows with a null (or NaN) are scored.")
+    ] = False
+    min: Annotated[
+        Number | None,
+        Field(
+            description="The smallest valid value, within the range of `type`. Numeric types only."
+        ),
+    ] = None
+    max: Annotated[
+        Number | None,
+        Field(
+            description="The largest valid value, within the range of `type`. Numeric types only."
+        ),
+    ] = None
+    allowed: Annotated[
+        list[str | int | float | bool] | None,
+        Field(
+            description="The only valid values: at least one, without duplicates, within the range of `type` "
+            "and from `min` to `max`. Write dates as 2013-05-07 and timestamps as 2013-05-07T03:00:00, either "
+            "all or none of them with a UTC offset (`Z`, `+02:00`)."
+        ),
+    ] = None
+    unit: Annotated[
+        TimeUnit | None,
+        Field(
+            description="The time unit that the model gets, by default `ns`. Finer digits are truncated. "
+            "`timestamp` and `date` only."
+        ),
+    ] = None
+    timezone: Annotated[
+        TimeZone | None,
+        Field(
+            description="The IANA time zone that the model gets all timestamps in. Those without a UTC offset "
+            "are read in the job's `timezone`. `timestamp` only."
+        ),
+    ] = None
 
     @property
     def time_unit(self) -> TimeUnit:

@@ -21,5 +21,5 @@ def check_number(value: Any) -> int | float:
     return value
 
 
-Number = Annotated[float, PlainValidator(check_number)]
+Number = Annotated[float, PlainValidator(check_number, json_schema_input_type=float)]
 """A finite number; one without a fraction stays an ``int``, so that none of its digits is lost."""

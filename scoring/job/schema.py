@@ -7,7 +7,7 @@ whenever Airflow parses a Dag file, so it imports nothing heavy.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field
@@ -15,76 +15,118 @@ from pydantic import AfterValidator, Field
 from scoring.errors import ModelError, PartitionError, quoted
 from scoring.job import schedule
 from scoring.job.alert import AlertConfig
+from scoring.job.checks import ChecksConfig as ChecksConfig
 from scoring.job.columns import problems_of_columns
 from scoring.job.destination import DestinationConfig
-from scoring.job.inputs import ColumnConfig, ColumnType
+from scoring.job.inputs import ColumnConfig, TimeZone
 from scoring.job.model import ModelConfig, ModelVersionConfig
+from scoring.job.output import OutputConfig
 from scoring.job.partitions import Kind, Partition, parse_key
+from scoring.job.run import RunConfig
 from scoring.job.section import Problem, Section
 from scoring.job.source import SourceConfig
 from scoring.registry import MODELS
 
-
-class OutputConfig(Section):
-    """The published columns beside the row ids, ``model_version`` and ``partition``."""
-
-    prediction: str = "prediction"
-    probabilities: dict[str, str | int | bool] = {}
-    keep: list[str] = []
-    types: dict[str, ColumnType] = {}
-
-
-class ChecksConfig(Section):
-    """What a partition must satisfy, or nothing of it is published."""
-
-    max_quarantined_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
-    min_rows: Annotated[int, Field(ge=0, le=1_000_000_000_000)] = 1
-    examples: Annotated[int, Field(ge=0, le=1_000)] = 3
-    on_warning: Literal["report", "fail"] = "report"
-
-
-class RunConfig(Section):
-    """How Airflow runs the job.
-
-    Every limit is one that Airflow, its database (text of so many characters, numbers of 32 bits) and
-    ``timedelta`` can take.
-    """
-
-    queue: Annotated[str, Field(max_length=256)] | None = None
-    pool: Annotated[str, Field(max_length=256)] | None = None
-    executor: Annotated[str, Field(max_length=1_000)] | None = None
-    aws_conn_id: Annotated[str, Field(max_length=250)] | None = None
-    shard_rows: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 1_000_000
-    max_active_runs: Annotated[int, Field(ge=1, le=1_000)] = 4
-    retries: Annotated[int, Field(ge=0, le=100)] = 3
-    retry_delay_seconds: Annotated[float, Field(ge=0.001, le=86_400)] = 60.0
-    execution_timeout_minutes: Annotated[float, Field(ge=0.001, le=44_640)] | None = None
-    deadline_hours: Annotated[float, Field(ge=0.0001, le=8_784)] | None = None
-    threads: Annotated[int, Field(ge=1, le=1_024)] | None = None
+Tag = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class Job(Section):
     """One scoring job, as its file says it."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$")]
-    description: str = ""
-    owner: Annotated[str, Field(max_length=500)] = "airflow"
-    tags: list[Annotated[str, Field(min_length=1, max_length=100)]] = []
-    schedule: Annotated[str, AfterValidator(schedule.check_cron)]
-    timezone: Annotated[str, AfterValidator(schedule.check_zone)] = "UTC"
-    start: str
-    end: str | None = None
-    partition: Kind = "month"
-    source: SourceConfig
-    row_id: Annotated[list[str], Field(min_length=1)]
-    inputs: Annotated[dict[str, ColumnConfig], Field(min_length=1)]
-    model: ModelConfig | None = None
-    scorer: str | None = None
-    output: OutputConfig = OutputConfig()
-    destination: DestinationConfig
-    checks: ChecksConfig = ChecksConfig()
-    run: RunConfig = RunConfig()
-    alerts: list[AlertConfig] = []
+    name: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$",
+            description="The job's name, which is also the Dag id and the file's name without `.yaml`: letters, "
+            "digits, `_` and `-`, beginning with a letter; at most 100 characters.",
+        ),
+    ]
+    description: Annotated[
+        str,
+        Field(
+            description="One sentence, shown in the list of Dags and in the Dag's documentation."
+        ),
+    ] = ""
+    owner: Annotated[
+        str,
+        Field(
+            max_length=500,
+            description="Who is responsible for the job. Airflow shows the owner of the Dag and its tasks.",
+        ),
+    ] = "airflow"
+    tags: Annotated[
+        list[Tag],
+        Field(description="Tags for Airflow's Dag filter. The tag `scoring` is always added."),
+    ] = []
+    schedule: Annotated[
+        str,
+        AfterValidator(schedule.check_cron),
+        Field(
+            description="A cron expression of five fields that gives every partition exactly one run. A run "
+            "starts when its data interval ends."
+        ),
+    ]
+    timezone: Annotated[
+        TimeZone,
+        Field(
+            description="The IANA time zone of partitions and schedule, such as `America/New_York`."
+        ),
+    ] = "UTC"
+    start: Annotated[
+        str,
+        Field(
+            description="The [key](#partitions-and-their-keys) of the first partition, such as `2013-02`."
+        ),
+    ]
+    end: Annotated[
+        str | None,
+        Field(
+            description="The key of the last partition. By default there is none. Equal to `start`, the job has "
+            "one partition."
+        ),
+    ] = None
+    partition: Annotated[Kind, Field(description="The period that one run scores.")] = "month"
+    source: Annotated[SourceConfig, Field(description="Where the rows come from.")]
+    row_id: Annotated[
+        list[str],
+        Field(
+            min_length=1,
+            description="The columns that identify a row, none of them called `row`, `reason`, `column` or "
+            "`value`. Rows with a null in one of them, or with the id of an earlier row, are quarantined.",
+        ),
+    ]
+    inputs: Annotated[
+        dict[str, ColumnConfig],
+        Field(
+            min_length=1,
+            description="The contract: the model's inputs by column name, in the order of the DataFrame's "
+            "columns.",
+        ),
+    ]
+    model: Annotated[
+        ModelConfig | None,
+        Field(
+            description="The model's versions, and which of them scores which partition. Required unless there "
+            "is a `scorer`."
+        ),
+    ] = None
+    scorer: Annotated[
+        str | None,
+        Field(
+            description="A Python file with a [function `run`](#a-scorer-of-your-own), in the job file's folder "
+            "or a subfolder of it."
+        ),
+    ] = None
+    output: Annotated[OutputConfig, Field(description="The published columns.")] = OutputConfig()
+    destination: Annotated[DestinationConfig, Field(description="Where partitions are published.")]
+    checks: Annotated[
+        ChecksConfig, Field(description="Conditions that a partition must meet to be published.")
+    ] = ChecksConfig()
+    run: Annotated[RunConfig, Field(description="How Airflow runs the job.")] = RunConfig()
+    alerts: Annotated[
+        list[AlertConfig],
+        Field(description="Notifications that are sent when a run fails or is late."),
+    ] = []
 
     @property
     def zone(self) -> ZoneInfo:

@@ -22,29 +22,77 @@ from scoring.job.uri_templates import (
 )
 from scoring.registry import SOURCES
 
+SourceUri = Annotated[str, AfterValidator(check_source_fields)]
+SourceFormat = Annotated[str, AfterValidator(partial(check_kind, SOURCES, hidden=("sql",)))]
+Query = Annotated[str, AfterValidator(check_query)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
 
 class WaitConfig(Section):
-    """How long Airflow waits for a source that is not there yet, and how often it looks."""
+    """How long Airflow waits for a missing source, and how often it checks."""
 
-    timeout_hours: Annotated[float, Field(gt=0, le=8784)] = 48.0
-    poke_interval_seconds: Annotated[float, Field(ge=1, le=86_400)] = 300.0
+    timeout_hours: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=8784,
+            description="Time limit in hours, from the first check that found no source.",
+        ),
+    ] = 48.0
+    poke_interval_seconds: Annotated[
+        float, Field(ge=1, le=86_400, description="Seconds between two checks.")
+    ] = 300.0
 
 
 class SourceConfig(Section):
-    """Where the rows of a partition come from: files at ``uri``, or ``sql`` asked of ``conn_id``.
+    """Where the rows of a partition come from: files at ``uri``, or the query ``sql``."""
 
-    ``sha256`` has the files' digests by partition key.
-    """
-
-    uri: Annotated[str, AfterValidator(check_source_fields)] | None = None
-    format: Annotated[str, AfterValidator(partial(check_kind, SOURCES, hidden=("sql",)))] | None = (
-        None
-    )
-    sql: Annotated[str, AfterValidator(check_query)] | None = None
-    conn_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$")] | None = None
-    date_column: str | None = None
-    sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = {}
-    wait: WaitConfig | None = None
+    uri: Annotated[
+        SourceUri | None,
+        Field(
+            description="The [URI](#uris) of one file, or a pattern (`*`, `?`, `[…]`, `**`) for several, which "
+            "are read in the order of their names. Either `uri` or `sql` is required."
+        ),
+    ] = None
+    format: Annotated[
+        SourceFormat | None,
+        Field(
+            description="`parquet`, `csv`, or a kind that a [package](architecture.md#add-a-kind) adds; such a "
+            "kind defines its own URIs. By default, a file name that contains `.csv` means CSV, any other "
+            "parquet. CSV may be compressed with gzip (`.gz`). Not with `sql`."
+        ),
+    ] = None
+    sql: Annotated[
+        Query | None,
+        Field(description="A database [query](#a-query-as-source), instead of `uri`."),
+    ] = None
+    conn_id: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$",
+            description="The Airflow connection that runs `sql`. Required with `sql`, not allowed with `uri`.",
+        ),
+    ] = None
+    date_column: Annotated[
+        str | None,
+        Field(
+            description="A timestamp or date column. Rows whose value is null or outside of the partition are "
+            "quarantined. Values without a UTC offset are read in the job's `timezone`."
+        ),
+    ] = None
+    sha256: Annotated[
+        dict[str, Digest],
+        Field(
+            description="SHA-256 digests of the source file by partition key, as printed by `sha256sum FILE`. A "
+            "file with another digest is not scored. Not for patterns."
+        ),
+    ] = {}
+    wait: Annotated[
+        WaitConfig | None,
+        Field(
+            description="How long Airflow waits for a missing source. By default it does not wait."
+        ),
+    ] = None
 
     @property
     def place(self) -> str:
