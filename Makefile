@@ -15,7 +15,7 @@ ROUNDS ?= 20
 READ_SECONDS ?= 300
 SEED ?=
 
-.PHONY: help setup setup-stack setup-dev data run stack env test test-fast soak soak-readers lint bench clean lock
+.PHONY: help setup setup-stack setup-dev data run stack env test test-fast soak soak-readers lint docs bench clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ lint: .venv/.installed-dev ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/.installed ## the tables of docs/jobs.md and docs/job.schema.json, generated from the code
+	@$(BIN)/python -m docs.generate
 
 bench: .venv/.installed ## the figures of benchmarks/
 	$(BIN)/python -m benchmarks

@@ -25,7 +25,12 @@ _COARSER: dict[Kind, dict[str, int]] = {
 }
 """The fields of a cron expression that must be ``*``, or some partitions are left out."""
 
-_FITTING = {"month": "0 3 2 * *", "week": "0 3 * * 2", "day": "0 3 * * *", "hour": "15 * * * *"}
+FITTING: dict[Kind, str] = {
+    "month": "0 3 2 * *",
+    "week": "0 3 * * 2",
+    "day": "0 3 * * *",
+    "hour": "15 * * * *",
+}
 
 
 def check_zone(name: str) -> str:
@@ -62,7 +67,7 @@ def schedule_mismatch(cron: str, first: Partition, zone: ZoneInfo) -> str | None
         return None
     return (
         f"{cron!r} does not fit partitions by {first.kind}: there would be {what}; "
-        f"{_FITTING[first.kind]!r} fits"
+        f"{FITTING[first.kind]!r} fits"
     )
 
 

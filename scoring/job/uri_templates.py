@@ -22,7 +22,13 @@ from scoring.job.uri_slips import check_slips, close_field
 SCHEMES = ("s3", "file")
 """Where everything may lie; over https there are sources only."""
 
-ROOT_FIELDS = ("data", "models")
+ROOT_FIELDS = {
+    "data": "`--data` in the shell, else the environment variable `SCORING_DATA`, else `.run/data` in the current "
+    "folder",
+    "models": "the environment variable `SCORING_MODELS`, else `{data}/models`",
+}
+"""The fields of every URI, and what each stands for."""
+
 PARTITION_FIELDS = ("year", "month", "week", "day", "hour", "partition")
 
 
