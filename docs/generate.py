@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -20,6 +21,7 @@ from scoring.job.alert import AlertConfig
 from scoring.job.checks import ChecksConfig
 from scoring.job.destination import DestinationConfig
 from scoring.job.inputs import ColumnConfig
+from scoring.job.json_schema import job_schema
 from scoring.job.model import ModelConfig, ModelVersionConfig
 from scoring.job.output import OutputConfig
 from scoring.job.partitions import EXAMPLES, parse_key
@@ -59,7 +61,11 @@ _GENERATED = re.compile(r"<!-- generated: ([a-z. -]+) -->\n.*?<!-- end -->\n", r
 def generated_files() -> dict[Path, str]:
     """The contents of all generated files by path."""
     page = FOLDER / "jobs.md"
-    return {page: fill(page.read_text(encoding="utf-8"))}
+    schema = json.dumps(job_schema(installed=False), indent=2, ensure_ascii=False)
+    return {
+        page: fill(page.read_text(encoding="utf-8")),
+        FOLDER / "job.schema.json": schema + "\n",
+    }
 
 
 def fill(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The shell command: ``python -m scoring run|verify|check|list|show|clean``.
+"""The shell command: ``python -m scoring run|verify|check|list|show|clean|schema``.
 
 What it prints for people goes to the terminal by way of ``scoring.cli.output``; ``--json`` prints one
 JSON document on stdout and nothing else there.
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from scoring import __version__
-from scoring.cli import check, clean, run, show, verify
+from scoring.cli import check, clean, run, schema, show, verify
 from scoring.cli import list as list_jobs
 from scoring.cli.options import add_jobs_folder
 from scoring.errors import ScorerError, ScoringError, resource_error
@@ -25,6 +25,7 @@ COMMANDS = {
     "list": list_jobs,
     "show": show,
     "clean": clean,
+    "schema": schema,
 }
 """Each is a module with ``HELP``, ``add_arguments`` and ``command``."""
 

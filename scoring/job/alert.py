@@ -15,11 +15,11 @@ from pydantic import Field, JsonValue
 from scoring.job.section import Loc, Problem, Section
 from scoring.job.shorthand import shown
 
-_SECRET = re.compile(
+SECRET = re.compile(
     r"pass(word|wd|phrase)|secret|token|(api|access|private)_?key|credential|webhook|authorization",
     re.IGNORECASE,
 )
-_REFERENCE = re.compile(r"conn(ection)?(_id)?$", re.IGNORECASE)
+REFERENCE = re.compile(r"conn(ection)?(_id)?$", re.IGNORECASE)
 
 
 class AlertConfig(Section):
@@ -41,7 +41,7 @@ class AlertConfig(Section):
         """Each argument that is a secret by its name, or a number that cannot be stored."""
         for loc, value in _within(self.arguments):
             name = loc[-1]
-            if isinstance(name, str) and _SECRET.search(name) and not _REFERENCE.search(name):
+            if isinstance(name, str) and SECRET.search(name) and not REFERENCE.search(name):
                 yield (
                     ("arguments", *loc),
                     "is a secret by its name, and a job file is no place for one; put it in an "

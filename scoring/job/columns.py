@@ -19,8 +19,8 @@ QUARANTINE_COLUMNS = ("row", "reason", "column", "value")
 ROW = "__row__"
 """The staged column with each row's number in the source, from 1."""
 
-_OF_READERS = ("__filename", "__fragment_index", "__batch_index", "__last_in_fragment")
-"""Columns that Arrow adds to each dataset that it reads, and pandas with it."""
+RESERVED_COLUMNS = (ROW, "__filename", "__fragment_index", "__batch_index", "__last_in_fragment")
+"""``ROW``, and the columns that Arrow (and so pandas) adds to each dataset that it reads."""
 
 
 def why_taken(name: str, job: Job) -> str | None:
@@ -36,7 +36,7 @@ def why_taken(name: str, job: Job) -> str | None:
             f"is the key of the folders at the destination ({job.partition}=…), which readers get as a "
             "column of that name"
         )
-    elif folded == ROW or folded in _OF_READERS:
+    elif folded in RESERVED_COLUMNS:
         why = "is a name that scoring and Arrow use themselves"
     else:
         return None

@@ -32,10 +32,9 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_JINJA = re.compile(
+JINJA = re.compile(
     r"\{\{-?\s*(?:ds|ts|data_interval_|logical_date|execution_date|params|var|macros|dag_run|run_id|"
-    r"prev_|next_|ti\b|task_instance|conn\b|partition|start|end|year|month).*?\}\}|\{%.*?%\}",
-    re.DOTALL,
+    r"prev_|next_|ti\b|task_instance|conn\b|partition|start|end|year|month)[\s\S]*?\}\}|\{%[\s\S]*?%\}"
 )
 """A template with a name that Airflow knows: ``{{1,2},{3,4}}`` may stand in a query."""
 
@@ -50,7 +49,7 @@ class _Token:
 
 def check_query(sql: str) -> str:
     """``sql`` itself, or ValueError that says what a query of a source must be."""
-    if found := _JINJA.search(sql):
+    if found := JINJA.search(sql):
         raise ValueError(
             f"{found[0]} is a template of Airflow's (Jinja), and none are filled in here; write :start, "
             ":end or :partition, without quotes around it"

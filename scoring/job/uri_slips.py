@@ -31,12 +31,15 @@ _STRFTIME_FIELDS = {
     "H": "{hour}",
     "F": "{year}-{month}-{day}",
 }
-_STRFTIME = re.compile(r"%(?![0-9A-Fa-f]{2})[-_0^#E]?([aAbBcdDeFgGHIjklmMpPrRsSTuUVwWxXyYzZ])")
+STRFTIME = re.compile(r"%(?![0-9A-Fa-f]{2})[-_0^#E]?([aAbBcdDeFgGHIjklmMpPrRsSTuUVwWxXyYzZ])")
 """A code of ``strftime``: a percent sign that no two hexadecimal digits follow, as in ``%20``."""
 
-_CURLY_VARIABLE = r"\$\{[^}]*\}?|\$\([^)]*\)?"
-_VARIABLE = re.compile(rf"{_CURLY_VARIABLE}|\$[A-Za-z_]\w*|%[A-Z][A-Z_]{{2,}}%")
+CURLY_VARIABLE = r"\$\{[^}]*\}?|\$\([^)]*\)?"
+VARIABLE = re.compile(rf"{CURLY_VARIABLE}|\$[A-Za-z_]\w*|%[A-Z][A-Z_]{{2,}}%")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+KNOWN_SCHEMES = "s3|s3a|https?|file|gs|gcs|abfss?|az|hdfs|s?ftp"
+"""The schemes that are recognized where the slashes are missing: ``s3:bucket``."""
+
 _DRIVE = re.compile(r"(?:file:/*)?[A-Za-z]:[\\/](?!/)")
 
 _ALIASES = {
@@ -74,7 +77,7 @@ def check_slips(template: str, known: Sequence[str]) -> None:
             f"{_in_place_of_jinja(found[1] or '', known)}, in single braces"
         )
     check_unexpanded(template)
-    if codes := [found[0] for found in _STRFTIME.finditer(template)]:
+    if codes := [found[0] for found in STRFTIME.finditer(template)]:
         raise ValueError(_in_place_of_strftime(list(dict.fromkeys(codes)), known))
 
 
@@ -97,7 +100,7 @@ def check_unexpanded(text: str) -> None:
         )
     query = text.partition("?")[2] if text.startswith("https://") else ""
     # A query such as ?$limit=5 is the server's own.
-    found = _VARIABLE.search(text.removesuffix(query)) or re.search(_CURLY_VARIABLE, query)
+    found = VARIABLE.search(text.removesuffix(query)) or re.search(CURLY_VARIABLE, query)
     if found:
         raise ValueError(
             f"{found[0]} is not expanded: of the environment, only {{data}} (SCORING_DATA) and {{models}} "

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from scoring.errors import JobError
+from scoring.job import uri_slips
 from scoring.job.partitions import Partition
 from scoring.job.uri_slips import check_slips, close_field
 
@@ -94,9 +95,7 @@ def _check_fields(template: str, known: list[str], where: str) -> None:
 
 
 def _check_scheme(uri: str, supported: tuple[str, ...]) -> None:
-    if slip := re.match(
-        r"(s3|s3a|https?|file|gs|gcs|abfss?|az|hdfs|s?ftp):/?(?!/)", uri, re.IGNORECASE
-    ):
+    if slip := re.match(rf"({uri_slips.KNOWN_SCHEMES}):/?(?!/)", uri, re.IGNORECASE):
         raise ValueError(f"{slip[0]} is not the beginning of a URI; write {slip[1].lower()}://")
     scheme, found, _ = uri.partition("://")
     if found and scheme not in supported:
