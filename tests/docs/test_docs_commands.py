@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from itertools import takewhile
 
 import pytest
 
@@ -45,7 +46,7 @@ def commands_in(page: Page) -> Iterator[tuple[list[str], bool]]:
                 if line.strip():
                     yield shlex.split(line, comments=True), True
     for span in page.spans:
-        if re.match(r"(make|airflow|(\.venv/bin/)?python) -?\w", span):
+        if re.match(r"(make|airflow|scoring|(\.venv/bin/)?python) -?\w", span):
             with contextlib.suppress(ValueError):  # a quotation mark that is left open
                 yield shlex.split(span.replace("…", "")), False
 
@@ -60,7 +61,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize(("words", "complete"), COMMANDS)
 def test_command(words: list[str], complete: bool) -> None:
-    program, *arguments = words
+    program, *arguments = takewhile(lambda word: word != ">", words)
     program = program.removeprefix(".venv/bin/")
     if program == "make":
         for argument in arguments:
@@ -68,6 +69,8 @@ def test_command(words: list[str], complete: bool) -> None:
             assert variable in (VARIABLES if is_set else TARGETS), argument
     elif program == "airflow":
         parses(airflow_parser(), arguments, complete)
+    elif program == "scoring":
+        parses(cli._parser(), arguments, complete)
     elif program == "python" and arguments[:2] == ["-m", "scoring"]:
         parses(cli._parser(), arguments[2:], complete)
     elif program == "python" and arguments[:2] == ["-m", "pytest"]:
@@ -132,7 +135,7 @@ def test_the_commands_of_the_shell_are_all_in_the_pages() -> None:
     text = "\n".join(page.text for page in PAGES)
     (commands,) = [a for a in cli._parser()._actions if isinstance(a, argparse._SubParsersAction)]
     for name in commands.choices:
-        assert f"python -m scoring {name}" in text, name
+        assert re.search(rf"(python -m |`|^)scoring {name}\b", text, re.MULTILINE), name
 
 
 def test_make_targets_are_told_in_the_pages() -> None:
