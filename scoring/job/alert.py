@@ -38,23 +38,23 @@ class AlertConfig(Section):
     ] = {}
 
     def problems(self) -> Iterator[Problem]:
-        """Each argument that is a secret by its name, or a number that cannot be stored."""
+        """Report arguments with the name of a secret, and numbers that Airflow cannot store."""
         for loc, value in _within(self.arguments):
             name = loc[-1]
             if isinstance(name, str) and SECRET.search(name) and not REFERENCE.search(name):
                 yield (
                     ("arguments", *loc),
-                    "is a secret by its name, and a job file is no place for one; put it in an "
-                    "Airflow connection and give the notifier the connection's id",
+                    "looks like a secret, which does not belong in a job file; store it in an Airflow "
+                    "connection, and pass the connection's id to the notifier",
                 )
             if not isinstance(value, int | float):
                 continue
             if not math.isfinite(value) or abs(value) >= 1 << 63:
-                yield ("arguments", *loc), f"{shown(value)} is not a number that Airflow can store"
+                yield ("arguments", *loc), f"{shown(value)} is a number that Airflow cannot store"
 
 
 def _within(value: JsonValue) -> Iterator[tuple[Loc, JsonValue]]:
-    """Everything in ``value``, however deep, with its place."""
+    """Iterate over all nested values with their locations."""
     items: list[tuple[str | int, JsonValue]] = []
     if isinstance(value, dict):
         items = list(value.items())

@@ -1,4 +1,4 @@
-"""Names of columns: those that scoring adds itself, and those that readers could not tell apart."""
+"""Reserved column names, and names that readers cannot distinguish."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from scoring.job.schema import Job
 
 ADDED_COLUMNS = ("model_version", "partition")
-"""Columns that every published table has, beside the row ids, the outputs and the kept columns."""
+"""Columns that every published table has, besides the row ids, the outputs and the kept columns."""
 
 QUARANTINE_COLUMNS = ("row", "reason", "column", "value")
-"""Columns that every quarantine table has, beside the row ids and ``partition``."""
+"""Columns that every quarantine table has, besides the row ids and ``partition``."""
 
 ROW = "__row__"
 """The staged column with each row's number in the source, from 1."""
@@ -24,27 +24,27 @@ RESERVED_COLUMNS = (ROW, "__filename", "__fragment_index", "__batch_index", "__l
 
 
 def why_taken(name: str, job: Job) -> str | None:
-    """Why no published column of ``job`` may be called ``name``; None where one may.
+    """Return why ``name`` is reserved in the published table of ``job``, or None.
 
-    Case does not matter: DuckDB, Spark and Hive take ``Month`` and ``month`` for one column.
+    Case does not matter: for DuckDB, Spark and Hive, ``Month`` and ``month`` are the same column.
     """
     folded = name.casefold()
     if folded in ADDED_COLUMNS:
-        why = "is a column that every published table gets"
+        why = "is a column of every published table"
     elif folded == job.partition:
         why = (
-            f"is the key of the folders at the destination ({job.partition}=…), which readers get as a "
-            "column of that name"
+            f"is the name of the destination's partition folders ({job.partition}=…), which readers add as a "
+            "column"
         )
     elif folded in RESERVED_COLUMNS:
-        why = "is a name that scoring and Arrow use themselves"
+        why = "is reserved for internal use"
     else:
         return None
-    return why if folded == name else f"{why}, in other capitals, and some readers ignore these"
+    return why if folded == name else f"{why} (names are compared without regard to case)"
 
 
 def same_but_for_case(names: list[str]) -> tuple[str, str] | None:
-    """Two of ``names`` that differ in case only."""
+    """Return two of ``names`` that differ only in case, or None."""
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(name.casefold(), name)
@@ -54,27 +54,27 @@ def same_but_for_case(names: list[str]) -> tuple[str, str] | None:
 
 
 def problems_of_columns(job: Job) -> Iterator[Problem]:
-    """What is wrong with the names of the columns that ``job`` reads and publishes."""
+    """Report invalid names of columns that ``job`` reads or publishes."""
     yield from _problems_of_row_ids(job)
     outputs = [job.output.prediction, *job.output.probabilities]
     for name in dict.fromkeys(outputs):
         if outputs.count(name) > 1:
-            yield ("output",), f"two outputs are called {name!r}"
+            yield ("output",), f"two outputs have the name {name!r}"
         if name in job.kept_columns:
-            yield ("output",), f"{name!r} is a row id or a kept column and an output too"
+            yield ("output",), f"{name!r} is both an output and a row id or kept column"
     for name in dict.fromkeys([*outputs, *job.output.keep]):
         if why := why_taken(name, job):
             remedy = (
-                "give the output another name"
+                "rename the output"
                 if name in outputs
-                else "leave it out of keep, or give it another name in the source"
+                else "remove it from keep, or rename it in the source"
             )
             yield ("output",), f"{name!r} {why}; {remedy}"
     if pair := same_but_for_case([*job.kept_columns, *outputs]):
         yield (
             ("output",),
-            f"{pair[0]!r} and {pair[1]!r} differ in case only, and readers such as DuckDB and Spark take "
-            "them for one column; give one of them another name",
+            f"{pair[0]!r} and {pair[1]!r} differ only in case, and readers such as DuckDB and Spark treat "
+            "them as the same column; rename one of them",
         )
     for name in job.inputs:
         if name == ROW:
@@ -90,14 +90,11 @@ def _problems_of_row_ids(job: Job) -> Iterator[Problem]:
         if name.casefold() in QUARANTINE_COLUMNS:
             yield (
                 ("row_id",),
-                f"{name!r} is a column of the quarantine, beside the row ids; give it another name in the "
-                "source",
+                f"{name!r} is a column of the quarantine file; rename it in the source",
             )
         if why := why_taken(name, job):
-            yield ("row_id",), f"{name!r} {why}; give it another name in the source"
+            yield ("row_id",), f"{name!r} {why}; rename it in the source"
 
 
 def _staged(name: str) -> str:
-    return (
-        f"{name!r} is a name that scoring uses itself; give the column another name in the source"
-    )
+    return f"{name!r} is reserved for internal use; rename the column in the source"

@@ -53,8 +53,8 @@ class DestinationConfig(Section):
         return Encryption(self.sse, self.kms_key_id) if self.sse else None
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong in a section whose single fields are all right (see ``Job.problems``)."""
+        """Report fields that contradict each other (see ``Job.problems``)."""
         if self.format in DESTINATIONS.built_in:
             yield from problems_of(check_root_template, "uri", self.uri)
         if self.kms_key_id and self.sse != "aws:kms":
-            yield ("kms_key_id",), "is for sse: aws:kms"
+            yield ("kms_key_id",), "requires sse: aws:kms"

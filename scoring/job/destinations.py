@@ -1,7 +1,7 @@
-"""Two jobs with one destination: each would take the other's publications for its own, and replace them.
+"""Detection of jobs with overlapping destinations, which would replace each other's publications.
 
-Only job files that are read together are compared.  At publication, a manifest of another job at
-the destination tells the same (``scoring.destinations.owner``).
+Only job files that are read together are compared.  At publication, the manifests at the
+destination are checked too (``scoring.destinations.owner``).
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from scoring.registry import DESTINATIONS
 
 
 class Destinations:
-    """The destinations of job files, to each of which one job publishes."""
+    """The destinations of job files, each of one job."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, JobFile] = {}
         self._around: dict[str, JobFile] = {}  # folders that have a destination in them
 
     def add(self, file: JobFile, data: str | None = None) -> JobFile | None:
-        """Take note of where ``file`` publishes; or the job that publishes there already.
+        """Add the destination of ``file``, or return a job with an overlapping one.
 
-        There: to the same folder, to one in it, or to one that it is in.  Raises JobError as
-        ``JobFile.roots`` does.
+        Destinations overlap if they are the same folder, or one is within the other.  Raises
+        JobError as ``JobFile.roots`` does.
         """
         if file.job.destination.format not in DESTINATIONS.built_in:
             return None  # such a kind says what its URIs mean
@@ -44,7 +44,7 @@ class Destinations:
 def shared_destinations(
     files: Iterable[JobFile], data: str | None = None
 ) -> list[tuple[JobFile, JobFile]]:
-    """The pairs of ``files`` that publish to one place; the later file of each pair comes first."""
+    """Return the pairs of ``files`` with overlapping destinations, the later file first."""
     destinations, found = Destinations(), []
     for file in files:
         other = destinations.add(file, data)
@@ -54,24 +54,24 @@ def shared_destinations(
 
 
 def message(file: JobFile, other: JobFile) -> str:
-    """What is wrong with the destination of ``file``, which is that of ``other`` too."""
+    """Return the error message for ``file``, whose destination overlaps with that of ``other``."""
     return str(
         file.error(
             ("destination", "uri"),
-            f"the job {other.job.name} ({other.path.name}) publishes to {other.job.destination.uri}, and "
-            "that is the same folder, or one is within the other; each job would replace what the other "
-            f"has published. Give {file.job.name} a destination of its own",
+            f"overlaps with the destination of the job {other.job.name} ({other.path.name}), "
+            f"{other.job.destination.uri}; each job would replace publications of the other. Give "
+            f"{file.job.name} a separate folder",
         )
     )
 
 
 def canonical(uri: str) -> str:
-    """One text for all URIs of a place: links on disk are followed, slashes at the end are not kept."""
+    """Normalize a URI: resolve symbolic links on disk, and strip trailing slashes."""
     return uri.rstrip("/") if "://" in uri else os.path.realpath(uri)
 
 
 def _folders_of(place: str) -> Iterable[str]:
-    """The folders that ``place`` is in, from the nearest on."""
+    """Iterate over the parent folders of ``place``, nearest first."""
     root = place.partition("://")[0] + "://" if "://" in place else "/"
     while "/" in place:
         place = place.rpartition("/")[0]

@@ -1,7 +1,7 @@
-"""Whether each partition of a job has rows of its own, or several would be scored from the same ones.
+"""Detection of jobs whose partitions would be scored from the same rows.
 
-A job that fails this can still score a single partition, which is why it is not a mistake of
-``load_job``: the ``check`` command and the Dag of a job refuse it, the ``run`` command warns.
+Such a job can still score a single partition, so ``load_job`` accepts it: the ``check`` command and
+the Dag of the job reject it, and the ``run`` command warns.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _ENOUGH: dict[Kind, set[str]] = {
     "week": {"year", "week"},
     "day": {"year", "month", "day"},
 }
-"""Fields that tell all partitions apart, so that Airflow's parser need not try them."""
+"""Fields that distinguish all partitions, so that no partitions need to be tried."""
 
 
 def problems_of_every_partition(job: Job) -> Iterator[Problem]:
-    """What would give several partitions of ``job`` the same rows."""
+    """Report sources that give several partitions of ``job`` the same rows."""
     source = job.source
     if source.date_column is not None or source.kind not in SOURCES.built_in:
         return
@@ -51,9 +51,9 @@ def _problems_of_query(job: Job, sql: str) -> Iterator[Problem]:
         return
     yield (
         ("source", "sql"),
-        f"has none of :start, :end and :partition, so that every {job.partition} would get the same "
-        "rows; write such as WHERE at >= :start AND at < :end, or name the column in "
-        f"source.date_column. For one {job.partition} only, give end as start",
+        f"uses none of :start, :end and :partition, so every {job.partition} would have the same rows; "
+        "add a condition such as WHERE at >= :start AND at < :end, or set source.date_column. For a job of "
+        f"one {job.partition}, set end to start",
     )
 
 
@@ -69,21 +69,20 @@ def _problems_of_files(job: Job, uri: str) -> Iterator[Problem]:
         if other == partition.key:
             continue
         what = (
-            f"{other} and {partition.key} would be scored from the same file, {found}"
+            f"{other} and {partition.key} would have the same source, {found}"
             if fields & set(PARTITION_FIELDS)
             else f"is the same for every {job.partition}"
         )
         yield (
             ("source", "uri"),
-            f"{what}; write {_FITTING[job.partition]} into it, or name the column "
-            f"in source.date_column that says which {job.partition} a row belongs to. For one "
-            f"{job.partition} only, give end as start",
+            f"{what}; add {_FITTING[job.partition]}, or set source.date_column to the column that "
+            f"determines the {job.partition} of a row. For a job of one {job.partition}, set end to start",
         )
         return
 
 
 def _sample(job: Job) -> Iterator[Partition]:
-    """Partitions of ``job`` among which two have the same URI, if any two have."""
+    """Iterate over partitions of ``job``, two of which have the same URI if any two do."""
     first, last = job.first_partition, job.last_partition
     yield first
     following = []
@@ -108,7 +107,7 @@ def _later(job: Job, partitions: list[Partition]) -> Iterator[Partition]:
 
 
 def _clock_set_back(job: Job) -> Iterator[Partition]:
-    """The hours around the end of daylight saving time, one of which comes twice."""
+    """Iterate over the hours around the end of daylight saving time, one of which is repeated."""
     if job.partition != "hour":
         return
     begin = job.first_partition.start.astimezone(UTC)

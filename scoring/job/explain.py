@@ -1,4 +1,4 @@
-"""Pydantic's errors in the words of a job file: what stands there, what may, and what to write."""
+"""Translation of Pydantic's errors: the value, what is allowed, and a correction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scoring.job.section import Loc, Problem
 
 
 def explain_all(errors: list[ErrorDetails], values: Any) -> list[Problem]:
-    """One problem for each place; a value of several kinds has one error for each of the kinds."""
+    """Return one problem per location; Pydantic reports one for each member of a union."""
     found: dict[Loc, list[str]] = {}
     hints: dict[Loc, str] = {}
     for details in errors:
@@ -28,12 +28,12 @@ def explain_all(errors: list[ErrorDetails], values: Any) -> list[Problem]:
 
 
 def _explain(details: ErrorDetails, values: Any) -> tuple[Loc, str, str]:
-    """One of Pydantic's errors in the words of a job file: where, what, and what to write."""
+    """Return location, message and correction for one of Pydantic's errors."""
     loc, kind, context = details["loc"], details["type"], details.get("ctx", {})
     if kind == "extra_forbidden":
         return loc, *_unknown_key(loc, values)
     if kind == "missing":
-        return loc, "missing; it must be given", ""
+        return loc, "missing; this key is required", ""
     loc, value = _within(loc, values), details["input"]
     stands = shorthand.shown(value)
     if kind == "literal_error":
@@ -41,7 +41,7 @@ def _explain(details: ErrorDetails, values: Any) -> tuple[Loc, str, str]:
         close = shorthand.closest(value, allowed)
         close = close or next(iter(difflib.get_close_matches(str(value), allowed, n=1)), None)
         hint = f"did you mean {close}?" if close else ""
-        return loc, f"{stands} is not allowed; it may be {context['expected']}", hint
+        return loc, f"{stands} is not allowed; valid values: {context['expected']}", hint
     if kind == "string_pattern_mismatch" and "sha256" in loc:
         return loc, f"{stands} is not a SHA-256 digest: 64 hexadecimal digits in lower case", ""
     if kind == "value_error":
@@ -52,7 +52,7 @@ def _explain(details: ErrorDetails, values: Any) -> tuple[Loc, str, str]:
 
 
 def _within(loc: Loc, values: Any) -> Loc:
-    """The part of ``loc`` that is in the file; Pydantic goes on with the kinds that it tried."""
+    """Return the part of ``loc`` that is in the file, without the union members that Pydantic adds."""
     for i, step in enumerate(loc):
         try:
             values = values[step]
@@ -82,7 +82,7 @@ def _unknown_key(loc: Loc, values: Any) -> tuple[str, str]:
 
 
 def _section_with(name: str) -> str | None:
-    """The section of a job that has the key ``name``."""
+    """Return the section of a job that has the key ``name``."""
     sections = {key: _section_of(field.annotation) for key, field in Job.model_fields.items()}
     return next(
         (k for k, section in sections.items() if section and name in section.model_fields), None
@@ -90,7 +90,7 @@ def _section_with(name: str) -> str | None:
 
 
 def _section_without_value(name: str, loc: Loc, values: Any) -> str | None:
-    """The section that has the key ``name`` and stands beside it with nothing in it."""
+    """Return the empty section next to ``name`` that has this key."""
     try:
         for step in loc[:-1]:
             values = values[step]
@@ -102,7 +102,7 @@ def _section_without_value(name: str, loc: Loc, values: Any) -> str | None:
 
 
 def _known_keys(loc: Loc) -> list[str]:
-    """The keys that may stand in the section at ``loc``."""
+    """Return the keys of the section at ``loc``."""
     model: type[BaseModel] = Job
     for step in loc:
         if isinstance(step, str) and step in model.model_fields:
@@ -111,7 +111,7 @@ def _known_keys(loc: Loc) -> list[str]:
 
 
 def _section_of(annotation: Any) -> type[BaseModel] | None:
-    """The section class inside an annotation such as ``Model | None`` or ``dict[str, Column]``."""
+    """Return the section class in an annotation such as ``Model | None`` or ``dict[str, Column]``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for inner in getattr(annotation, "__args__", ()):

@@ -1,4 +1,4 @@
-"""The inputs of a job: the columns that the model is given, and what their values must be."""
+"""The inputs of a job: the columns that the model gets, and their valid values."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class ColumnConfig(Section):
 
     @property
     def time_unit(self) -> TimeUnit:
-        """The unit of the moments that the model is given."""
+        """The unit of the timestamps that the model gets."""
         return self.unit or "ns"
 
     @property
@@ -83,7 +83,7 @@ class ColumnConfig(Section):
         return self.type.startswith(("int", "float"))
 
     def can_be(self, value: str | int | float | bool) -> bool:
-        """Whether ``value``, from ``allowed``, is of the kind that this column's values are."""
+        """Return whether ``value``, from ``allowed``, has this column's type."""
         if self.type == "boolean" or isinstance(value, bool):
             return self.type == "boolean" and isinstance(value, bool)
         if self.is_number:
@@ -93,18 +93,18 @@ class ColumnConfig(Section):
         return isinstance(value, str)
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong in a section whose single fields are all right (see ``Job.problems``)."""
+        """Report fields that contradict each other (see ``Job.problems``)."""
         for name, limit in (("min", self.min), ("max", self.max)):
             if limit is None:
                 continue
             if not self.is_number:
-                yield (name,), f"{name} is for numbers, not for {self.type}"
+                yield (name,), f"{name} is for numeric types, not for {self.type}"
             elif problem := self._beyond_type(limit):
                 yield (name,), problem
         if self.min is not None and self.max is not None and self.min > self.max:
             yield ("min",), f"min {self.min} is above max {self.max}"
         if self.unit is not None and self.type not in ("timestamp", "date"):
-            yield ("unit",), f"unit is for moments (timestamp, date), not for {self.type}"
+            yield ("unit",), f"unit is for timestamp and date, not for {self.type}"
         if self.timezone is not None and self.type != "timestamp":
             yield ("timezone",), f"timezone is for timestamp, not for {self.type}"
         if self.allowed is not None:
@@ -113,7 +113,7 @@ class ColumnConfig(Section):
     def _problems_of_allowed(self) -> Iterator[str]:
         assert self.allowed is not None
         if not self.allowed:
-            yield "[] allows no value at all; list the values, or leave the key out"
+            yield "[] allows no value; list the values, or remove the key"
         seen: list[Any] = []
         for value in self.allowed:
             problem = self._problem_of_allowed(value)
@@ -126,8 +126,8 @@ class ColumnConfig(Section):
             seen.append(meant)
         if self.type == "timestamp" and len({_has_zone(moment) for moment in seen}) > 1:
             yield (
-                "some of these moments have a time zone and others do not; write one (Z or +02:00) for all "
-                "of them, or for none"
+                "some of these timestamps have a UTC offset and others do not; add one (Z or +02:00) to all or "
+                "none of them"
             )
 
     def _problem_of_allowed(self, value: str | int | float | bool) -> str | None:
@@ -140,13 +140,13 @@ class ColumnConfig(Section):
         if problem := self._beyond_type(value):
             return problem
         if self.min is not None and value < self.min:
-            return f"{shown(value)} is below min {self.min}, so no row could have it"
+            return f"{shown(value)} is below min {self.min}, so no row can have it"
         if self.max is not None and value > self.max:
-            return f"{shown(value)} is above max {self.max}, so no row could have it"
+            return f"{shown(value)} is above max {self.max}, so no row can have it"
         return None
 
     def _hint(self, value: str | int | float | bool) -> str:
-        """How ``value`` would be written for this column."""
+        """Return how to write ``value`` for this column."""
         if self.type == "string":
             return "; put it in quotes, as 'NO'"
         number = number_in(value) if self.is_number and isinstance(value, str) else None
@@ -168,7 +168,7 @@ class ColumnConfig(Section):
         return f"{shown(value)} is not a {self.type} in ISO 8601, such as {example}"
 
     def _beyond_type(self, value: float) -> str | None:
-        """What is wrong with a number that a column of this type cannot have."""
+        """Return why a column of this type cannot have the number ``value``, or None."""
         if isinstance(value, float) and not math.isfinite(value):
             return (
                 f"{shown(value)} is not a finite number, and rows with such a value are quarantined"
@@ -176,7 +176,7 @@ class ColumnConfig(Section):
         if self.type.startswith("int"):
             limit = 1 << (int(self.type.removeprefix("int")) - 1)
             if not -limit <= value <= limit - 1:
-                return f"{shown(value)} is outside of {self.type}, which is from {-limit} to {limit - 1}"
+                return f"{shown(value)} is outside of {self.type}, from {-limit} to {limit - 1}"
             return None
         try:
             stored = (
@@ -185,7 +185,7 @@ class ColumnConfig(Section):
                 else float(value)
             )
         except OverflowError:
-            return f"{shown(value)} is outside of {self.type}, the largest of which is {_LARGEST[self.type]}"
+            return f"{shown(value)} is outside of {self.type}, whose largest value is {_LARGEST[self.type]}"
         return f"{shown(value)} is 0 in {self.type}" if value and not stored else None
 
 
@@ -193,7 +193,7 @@ _LARGEST = {"float32": "3.4028235e+38", "float64": "1.7976931348623157e+308"}
 
 
 def _meaning(value: Any, kind: str) -> Any:
-    """What two values have in common that are the same for a column."""
+    """Return ``value`` in a form in which equal values are equal."""
     if kind == "date":
         return date.fromisoformat(value)
     if kind == "timestamp":

@@ -1,4 +1,4 @@
-"""Reading a job file (YAML) so that every mistake is named with its line, its field and the remedy."""
+"""Reading of job files (YAML), with errors that name line, field and remedy."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class JobFile:
     lines: Mapping[Loc, int] = field(default_factory=lambda: {(): 1}, compare=False, repr=False)
 
     def error(self, loc: Loc, message: str) -> JobError:
-        """What is wrong at ``loc``, told as the mistakes are that this module finds."""
+        """Return a JobError for the value at ``loc``."""
         return JobError(_render(self.path, [(loc, message)], self.lines))
 
     def place(self, loc: Loc) -> str:
-        """File, line and field of ``loc``, for a message."""
+        """Return file, line and field of ``loc`` for a message."""
         return f"{self.path}, line {_line_of(loc, self.lines)}, {_dotted(loc)}"
 
     def roots(self, data: str | None = None) -> Roots:
-        """The roots of this job's URIs: relative ones start from the job file's folder."""
+        """Return the roots of this job's URIs; relative ones start from the job file's folder."""
         return Roots.of(self.path.parent, data)
 
     @property
@@ -54,7 +54,7 @@ class JobFile:
 
 
 def load_job(path: str | os.PathLike[str]) -> JobFile:
-    """The job in the file at ``path``, or JobError naming each mistake's line and field."""
+    """Load the job file at ``path``; raise JobError with line and field of each error."""
     path = Path(path)
     try:
         with path.open("rb") as file:
@@ -75,26 +75,26 @@ def load_job(path: str | os.PathLike[str]) -> JobFile:
 
 
 def check_every_partition(file: JobFile) -> None:
-    """JobError for a job whose partitions would be scored from the same rows.
+    """Raise JobError for a job whose partitions would be scored from the same rows.
 
-    One partition of it can be scored, so ``load_job`` takes it; a Dag of it would be wrong.
+    Such a job can score a single partition, so ``load_job`` accepts it, but its Dag would be wrong.
     """
     if problems := list(problems_of_every_partition(file.job)):
         raise JobError(_render(file.path, problems, file.lines))
 
 
 def _place_problems(job: Job, path: Path) -> Iterator[Problem]:
-    # So no two files of a folder have the same job, and whoever looks for a job knows its file.
+    # So no two files of a folder have the same job, and the file of a job is easy to find.
     if job.name != path.stem:
-        remedy = f"call the file {job.name}{path.suffix}, or the job {path.stem}"
-        yield ("name",), f'"{job.name}" is not the name of the file, {path.name}; {remedy}'
+        remedy = f"rename the file to {job.name}{path.suffix}, or the job to {path.stem}"
+        yield ("name",), f'"{job.name}" differs from the file name, {path.name}; {remedy}'
     if job.scorer and (Path(job.scorer).is_absolute() or ".." in Path(job.scorer).parts):
-        yield ("scorer",), f"{job.scorer!r} is not in the job file's folder, or in one below it"
+        yield ("scorer",), f"{job.scorer!r} is not in the job file's folder or a subfolder of it"
     elif job.scorer and re.match(r"~|.*[\\{$]", job.scorer):
         yield (
             ("scorer",),
-            f"{job.scorer!r} has a character that is not expanded here; write a path that starts from "
-            "the job file's folder, such as scorer.py",
+            f"{job.scorer!r} is not expanded; write a path relative to the job file's folder, such as "
+            "scorer.py",
         )
 
 

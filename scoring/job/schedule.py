@@ -1,4 +1,4 @@
-"""The cron schedule of a job, held against its partitions.
+"""The cron schedule of a job, and whether it fits the partitions.
 
 A run scores the partition that its data interval begins in.  So a schedule fits only when every
 partition has exactly one interval that begins in it.
@@ -34,7 +34,7 @@ FITTING: dict[Kind, str] = {
 
 
 def check_zone(name: str) -> str:
-    """``name`` itself, or ValueError where no time zone is called so."""
+    """Return ``name``; raise ValueError if it is not a time zone."""
     try:
         ZoneInfo(name)
     except (OSError, ValueError, KeyError):  # a folder of zones, no zone's name, no such zone
@@ -45,7 +45,7 @@ def check_zone(name: str) -> str:
 
 
 def check_cron(cron: str) -> str:
-    """``cron`` itself; ValueError unless it has five fields that croniter (which Airflow uses) understands."""
+    """Return ``cron``; raise ValueError unless croniter, which Airflow uses, parses its five fields."""
     message = f"{cron!r} is not a cron expression of five fields, such as '0 3 2 * *'"
     if len(cron.split()) != 5:
         raise ValueError(message)
@@ -54,19 +54,17 @@ def check_cron(cron: str) -> str:
     except (CroniterError, ValueError) as error:
         raise ValueError(f"{message}: {error}") from None
     if re.search(r"(?<![a-z])r(?![a-z])", cron, re.IGNORECASE):
-        raise ValueError(
-            f"{cron!r} has a random field, R: its runs would get new dates at each look"
-        )
+        raise ValueError(f"{cron!r} has a random field, R, which would change the dates of runs")
     return cron
 
 
 def schedule_mismatch(cron: str, first: Partition, zone: ZoneInfo) -> str | None:
-    """Why ``cron`` does not give every partition from ``first`` on one run; None when it does."""
+    """Return why ``cron`` does not give every partition from ``first`` on one run, or None."""
     what = _left_out(cron, first.kind) or _first_mismatch(cron, first, zone)
     if what is None:
         return None
     return (
-        f"{cron!r} does not fit partitions by {first.kind}: there would be {what}; "
+        f"{cron!r} does not fit {first.kind} partitions: there would be {what}; "
         f"{FITTING[first.kind]!r} fits"
     )
 
@@ -75,7 +73,7 @@ def _left_out(cron: str, kind: Kind) -> str | None:
     fields = croniter(cron).expanded
     for name, at in _COARSER[kind].items():
         if fields[at] != ["*"]:
-            return f"no run for some {kind}s, as the {name} in it is not *"
+            return f"no run for some {kind}s, because the field {name} is not *"
     return None
 
 
@@ -94,7 +92,7 @@ def _first_mismatch(cron: str, first: Partition, zone: ZoneInfo) -> str | None:
 
 
 def _moment(fire: datetime, begin: datetime, first: Partition) -> datetime:
-    """The moment of a ``fire`` on the wall clock; hours are counted through, as DST repeats some."""
+    """Return the instant of a local ``fire`` time; hours are counted, because DST repeats some."""
     if first.kind == "hour":
         return first.start.astimezone(UTC) + (fire - begin)
     return fire.replace(tzinfo=first.start.tzinfo)

@@ -1,7 +1,7 @@
-"""What a job file may say: the declarative model of one scoring job.
+"""The model of a job file.
 
-Reading a file and naming the line of a mistake is in ``scoring.job.loader``.  This module is imported
-whenever Airflow parses a Dag file, so it imports nothing heavy.
+``scoring.job.loader`` reads the file.  This module is imported whenever Airflow parses a Dag file, so
+it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Tag = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class Job(Section):
-    """One scoring job, as its file says it."""
+    """One scoring job."""
 
     name: Annotated[
         str,
@@ -142,17 +142,17 @@ class Job(Section):
 
     @property
     def columns(self) -> list[str]:
-        """The source's columns that this job reads: row ids, inputs, kept ones, the date column."""
+        """The source columns that this job reads: row ids, inputs, kept columns, the date column."""
         dates = [self.source.date_column] if self.source.date_column else []
         return list(dict.fromkeys([*self.row_id, *self.inputs, *self.output.keep, *dates]))
 
     @property
     def kept_columns(self) -> list[str]:
-        """Row ids and kept columns: what of the source is published beside the prediction."""
+        """Row ids and kept columns: the source columns that are published."""
         return list(dict.fromkeys([*self.row_id, *self.output.keep]))
 
     def is_own(self, name: str) -> bool:
-        """Whether ``name``, in a manifest, is this job's, now or formerly."""
+        """Return whether ``name``, in a manifest, is a current or former name of this job."""
         return name == self.name or name in self.destination.former_names
 
     @property
@@ -160,28 +160,28 @@ class Job(Section):
         return [v.version for v in self.model.versions] if self.model else []
 
     def parse(self, key: str) -> Partition:
-        """The partition of this job that ``key`` names; PartitionError if it names none."""
+        """Parse a partition key; raise PartitionError if it is invalid."""
         return parse_key(key, self.partition, self.zone)
 
     def partition_to_score(self, key: str) -> Partition:
-        """Like ``parse``, and PartitionError too for a partition before ``start`` or after ``end``."""
+        """Parse a partition key; raise PartitionError also before ``start`` or after ``end``."""
         wanted, last = self.parse(key), self.last_partition
         if wanted < self.first_partition or (last and last < wanted):
             until = f"to {self.end}" if self.end else "on"
             raise PartitionError(
-                f"{self.name} has no partition {key}: its job file says from {self.start} {until}"
+                f"{self.name} has no partition {key}: its partitions are from {self.start} {until}"
             )
         return wanted
 
     def version_for(self, partition: Partition, pinned: str | None = None) -> ModelVersionConfig:
-        """The model version that scores ``partition``: ``pinned``, or by the job's policy.
+        """Return the model version that scores ``partition``: ``pinned``, or by the job's policy.
 
         ``as_of``: the version with the latest ``in_force_from`` that is not after the partition.
         ``current``: the version with the latest ``in_force_from`` of all.
         Raises ModelError where no version was in force yet, or ``pinned`` is not in the job.
         """
         if self.model is None:
-            raise ModelError(f"{self.name} has no model, so no model version can be asked for")
+            raise ModelError(f"{self.name} has no model, so no model version can be selected")
         if pinned is not None:
             for version in self.model.versions:
                 if version.version == pinned:
@@ -198,12 +198,12 @@ class Job(Section):
             raise ModelError(
                 f"no model version of {self.name} was in force in {partition.key}: the first, "
                 f"{in_order[0].version}, is in force from {in_order[0].in_force_from}; nothing was "
-                f"scored. Pin a version with model_version, or add an earlier one to model.versions"
+                f"scored. Select a version with model_version, or add an earlier one to model.versions"
             )
         return in_force[-1]
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong in a job whose single fields are all right: fields that do not fit."""
+        """Report fields that are valid by themselves, but contradict each other."""
         for loc, problem in self.destination.problems():
             yield ("destination", *loc), problem
         for loc, problem in self.source.problems():
@@ -246,13 +246,13 @@ class Job(Section):
         for name, column in self.inputs.items():
             yield from ((("inputs", name, *loc), problem) for loc, problem in column.problems())
         if self.model is None and self.output.probabilities:
-            yield ("output", "probabilities"), "needs a model that has predict_proba"
+            yield ("output", "probabilities"), "requires a model with predict_proba"
         yield from problems_of_columns(self)
 
     def _model_problems(self) -> Iterator[Problem]:
         if self.model is None:
             if self.scorer is None:
-                yield ("model",), "missing; a job without a model needs a scorer"
+                yield ("model",), "missing; a job needs a model or a scorer"
             return
         seen: dict[str, str] = {}
         for i, version in enumerate(self.model.versions):
@@ -261,7 +261,7 @@ class Job(Section):
                 yield (*loc, "version"), f"{version.version!r} is listed twice"
             if version.in_force_from in seen:
                 other = seen[version.in_force_from]
-                yield (*loc, "in_force_from"), f"{version.in_force_from} is {other}'s already"
+                yield (*loc, "in_force_from"), f"{version.in_force_from} is also that of {other}"
             seen[version.in_force_from] = version.version
             if version.file_format not in MODELS:
                 known = " or ".join(f".{name}" for name in MODELS.names())
@@ -269,6 +269,6 @@ class Job(Section):
             elif version.file_format != "skops" and version.sha256 is None:
                 yield (
                     (*loc, "sha256"),
-                    f"missing; a {version.file_format} file may run code when it is loaded, so the job "
-                    "must vouch for it: `sha256sum FILE` prints the digest",
+                    f"missing; a {version.file_format} file can run code when it is loaded, so the job must "
+                    "contain its digest: `sha256sum FILE` prints it",
                 )

@@ -1,4 +1,4 @@
-"""What to write in place of a value whose shape is wrong: a name where a list belongs, and the like."""
+"""Corrections for values of the wrong type, such as a name in place of a list."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ def hint(loc: Loc, kind: str, value: Any) -> str:
 
 def _for_nothing(kind: str) -> str:
     if kind in ("model_type", "dict_type"):
-        return "nothing stands after the colon; indent what belongs to it, or leave the key out"
+        return "the value is empty; indent the keys of the section, or remove it"
     if kind == "list_type":
-        return "nothing stands after the colon; write [], or leave the key out"
-    return "nothing stands after the colon; a text that begins with # must be in quotes"
+        return "the value is empty; write [], or remove the key"
+    return "the value is empty; a string that begins with # must be in quotes"
 
 
 def _for_section(loc: Loc, value: Any) -> str:
@@ -109,7 +109,7 @@ def _for_section(loc: Loc, value: Any) -> str:
     if isinstance(value, list):
         return "write it without dashes or brackets, as key: value"
     if loc in _MAIN_FIELDS and isinstance(value, bool):
-        return f"write {key}: {{{_MAIN_FIELDS[loc]}: …}}, or leave the key out"
+        return f"write {key}: {{{_MAIN_FIELDS[loc]}: …}}, or remove the key"
     if loc in _MAIN_FIELDS:
         return f"write {key}: {{{_MAIN_FIELDS[loc]}: {as_yaml(value)}}}"
     return ""
@@ -143,7 +143,7 @@ def _for_text(value: Any) -> str:
     if isinstance(value, dict) and list(value.values()) == [None]:
         return f'put it in quotes: "{{{next(iter(value))}}}"'
     if isinstance(value, list | dict):
-        return "write one text"
+        return "write a single string"
     return ""
 
 
@@ -151,11 +151,11 @@ def _for_number(value: Any, whole: bool) -> str:
     if isinstance(value, str):
         number = number_in(value)
         if number is None:
-            return "write a whole number" if whole else "write a number"
+            return "write an integer" if whole else "write a number"
         if number.is_integer() and abs(number) < 1e15:
             return f"write {int(number)}, without quotes"
         return f"write {plain(number)}, without quotes"
-    return "write a whole number" if whole else "write a number"
+    return "write an integer" if whole else "write a number"
 
 
 def shown(value: Any) -> str:

@@ -108,10 +108,10 @@ class SourceConfig(Section):
         return self.format or ("csv" if ".csv" in name else "parquet")
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong in a section whose single fields are all right (see ``Job.problems``)."""
+        """Report fields that contradict each other (see ``Job.problems``)."""
         if (self.uri is None) == (self.sql is None):
             given = "neither is given" if self.uri is None else "both are given"
-            yield (), f"needs either uri (files) or sql (a database); {given}"
+            yield (), f"requires either uri (files) or sql (a database); {given}"
         elif self.uri is not None:
             yield from self._problems_of_files(self.uri)
         else:
@@ -121,16 +121,16 @@ class SourceConfig(Section):
         if self.kind in SOURCES.built_in:
             yield from problems_of(check_source_template, "uri", uri)
         if self.conn_id is not None:
-            yield ("conn_id",), "is for sql; files in S3 have run.aws_conn_id"
+            yield ("conn_id",), "requires sql; set run.aws_conn_id for files in S3"
         if self.sha256 and is_pattern(uri):
-            yield ("sha256",), "is for one file a partition, and uri is a pattern for several"
+            yield ("sha256",), "requires one file per partition, and uri is a pattern"
 
     def _problems_of_query(self) -> Iterator[Problem]:
         if self.conn_id is None:
-            yield ("conn_id",), "missing; it names the Airflow connection that sql asks"
+            yield ("conn_id",), "missing; sql requires an Airflow connection"
         if self.format is not None:
-            yield ("format",), "is for files; a database knows its types"
+            yield ("format",), "requires uri; a database has types"
         if self.sha256:
-            yield ("sha256",), "is for files; the manifest has the digest of a query's rows"
+            yield ("sha256",), "requires uri; the manifest has the digest of a query's rows"
         if self.wait is not None:
-            yield ("wait",), "is for files; a query without rows is for checks.min_rows"
+            yield ("wait",), "requires uri; a query without rows is a matter of checks.min_rows"

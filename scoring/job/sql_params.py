@@ -51,17 +51,17 @@ def check_query(sql: str) -> str:
     """``sql`` itself, or ValueError that says what a query of a source must be."""
     if found := JINJA.search(sql):
         raise ValueError(
-            f"{found[0]} is a template of Airflow's (Jinja), and none are filled in here; write :start, "
-            ":end or :partition, without quotes around it"
+            f"{found[0]} is a Jinja template, which is not rendered here; write :start, :end or :partition, "
+            "without quotes"
         )
     tokens = list(_tokens(sql))
     for token in tokens:
         if token.kind == "parameter" and token.text not in PARAMETERS:
             known = ", ".join(f":{name}" for name in PARAMETERS)
-            raise ValueError(f":{token.text} is not known in a query; these are: {known}")
+            raise ValueError(f":{token.text} is not a parameter of a query; known: {known}")
         if token.kind == "positional":
             raise ValueError(
-                f"{token.text} is not known in a query; write :start, :end, :partition"
+                f"{token.text} is not a parameter of a query; write :start, :end, :partition"
             )
         if token.text == ";":
             raise ValueError("a query is one statement, without ';'")
@@ -70,8 +70,8 @@ def check_query(sql: str) -> str:
         raise ValueError("a query begins with SELECT or WITH")
     if ("ORDER", "BY") not in pairwise(top):
         raise ValueError(
-            "a query needs ORDER BY at its end, by columns that no two rows share: the same rows "
-            "in another order would be published as other bytes"
+            "a query must end with ORDER BY and columns that identify a row: the order of rows is part of "
+            "the published bytes"
         )
     return sql
 

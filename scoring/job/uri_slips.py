@@ -1,4 +1,4 @@
-"""What other tools would fill in within a URI, and this one would take for a name: ``%Y``, ``$HOME``, …
+"""Syntax of other tools in URIs, which is not expanded here: ``%Y``, ``$HOME``, …
 
 Such a URI names a file that is never there, or the same one for every partition.
 """
@@ -67,13 +67,13 @@ _ALIASES = {
 
 
 def check_slips(template: str, known: Sequence[str]) -> None:
-    """ValueError for what looks as if it were to be filled in, and says what to write.
+    """Raise ValueError, with a correction, for syntax that other tools expand.
 
     ``known`` are the fields that may stand in ``template``.
     """
     if found := _JINJA.search(template):
         raise ValueError(
-            f"{found[0]} is a template of Airflow's (Jinja), and none are filled in here; write "
+            f"{found[0]} is a Jinja template, which is not rendered here; write "
             f"{_in_place_of_jinja(found[1] or '', known)}, in single braces"
         )
     check_unexpanded(template)
@@ -82,20 +82,19 @@ def check_slips(template: str, known: Sequence[str]) -> None:
 
 
 def check_unexpanded(text: str) -> None:
-    """ValueError for what a shell or Windows would expand."""
+    """Raise ValueError for syntax that a shell or Windows expands."""
     if found := _CONTROL.search(text):
         raise ValueError(
-            f"has the control character {found[0]!r}; a backslash in double quotes stands for one: "
-            "write / in paths"
+            f"has the control character {found[0]!r}, an escape sequence in double quotes; write / in paths"
         )
     if _DRIVE.match(text) or "\\" in text:
         raise ValueError(
-            "is a path of Windows, and Airflow's workers do not run there; write /, and a path that they "
-            "have, such as {data}/…"
+            "is a Windows path, but Airflow's workers do not run on Windows; write a path with /, such as "
+            "{data}/…"
         )
     if home := re.match(r"(?:file:/*)?(~[^/]*)", text):
         raise ValueError(
-            f"{home[1]} is not expanded, as each process may have another home folder; write the whole "
+            f"{home[1]} is not expanded, because the home folder depends on the process; write an absolute "
             "path, or {data}/…"
         )
     query = text.partition("?")[2] if text.startswith("https://") else ""
@@ -103,8 +102,8 @@ def check_unexpanded(text: str) -> None:
     found = VARIABLE.search(text.removesuffix(query)) or re.search(CURLY_VARIABLE, query)
     if found:
         raise ValueError(
-            f"{found[0]} is not expanded: of the environment, only {{data}} (SCORING_DATA) and {{models}} "
-            "(SCORING_MODELS) are read; write one of these, or the path itself"
+            f"{found[0]} is not expanded; use {{data}} (SCORING_DATA) or {{models}} (SCORING_MODELS), or write "
+            "the path"
         )
 
 
@@ -126,11 +125,11 @@ def _in_place_of_strftime(codes: list[str], known: Sequence[str]) -> str:
         f"{_STRFTIME_FIELDS[code[-1]]} for {code}" for code in codes if code[-1] in _STRFTIME_FIELDS
     ]
     instead = ", ".join(pairs) or "{partition}"
-    return f"{' '.join(codes)} is a date format, and none are filled in here; write {instead}"
+    return f"{' '.join(codes)} is a date format, which is not expanded here; write {instead}"
 
 
 def close_field(name: str, known: Sequence[str]) -> str | None:
-    """Which of the fields ``known`` was meant by ``name``."""
+    """Return the field in ``known`` that is most similar to ``name``, or None."""
     lower = name.strip().lower()
     if lower in known:
         return lower

@@ -21,7 +21,7 @@ from scoring.job.partitions import Partition
 from scoring.job.uri_slips import check_slips, close_field
 
 SCHEMES = ("s3", "file")
-"""Where everything may lie; over https there are sources only."""
+"""Schemes of sources, models and destinations; sources may use https too."""
 
 ROOT_FIELDS = {
     "data": "`--data` in the shell, else the environment variable `SCORING_DATA`, else `.run/data` in the current "
@@ -34,13 +34,13 @@ PARTITION_FIELDS = ("year", "month", "week", "day", "hour", "partition")
 
 
 def check_source_fields(template: str) -> str:
-    """``template`` itself; ValueError for a field that may not stand in the URI of a source."""
-    _check_fields(template, [*ROOT_FIELDS, *PARTITION_FIELDS], "in a URI")
+    """Return ``template``; raise ValueError for an unknown field in the URI of a source."""
+    _check_fields(template, [*ROOT_FIELDS, *PARTITION_FIELDS], "of a URI")
     return template
 
 
 def check_source_template(template: str) -> str:
-    """The same for the URI of a source that is files: its scheme is known, too."""
+    """Like ``check_source_fields``, and check the scheme too, for a source of files."""
     check_source_fields(template)
     _check_scheme(template, ("https", *SCHEMES))
     if template.startswith("https://"):
@@ -49,13 +49,13 @@ def check_source_template(template: str) -> str:
 
 
 def check_root_fields(template: str) -> str:
-    """The same for a URI of all partitions, which has a model or takes what is published."""
-    _check_fields(template, [*ROOT_FIELDS], "here (it is one URI for all partitions)")
+    """Like ``check_source_fields`` for a URI of all partitions: of a model or destination."""
+    _check_fields(template, [*ROOT_FIELDS], "of this URI (the same for all partitions)")
     return template
 
 
 def check_root_template(template: str) -> str:
-    """The same for files of all partitions: their scheme is known, too."""
+    """Like ``check_root_fields``, and check the scheme too, for files."""
     check_root_fields(template)
     _check_scheme(template, SCHEMES)
     return template
@@ -84,43 +84,41 @@ def _check_fields(template: str, known: list[str], where: str) -> None:
         raise ValueError(f"{template!r} is not a URI template: {error}") from None
     for literal, name, spec, conversion in parsed:
         if "}" in literal:  # written twice, which Python takes for one
-            raise ValueError(f"{template!r} is not a URI template: it has a }} too many")
+            raise ValueError(f"{template!r} is not a URI template: it has an unmatched }}")
         if name is not None and (name not in known or spec or conversion):
             field = name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
             close = close_field(name, known)
             hint = f"; did you mean {{{close}}}?" if close else ""
-            raise ValueError(
-                f"{{{field}}} is not known {where}; these are: {', '.join(known)}{hint}"
-            )
+            raise ValueError(f"{{{field}}} is not a field {where}; known: {', '.join(known)}{hint}")
 
 
 def _check_scheme(uri: str, supported: tuple[str, ...]) -> None:
     if slip := re.match(rf"({uri_slips.KNOWN_SCHEMES}):/?(?!/)", uri, re.IGNORECASE):
-        raise ValueError(f"{slip[0]} is not the beginning of a URI; write {slip[1].lower()}://")
+        raise ValueError(f"{slip[0]} is not the start of a URI; write {slip[1].lower()}://")
     scheme, found, _ = uri.partition("://")
     if found and scheme not in supported:
-        why = " (whoever is on the way could change the rows)" if scheme == "http" else ""
+        why = " (the rows could be modified in transit)" if scheme == "http" else ""
         names = ", ".join(f"{name}://" for name in supported)
-        raise ValueError(f"{scheme}:// is not supported{why}; {names} and plain paths are")
+        raise ValueError(f"{scheme}:// is not supported{why}; use {names} or a path")
 
 
 def _check_https(template: str) -> None:
-    # What stands there is not told again: it may be a password.
+    # The message does not quote the URI, which may contain a password.
     try:
         parts = urlsplit(template)
         host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
     if not host:
-        raise ValueError("names no host, or a wrong port; it looks like https://host/path.parquet")
+        raise ValueError("has no host or an invalid port; write https://host/path.parquet")
     if "@" in parts.netloc:
         raise ValueError(
-            "has a user or a password before the host, and a job file is no place for secrets; over "
-            "https only files that anyone may fetch are supported"
+            "has a user or password, but secrets do not belong in a job file; over https, only public files "
+            "are supported"
         )
     if re.search(r"[*\[]", parts.path):
         raise ValueError(
-            "is a pattern, and over https files cannot be listed; name one file for each partition"
+            "is a pattern, but https servers cannot list files; name one file per partition"
         )
 
 
@@ -172,9 +170,9 @@ def _check_root(field: str, root: str) -> None:
     try:
         _check_scheme(root, SCHEMES)
     except ValueError as error:
-        raise JobError(f"{{{field}}} stands for a URI of another kind: {error}") from None
+        raise JobError(f"{{{field}}} is an unsupported URI: {error}") from None
     if root.startswith(("~", "$")):
         raise JobError(
-            f"{{{field}}} stands for {root}, and {root.partition('/')[0]} is not expanded here; write the "
-            "whole path"
+            f"{{{field}}} is {root}, but {root.partition('/')[0]} is not expanded here; write an absolute "
+            "path"
         )

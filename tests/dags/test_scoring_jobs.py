@@ -128,10 +128,10 @@ def test_two_jobs_with_one_destination_are_an_import_error_of_the_later_one(
     told = bag.import_errors["jobs/gamma.yaml"]
     assert told.startswith(f"{path} is not a valid job file (1 problem):\n  line ")
     assert (
-        ", destination.uri: the job alpha (alpha.yaml) publishes to {data}/predictions/alpha"
+        ", destination.uri: overlaps with the destination of the job alpha (alpha.yaml), {data}/predictions/alpha"
         in told
     )
-    assert "Give gamma a destination of its own" in told
+    assert "Give gamma a separate folder" in told
     assert set(bag.dags) == {"alpha", "beta", "zeta"}
 
 
@@ -147,7 +147,9 @@ def test_two_files_cannot_be_one_job(jobs: Path) -> None:
     (jobs / "other.yaml").write_text((jobs / "alpha.yaml").read_text())
     bag = _parse(jobs.parent)
     assert set(bag.import_errors) == {"jobs/other.yaml"}
-    assert "call the file alpha.yaml, or the job other" in bag.import_errors["jobs/other.yaml"]
+    assert (
+        "rename the file to alpha.yaml, or the job to other" in bag.import_errors["jobs/other.yaml"]
+    )
     assert set(bag.dags) == {"alpha", "beta"}
 
 

@@ -411,7 +411,7 @@ def test_what_is_run_is_what_was_hashed_and_no_compiled_copy_is_kept(tmp_path: P
     [
         ("model_version", "a column that every published table gets"),
         ("partition", "a column that every published table gets"),
-        ("Partition", "in other capitals, and some readers ignore these"),
+        ("Partition", "names are compared without regard to case"),
         ("month", "the key of the folders at the destination"),
         ("__row__", "a name that scoring and Arrow use themselves"),
         ("__filename", "a name that scoring and Arrow use themselves"),

@@ -210,6 +210,6 @@ def test_a_package_of_its_own_adds_a_source_a_model_and_a_destination(
 def test_without_the_package_the_job_file_says_which_kinds_there_are(tmp_path: Path):
     checked = scoring("check", write_job(tmp_path), site=None)
     assert checked.returncode == 2
-    assert "source.format: 'counted' is not allowed; it may be parquet, csv" in checked.stderr
-    assert "destination.format: 'lines' is not allowed; it may be parquet" in checked.stderr
-    assert "'slope' is not allowed; it may be skops, joblib" in checked.stderr
+    assert "source.format: 'counted' is not allowed; valid values: parquet, csv" in checked.stderr
+    assert "destination.format: 'lines' is not allowed; valid values: parquet" in checked.stderr
+    assert "'slope' is not allowed; valid values: skops, joblib" in checked.stderr

@@ -369,7 +369,7 @@ def test_check_names_jobs_that_publish_to_one_place(
         printed = capsys.readouterr()
         assert printed.out == ""
         for name, another in {"other": "sample", "sample": "other"}.items():
-            told = f"destination.uri: the job {another} ({another}.yaml) publishes to {{data}}/out"
+            told = f"destination.uri: overlaps with the destination of the job {another} ({another}.yaml), {{data}}/out"
             assert (told in printed.err) == (name in [Path(n).stem for n in names])
         assert "broken" not in printed.err
     other.write_text(yaml.safe_dump(values | {"destination": {"uri": "{data}/out2"}}))

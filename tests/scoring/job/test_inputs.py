@@ -50,7 +50,7 @@ def test_what_is_allowed_is_exact():
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_limits_are_finite(value: float):
     for field in ("min", "max"):
-        with pytest.raises(ValidationError, match="is not a finite number; leave the key out"):
+        with pytest.raises(ValidationError, match="is not a finite number; remove the key"):
             ColumnConfig(type="float64", **{field: value})
     (told,) = problems(type="float64", allowed=[value])
     assert "is not a finite number, and rows with such a value are quarantined" in told
@@ -59,18 +59,18 @@ def test_limits_are_finite(value: float):
 @pytest.mark.parametrize(
     ("column", "told"),
     [
-        ({"type": "int8", "allowed": [999]}, "999 is outside of int8, which is from -128 to 127"),
+        ({"type": "int8", "allowed": [999]}, "999 is outside of int8, from -128 to 127"),
         ({"type": "int8", "min": -200}, "min: -200 is outside of int8"),
         ({"type": "int8", "max": 127.5}, "max: 127.5 is outside of int8"),
-        ({"type": "float32", "allowed": [1e300]}, "1e+300 is outside of float32, the largest of"),
+        ({"type": "float32", "allowed": [1e300]}, "1e+300 is outside of float32, whose largest"),
         ({"type": "float32", "allowed": [1e-300]}, "1e-300 is 0 in float32"),
         ({"type": "int64", "allowed": [1e20]}, "1e+20 is outside of int64"),
-        ({"type": "string", "allowed": []}, "[] allows no value at all; list the values, or"),
+        ({"type": "string", "allowed": []}, "[] allows no value; list the values, or"),
         ({"type": "string", "allowed": ["a", "b", "a"]}, '"a" is listed twice'),
         ({"type": "int64", "allowed": [1, 1.0]}, "1.0 is listed twice"),
         ({"type": "boolean", "allowed": [True, True]}, "true is listed twice"),
-        ({"type": "int64", "min": 5, "allowed": [4, 5]}, "4 is below min 5, so no row could have it"),
-        ({"type": "float64", "max": 5, "allowed": [5.5]}, "5.5 is above max 5, so no row could"),
+        ({"type": "int64", "min": 5, "allowed": [4, 5]}, "4 is below min 5, so no row can have it"),
+        ({"type": "float64", "max": 5, "allowed": [5.5]}, "5.5 is above max 5, so no row can"),
         ({"type": "float64", "allowed": ["1e3"]}, '"1e3" is not of type float64; write 1000.0, without quotes'),
         ({"type": "float64", "allowed": ["1e300"]}, "; write 1.0e+300, without quotes"),
         ({"type": "date", "allowed": ["May"]}, '"May" is not a date in ISO 8601, such as 2013-05-07'),
@@ -93,7 +93,7 @@ def test_limits_are_finite(value: float):
         ),
         (
             {"type": "timestamp", "allowed": ["2013-05-07T03:00Z", "2013-05-08T03:00"]},
-            "some of these moments have a time zone and others do not; write one",
+            "some of these timestamps have a UTC offset and others do not; add one",
         ),
     ],
 )  # fmt: skip
@@ -122,7 +122,7 @@ def test_what_rows_can_have_is_right(column: dict[str, Any]):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("min: .inf", "inputs.x.min: .inf is not a finite number; leave the key out for no limit"),
+        ("min: .inf", "inputs.x.min: .inf is not a finite number; remove the key for no limit"),
         ("max: -.inf", "inputs.x.max: -.inf is not a finite number"),
         ("max: .nan", "inputs.x.max: .nan is not a finite number"),
         ("min: 1e3", 'inputs.x.min: "1e3" should be a valid number; write 1000, without quotes'),
@@ -130,7 +130,7 @@ def test_what_rows_can_have_is_right(column: dict[str, Any]):
         ("min: none", 'inputs.x.min: "none" should be a valid number; write a number'),
         ("min: [0]", "inputs.x.min: [0] should be a valid number"),
         ("allowed: [.nan, 1]", "inputs.x.allowed: .nan is not a finite number"),
-        (f"allowed: [{10**400}]", "is outside of float64, the largest of which is 1.79"),
+        (f"allowed: [{10**400}]", "is outside of float64, whose largest value is 1.79"),
     ],
 )
 def test_a_limit_in_a_job_file(empty: Place, text: str, told: str):

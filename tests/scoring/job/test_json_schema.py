@@ -197,7 +197,7 @@ INEXPRESSIBLE = (
     "valid integer [type=int_type, input_value=-1e+300",
     "is above max",
     "is below min",
-    "so no row could have it",
+    "so no row can have it",
     "before start",
     "differ in case only",
     "listed twice",
@@ -205,7 +205,7 @@ INEXPRESSIBLE = (
     "an output too",
     "two outputs",
     "has no partition",
-    "does not fit partitions",
+    "does not fit",
     "is not an IANA time zone",
 )
 

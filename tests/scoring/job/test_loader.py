@@ -82,7 +82,7 @@ def test_a_file_named_relatively_has_an_absolute_path(
     ("old", "new", "line", "field", "message"),
     [
         # What is missing or unknown.
-        ("name: sample\n", "", 1, "name", "missing; it must be given"),
+        ("name: sample\n", "", 1, "name", "missing; this key is required"),
         ("      in_force_from: 2013-02\n", "", 11, "model.versions[1].in_force_from", "missing"),
         (
             "name:",
@@ -113,7 +113,7 @@ def test_a_file_named_relatively_has_an_absolute_path(
             "float46",
             8,
             "inputs.x.type",
-            "\"float46\" is not allowed; it may be 'string', 'int8'",
+            "\"float46\" is not allowed; valid values: 'string', 'int8'",
         ),
         ("float64", "float46", 8, "inputs.x.type", "; did you mean float64?"),
         (
@@ -121,7 +121,7 @@ def test_a_file_named_relatively_has_an_absolute_path(
             "partition: monthly\nrow_id:",
             6,
             "partition",
-            "\"monthly\" is not allowed; it may be 'month', 'week', 'day' or 'hour'; did you mean month?",
+            "\"monthly\" is not allowed; valid values: 'month', 'week', 'day' or 'hour'; did you mean month?",
         ),
         (
             "row_id:",
@@ -151,7 +151,7 @@ def test_a_file_named_relatively_has_an_absolute_path(
             '"0 3 2-9 * *"',
             2,
             "schedule",
-            "does not fit partitions by month: there would be more than one run for 2013-02; '0 3 2 * *' fits",
+            "does not fit month partitions: there would be more than one run for 2013-02; '0 3 2 * *' fits",
         ),
         (
             "start: 2013-02",
@@ -180,15 +180,21 @@ def test_a_file_named_relatively_has_an_absolute_path(
             "{moth}",
             5,
             "source.uri",
-            "{moth} is not known in a URI; these are: data, models, year, month",
+            "{moth} is not a field of a URI; known: data, models, year, month",
         ),
-        ("{data}/out", "{data}/{month}", 14, "destination.uri", "{month} is not known here"),
+        (
+            "{data}/out",
+            "{data}/{month}",
+            14,
+            "destination.uri",
+            "{month} is not a field of this URI",
+        ),
         (
             "{models}/v1",
             "{models}/{month}",
             12,
             "model.versions[1].uri",
-            "{month} is not known here",
+            "{month} is not a field of this URI",
         ),
         ("{data}/out", "s4://out", 14, "destination.uri", "s4:// is not supported"),
         (
@@ -196,21 +202,21 @@ def test_a_file_named_relatively_has_an_absolute_path(
             "https://host/*.parquet",
             5,
             "source.uri",
-            "is a pattern, and over https files cannot be listed; name one file for each partition",
+            "is a pattern, but https servers cannot list files; name one file per partition",
         ),
         (
             '"{data}/{partition}.parquet"',
             "http://host/x.parquet",
             5,
             "source.uri",
-            "http:// is not supported (whoever is on the way could change the rows); https://",
+            "http:// is not supported (the rows could be modified in transit); use https://",
         ),
         (
             "{data}/out",
             "https://host/out",
             14,
             "destination.uri",
-            "https:// is not supported; s3://,",
+            "https:// is not supported; use s3://,",
         ),
         (
             "{models}/v1",
@@ -238,14 +244,14 @@ def test_a_file_named_relatively_has_an_absolute_path(
             f"  sha256: {{2013-01: {'a' * 64}}}\nrow_id:",
             6,
             "source.sha256.2013-01",
-            "sample has no partition 2013-01: its job file says from 2013-02 on",
+            "sample has no partition 2013-01: its partitions are from 2013-02 on",
         ),
         (
             '"{data}/{partition}.parquet"',
             f'"{{data}}/*.parquet"\n  sha256: {{2013-02: {"a" * 64}}}',
             6,
             "source.sha256",
-            "is for one file a partition, and uri is a pattern for several",
+            "requires one file per partition, and uri is a pattern",
         ),
         (
             'uri: "{data}/{partition}.parquet"',
@@ -253,7 +259,7 @@ def test_a_file_named_relatively_has_an_absolute_path(
             f"  sha256: {{2013-02: {'a' * 64}}}",
             7,
             "source.sha256",
-            "is for files",
+            "requires uri",
         ),
         (
             "row_id:",
@@ -282,7 +288,7 @@ def test_a_file_named_relatively_has_an_absolute_path(
             "sql: SELECT id, x FROM t ORDER BY id\n  conn_id: warehouse\n  wait: {}",
             7,
             "source.wait",
-            "is for files; a query without rows is for checks.min_rows",
+            "requires uri; a query without rows is a matter of checks.min_rows",
         ),
         ("row_id: [id]", "row_id: id", 6, "row_id", '"id" should be a valid list'),
         ("row_id: [id]", "row_id: []", 6, "row_id", "[] "),
@@ -298,7 +304,7 @@ def test_a_file_named_relatively_has_an_absolute_path(
             "  date_column: at\n",
             4,
             "source",
-            "needs either uri (files) or sql (a database); neither is given",
+            "requires either uri (files) or sql (a database); neither is given",
         ),
         ("row_id:", "  sql: SELECT 1 ORDER BY 1\nrow_id:", 4, "source", "both are given"),
         (
@@ -306,21 +312,21 @@ def test_a_file_named_relatively_has_an_absolute_path(
             "  conn_id: warehouse\nrow_id:",
             6,
             "source.conn_id",
-            "is for sql; files in S3",
+            "requires sql; set run.aws_conn_id",
         ),
         (
             'uri: "{data}/{partition}.parquet"',
             "sql: SELECT id, x FROM t ORDER BY id",
             4,
             "source.conn_id",
-            "missing; it names the Airflow connection",
+            "missing; sql requires an Airflow connection",
         ),
         (
             'uri: "{data}/{partition}.parquet"',
             "sql: SELECT id, x FROM t ORDER BY id\n  conn_id: warehouse\n  format: csv",
             7,
             "source.format",
-            "is for files",
+            "requires uri",
         ),
         (
             'uri: "{data}/{partition}.parquet"',
@@ -334,14 +340,14 @@ def test_a_file_named_relatively_has_an_absolute_path(
             "conn_id: warehouse\n  sql: SELECT id, x FROM t",
             6,
             "source.sql",
-            "a query needs ORDER BY at its end",
+            "a query must end with ORDER BY",
         ),
         (
             'uri: "{data}/{partition}.parquet"',
             "conn_id: warehouse\n  sql: SELECT id, x FROM t WHERE day = :day ORDER BY id",
             6,
             "source.sql",
-            ":day is not known in a query; these are: :start, :end, :partition",
+            ":day is not a parameter of a query; known: :start, :end, :partition",
         ),
         (
             "row_id:",
@@ -393,7 +399,7 @@ def test_a_file_named_relatively_has_an_absolute_path(
             "v1.joblib",
             11,
             "model.versions[1].sha256",
-            "missing; a joblib file may run code",
+            "missing; a joblib file can run code",
         ),
         ("{type: float64}", "float64", 8, "inputs.x", '"float64" should be a valid mapping'),
         (
@@ -501,7 +507,7 @@ def test_aliases_of_aliases_are_refused_before_they_fill_the_memory(
 def test_a_long_value_is_quoted_in_part_and_on_one_line(tmp_path: Path):
     text = told(tmp_path, TEXT.replace("float64", '"' + "x" * 5000 + '"'))
     assert 'inputs.x.type: "xxx' in text
-    assert "x… (5,002 characters) is not allowed; it may be 'string'" in text
+    assert "x… (5,002 characters) is not allowed; valid values: 'string'" in text
     assert len(text) < 1000
     text = told(tmp_path, '"a\\n  line 99, name: \\e[31m": 1\n' + TEXT)
     assert "\n  line 1, a\\n  line 99, name: \\x1b[31m: unknown key" in text
@@ -517,7 +523,7 @@ def test_a_scorer_lies_where_the_job_file_is_reviewed(tmp_path: Path, scorer: st
 def test_a_scorers_path_is_not_expanded(tmp_path: Path, scorer: str):
     text = told(tmp_path, TEXT + f"scorer: '{scorer}'\n")
     assert "line 15, scorer: " in text
-    assert "has a character that is not expanded here" in text
+    assert "is not expanded" in text
 
 
 def test_dates_stay_text(tmp_path: Path):

@@ -163,19 +163,19 @@ TEXT = {"type": "string"}
         ({"start": "2013-2"}, "start", "'2013-2' is not a month"),
         ({"end": "2013-W02"}, "end", "'2013-W02' is not a month"),
         ({"end": "2013-01"}, "end", "2013-01 is before start, 2013-02"),
-        ({"schedule": "0 3 * * *"}, "schedule", "does not fit partitions by month"),
-        ({"inputs": {"x": TEXT | {"min": 1}}}, "inputs.x.min", "min is for numbers, not for string"),
-        ({"inputs": {"x": TEXT | {"max": 1}}}, "inputs.x.max", "max is for numbers, not for string"),
+        ({"schedule": "0 3 * * *"}, "schedule", "does not fit month partitions"),
+        ({"inputs": {"x": TEXT | {"min": 1}}}, "inputs.x.min", "min is for numeric types, not for string"),
+        ({"inputs": {"x": TEXT | {"max": 1}}}, "inputs.x.max", "max is for numeric types, not for string"),
         ({"inputs": {"x": NUMBER | {"min": 2, "max": 1}}}, "inputs.x.min", "min 2 is above max 1"),
         ({"row_id": ["id", "id"]}, "row_id", "'id' is listed twice"),
         ({"row_id": ["reason"]}, "row_id", "'reason' is a column of the quarantine"),
         ({"row_id": ["row"]}, "row_id", "'row' is a column of the quarantine"),
-        ({"output": {"keep": ["y"]}}, "output", "'y' is a row id or a kept column and an output too"),
-        ({"output": {"prediction": "id"}}, "output", "'id' is a row id or a kept column"),
-        ({"output": {"keep": ["partition"]}}, "output", "'partition' is a column that every"),
-        ({"output": {"prediction": "model_version"}}, "output", "'model_version' is a column that"),
-        ({"output": {"probabilities": {"y": 1}}}, "output", "two outputs are called 'y'"),
-        ({"model": None}, "model", "missing; a job without a model needs a scorer"),
+        ({"output": {"keep": ["y"]}}, "output", "'y' is both an output and a row id or kept column"),
+        ({"output": {"prediction": "id"}}, "output", "'id' is both an output and a row id or kept column"),
+        ({"output": {"keep": ["partition"]}}, "output", "'partition' is a column of every"),
+        ({"output": {"prediction": "model_version"}}, "output", "'model_version' is a column of"),
+        ({"output": {"probabilities": {"y": 1}}}, "output", "two outputs have the name 'y'"),
+        ({"model": None}, "model", "missing; a job needs a model or a scorer"),
     ],
 )  # fmt: skip
 def test_fields_that_do_not_fit_each_other_are_named(
@@ -219,17 +219,17 @@ def test_allowed_values_of_the_columns_own_kind_are_right(kind: str, allowed: li
 
 def test_probabilities_need_a_model():
     told = problems(model=None, scorer="s.py", output={"probabilities": {"p": 1}})
-    assert told == {"output.probabilities": "needs a model that has predict_proba"}
+    assert told == {"output.probabilities": "requires a model with predict_proba"}
 
 
 @pytest.mark.parametrize(
     ("change", "place", "told"),
     [
         ({"version": "v2"}, "version", "'v2' is listed twice"),
-        ({"in_force_from": "2013-07"}, "in_force_from", "2013-07 is v2's already"),
+        ({"in_force_from": "2013-07"}, "in_force_from", "2013-07 is also that of v2"),
         ({"in_force_from": "July"}, "in_force_from", "'July' is not a month"),
         ({"uri": "v1.pkl"}, "uri", "'v1.pkl' must end in .skops or .joblib"),
-        ({"uri": "v1.joblib"}, "sha256", "a joblib file may run code when it is loaded"),
+        ({"uri": "v1.joblib"}, "sha256", "a joblib file can run code when it is loaded"),
     ],
 )
 def test_a_wrong_model_version_is_named_by_its_place(change: dict[str, str], place: str, told: str):

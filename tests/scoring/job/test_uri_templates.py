@@ -38,29 +38,29 @@ def test_templates_of_known_fields_are_taken_as_they_are(template: str):
 @pytest.mark.parametrize(
     ("template", "told"),
     [
-        ("{data}/{moth}.parquet", "{moth} is not known in a URI; these are: data, models, year"),
-        ("{data}/{}.parquet", "{} is not known in a URI"),
-        ("{data}/{0}.parquet", "{0} is not known in a URI"),
-        ("{data}/{year.real}.parquet", "{year.real} is not known in a URI"),
-        ("{data}/{month:03}.parquet", "{month:03} is not known in a URI"),
-        ("{data}/{month!r}.parquet", "{month!r} is not known in a URI"),
+        ("{data}/{moth}.parquet", "{moth} is not a field of a URI; known: data, models, year"),
+        ("{data}/{}.parquet", "{} is not a field of a URI"),
+        ("{data}/{0}.parquet", "{0} is not a field of a URI"),
+        ("{data}/{year.real}.parquet", "{year.real} is not a field of a URI"),
+        ("{data}/{month:03}.parquet", "{month:03} is not a field of a URI"),
+        ("{data}/{month!r}.parquet", "{month!r} is not a field of a URI"),
         ("{data", "'{data' is not a URI template"),
-        ("{data}/a}}.csv", "'{data}/a}}.csv' is not a URI template: it has a } too many"),
+        ("{data}/a}}.csv", "'{data}/a}}.csv' is not a URI template: it has an unmatched }"),
         (
             "ftp://host/x.parquet",
-            "ftp:// is not supported; https://, s3://, file:// and plain paths are",
+            "ftp:// is not supported; use https://, s3://, file:// or a path",
         ),
         (
             "http://host/x.parquet",
-            "http:// is not supported (whoever is on the way could change the rows); https://, s3://",
+            "http:// is not supported (the rows could be modified in transit); use https://, s3://",
         ),
-        ("https://host/{year}/*.parquet", "is a pattern, and over https files cannot be listed"),
+        ("https://host/{year}/*.parquet", "is a pattern, but https servers cannot be listed"),
         ("https://host/[ab].parquet", "is a pattern"),
-        ("https://user:secret@host/x.csv", "has a user or a password before the host"),
-        ("https://user@host/x.csv", "has a user or a password before the host"),
-        ("https:///x.csv", "names no host, or a wrong port"),
-        ("https://host:99999/x.csv", "names no host, or a wrong port"),
-        ("https://[host/x.csv", "names no host, or a wrong port"),
+        ("https://user:secret@host/x.csv", "has a user or password"),
+        ("https://user@host/x.csv", "has a user or password"),
+        ("https:///x.csv", "has no host or an invalid port"),
+        ("https://host:99999/x.csv", "has no host or an invalid port"),
+        ("https://[host/x.csv", "has no host or an invalid port"),
     ],
 )
 def test_a_wrong_template_is_told_what_may_stand_there(template: str, told: str):
@@ -110,7 +110,9 @@ def test_a_root_must_be_where_things_can_be_published(
 
 def test_a_template_for_all_partitions_may_not_name_one():
     assert check_root_template("{data}/predictions") == "{data}/predictions"
-    with pytest.raises(ValueError, match=r"\{year\} is not known here .* these are: data, models$"):
+    with pytest.raises(
+        ValueError, match=r"\{year\} is not a field of this URI .* these are: data, models$"
+    ):
         check_root_template("{data}/predictions/{year}")
 
 
