@@ -211,7 +211,7 @@ def test_an_executor_that_airflow_has_not_is_a_mistake_of_the_job(make, tmp_path
 
 
 def test_a_dag_does_not_score_all_months_from_one_file(make) -> None:
-    with pytest.raises(JobError, match=r"source\.uri: is the same for every month; write"):
+    with pytest.raises(JobError, match=r"source\.uri: is the same for every month; add"):
         make(source={"uri": "{data}/flights.parquet"})
     assert make(source={"uri": "{data}/flights.parquet"}, end="2013-02").dag_id == "small_flights"
 

@@ -409,12 +409,12 @@ def test_what_is_run_is_what_was_hashed_and_no_compiled_copy_is_kept(tmp_path: P
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("model_version", "a column that every published table gets"),
-        ("partition", "a column that every published table gets"),
+        ("model_version", "a column of every published table"),
+        ("partition", "a column of every published table"),
         ("Partition", "names are compared without regard to case"),
-        ("month", "the key of the folders at the destination"),
-        ("__row__", "a name that scoring and Arrow use themselves"),
-        ("__filename", "a name that scoring and Arrow use themselves"),
+        ("month", "the name of the destination's partition folders"),
+        ("__row__", "reserved for internal use"),
+        ("__filename", "reserved for internal use"),
     ],
 )
 def test_a_scorers_further_column_has_no_name_that_is_taken(tmp_path: Path, name: str, why: str):

@@ -385,7 +385,7 @@ def test_one_file_for_all_months_is_refused_by_check_and_warned_of_by_run(
     assert main(["check", *where[:2]]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "line 5, source.uri: is the same for every month; write" in one_error(printed.err)
+    assert "line 5, source.uri: is the same for every month; add" in one_error(printed.err)
     assert main(["run", "sample", MONTH, *where, "--workers", "1", "--json"]) == 0
     printed = capsys.readouterr()
     assert printed.err.startswith(

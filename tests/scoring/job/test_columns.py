@@ -44,8 +44,8 @@ def test_no_published_column_has_the_name_of_the_folders_key(kind: Kind):
         ("output", {"output": {"probabilities": {kind: 1}}}),
     ):
         told = problems(kind, **changes)[where]
-        assert f"'{kind}' is the key of the folders at the destination ({kind}=…)" in told
-        assert "another name" in told
+        assert f"'{kind}' is the name of the destination's partition folders ({kind}=…)" in told
+        assert "rename" in told
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
@@ -76,8 +76,11 @@ def test_a_row_id_is_not_called_like_a_column_of_the_quarantine(name: str):
 
 
 def test_the_staged_row_number_has_its_name_for_itself():
-    assert "uses itself" in problems(inputs={"__row__": FLOAT})["inputs.__row__"]
-    assert "uses itself" in problems(source={"date_column": "__row__"})["source.date_column"]
+    assert "is reserved for internal use" in problems(inputs={"__row__": FLOAT})["inputs.__row__"]
+    assert (
+        "is reserved for internal use"
+        in problems(source={"date_column": "__row__"})["source.date_column"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +95,9 @@ def test_the_staged_row_number_has_its_name_for_itself():
 )
 def test_published_names_that_differ_in_case_only_are_refused(changes: dict[str, Any]):
     told = problems(**changes)["output"]
-    assert "differ in case only, and readers such as DuckDB and Spark take them for one" in told
+    assert (
+        "differ only in case, and readers such as DuckDB and Spark treat them as the same" in told
+    )
 
 
 def test_inputs_may_differ_in_case_only():

@@ -1,4 +1,4 @@
-"""A job whose partitions would be scored from the same rows is refused, except for a single partition."""
+"""A job whose partitions would have the same source rows is refused, except for a single partition."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def problems(kind: Kind, zone: str = "America/New_York", **changes: Any) -> dict
 @pytest.mark.parametrize("uri", ["a.parquet", "{data}/*.csv", "https://host/x.csv", "YYYY-MM.csv"])
 def test_one_uri_for_all_partitions_is_refused(kind: Kind, uri: str):
     told = problems(kind, source={"uri": uri})["source.uri"]
-    assert told.startswith(f"is the same for every {kind}; write {{")
+    assert told.startswith(f"is the same for every {kind}; add {{")
     assert "source.date_column" in told
-    assert f"For one {kind} only, give end as start" in told
+    assert f"For a job of one {kind}, set end to start" in told
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
@@ -78,7 +78,7 @@ def test_a_date_column_tells_whose_rows_they_are(kind: Kind, uri: str):
 )
 def test_fields_that_do_not_tell_all_partitions_apart_are_refused(kind: Kind, uri: str):
     told = problems(kind, source={"uri": f"{{data}}/{uri}.parquet"})["source.uri"]
-    assert " would be scored from the same file, {data}/" in told
+    assert " would have the same source, {data}/" in told
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,7 @@ def test_fields_that_tell_all_partitions_apart_are_enough(kind: Kind, uri: str):
 def test_an_hour_that_comes_twice_has_the_same_local_fields():
     source = {"uri": "{year}-{month}-{day}T{hour}.parquet"}
     told = problems("hour", source=source)["source.uri"]
-    assert told.startswith(
-        "2013-11-03T01-0400 and 2013-11-03T01-0500 would be scored from the same"
-    )
+    assert told.startswith("2013-11-03T01-0400 and 2013-11-03T01-0500 would have the same source")
     assert "; write {partition} into it" in told
     for zone in ("UTC", "Asia/Tokyo"):
         start = {"UTC": "2013-05-07T03+0000", "Asia/Tokyo": "2013-05-07T03+0900"}[zone]
@@ -114,7 +112,7 @@ def test_only_partitions_of_the_job_count():
     source = {"uri": "{month}.parquet"}
     assert problems("month", source=source, end="2014-04") == {}
     told = problems("month", source=source, end="2014-05")["source.uri"]
-    assert told.startswith("2013-05 and 2014-05 would be scored from the same file, 05.parquet")
+    assert told.startswith("2013-05 and 2014-05 would have the same source, 05.parquet")
 
 
 def test_a_year_that_is_about_to_end_is_the_same_for_later_partitions():
@@ -128,7 +126,7 @@ def test_a_query_without_the_partition_is_refused(kind: Kind):
     sql = "SELECT id, x FROM t WHERE note <> ':start' ORDER BY id -- :end"
     source = {"uri": None, "sql": sql, "conn_id": "warehouse"}
     told = problems(kind, source=source)["source.sql"]
-    assert told.startswith(f"has none of :start, :end and :partition, so that every {kind} would")
+    assert told.startswith(f"uses none of :start, :end and :partition, so every {kind} would")
     assert problems(kind, source=source, end=EXAMPLES[kind]) == {}
     assert problems(kind, source=source | {"date_column": "at"}) == {}
     for name in ("start", "end", "partition"):

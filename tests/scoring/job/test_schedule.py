@@ -94,7 +94,7 @@ def test_one_run_for_each_partition_fits(cron: str, kind: Kind):
 def test_a_schedule_that_does_not_fit_is_told_with_one_that_does(cron: str, kind: Kind, why: str):
     told = misfit_of(cron, kind)
     assert told is not None
-    assert told.startswith(f"{cron!r} does not fit by {kind}: there would be {why}")
+    assert told.startswith(f"{cron!r} does not fit {kind} partitions: there would be {why}")
     fitting = told.split("'")[-2]
     assert misfit_of(fitting, kind) is None
 

@@ -45,7 +45,7 @@ def test_a_query_is_a_select_with_an_order(sql: str):
             "SELECT a FROM t WHERE m = '{{ ds }}' ORDER BY a",
             "{{ ds }} is a Jinja template, which is not rendered here; write :start",
         ),
-        ("SELECT a FROM {% if x %}t{% endif %} ORDER BY a", "{% if x %} is a template"),
+        ("SELECT a FROM {% if x %}t{% endif %} ORDER BY a", "{% if x %} is a Jinja template"),
         ("SELECT 1; DROP TABLE t ORDER BY a", "one statement, without ';'"),
         ("", "begins with SELECT or WITH"),
         ("DELETE FROM t WHERE a IN (SELECT 1 ORDER BY 1)", "begins with SELECT or WITH"),
@@ -69,7 +69,7 @@ def test_what_is_none_is_told(sql: str, told: str):
 
 
 def test_why_a_query_needs_an_order_is_said():
-    with pytest.raises(ValueError, match="in another order would be published as other bytes"):
+    with pytest.raises(ValueError, match="the order of rows is part of the published bytes"):
         check_query("SELECT a FROM t")
 
 

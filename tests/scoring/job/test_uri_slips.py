@@ -32,17 +32,17 @@ SLIPS = [
     (
         "$HOME/x.parquet",
         "$HOME",
-        "is not expanded; use {data} (SCORING_DATA) and",
+        "is not expanded; use {data} (SCORING_DATA) or",
     ),
     ("{data}/${MONTH}.parquet", "${MONTH}", "is not expanded"),
     ("{data}/$(date +%F).parquet", "$(date +%F)", "is not expanded"),
     ("{data}/x_$MONTH.parquet", "$MONTH", "is not expanded"),
     ("%DATA%/x.parquet", "%DATA%", "is not expanded"),
     ("https://host/x?key=${KEY}", "${KEY}", "is not expanded"),
-    ("~/x.parquet", "~", "is not expanded, because the home folder; write"),
+    ("~/x.parquet", "~", "is not expanded, because the home folder depends on the process; write"),
     ("~me/x.parquet", "~me", "is not expanded"),
     ("file://~/x.parquet", "~", "is not expanded"),
-    ("C:\\data\\x.parquet", "is a Windows path", "Airflow's workers do not run there; write /"),
+    ("C:\\data\\x.parquet", "is a Windows path", "Airflow's workers do not run on Windows; write"),
     ("C:/data/x.parquet", "is a Windows path", ""),
     ("\\\\server\\x.parquet", "is a Windows path", ""),
     ("data\\{month}.parquet", "is a Windows path", ""),
@@ -102,7 +102,7 @@ def test_what_only_looks_like_it_is_taken_as_it_is(template: str):
     [
         ("{data}/{{ ds }}", "write {data} {models}, in single braces"),
         ("{data}/%Y", "%Y is a date format, and this is one URI for all partitions; remove it"),
-        ("$MODELS/v1.skops", "{models} (SCORING_MODELS) are read; write one of these"),
+        ("$MODELS/v1.skops", "{models} (SCORING_MODELS), or write the path"),
         ("~/v1.skops", "~ is not expanded"),
         ("v1\\a.skops", "is a Windows path"),
     ],
@@ -115,5 +115,5 @@ def test_nothing_is_filled_in_for_all_partitions_either(template: str, told: str
 @pytest.mark.parametrize("root", ["~/data", "$HOME/data", "${DATA}"])
 def test_a_root_is_not_expanded(monkeypatch: pytest.MonkeyPatch, root: str):
     monkeypatch.setenv("SCORING_DATA", root)
-    with pytest.raises(JobError, match=r"^\{data\} stands for .* is not expanded here; write the"):
+    with pytest.raises(JobError, match=r"^\{data\} is .* is not expanded here; write an absolute"):
         Roots.of(Path("/jobs"))
