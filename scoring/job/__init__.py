@@ -1,1 +1,1 @@
-"""Job files: what they may say and how they are read.  Imported at every Dag parse, so nothing heavy."""
+"""Job files: their model and loader.  Airflow imports this package whenever it parses a Dag file."""

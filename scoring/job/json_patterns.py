@@ -61,7 +61,7 @@ TIME_ZONE = whole(
     "|PRC|PST8PDT|Poland|Portugal|ROC|ROK|Singapore|Turkey|UCT|UTC|Universal|W-SU|WET|Zulu"
     "|localtime|posixrules)"
 )
-"""The areas of the IANA database, and its names without an area; neither list grows any more."""
+"""The areas of the IANA database, and its names without an area, both of which are complete."""
 
 
 def _cron() -> str:
@@ -125,7 +125,7 @@ HTTPS = r"^(?!https://)|^https://(?!:)(?![^/?#]*@)[^/?#](?![^?#]*/[^?#]*[*\[])"
 """An https URI has a host, neither user nor password, and is not a pattern; others are."""
 
 PATTERN = r"^(?!https://)[\s\S]*[*?\[]"
-"""A URI that stands for several files."""
+"""A URI that matches several files."""
 
 
 def file_extension(names: Iterable[str]) -> str:

@@ -20,7 +20,7 @@ from scoring.job.shorthand import SHOWN_CHARACTERS
 from scoring.job.uri_templates import Roots
 from scoring.job.yaml_text import parse_yaml
 
-# Far more than a job needs, and so little that any file is read, or refused, in a moment.
+# Far more than a job needs, but small enough to parse or reject any file quickly.
 FILE_BYTES = 256 << 10
 
 
@@ -28,7 +28,7 @@ FILE_BYTES = 256 << 10
 class JobFile:
     """A job and the file it was read from; ``sha256`` is of the file's bytes.
 
-    ``lines`` says on which line (from 1) each value stands.
+    ``lines`` maps each location to its line, from 1.
     """
 
     job: Job
@@ -101,8 +101,8 @@ def _place_problems(job: Job, path: Path) -> Iterator[Problem]:
 def _render(path: Path, problems: list[Problem], lines: Mapping[Loc, int]) -> str:
     counted = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     rows = sorted((_line_of(loc, lines), _dotted(loc), message) for loc, message in problems)
-    told = "\n".join(f"  line {line}, {field}: {message}" for line, field, message in rows)
-    return f"{path} is not a valid job file ({counted}):\n{told}"
+    listed = "\n".join(f"  line {line}, {field}: {message}" for line, field, message in rows)
+    return f"{path} is not a valid job file ({counted}):\n{listed}"
 
 
 def _line_of(loc: Loc, lines: Mapping[Loc, int]) -> int:

@@ -1,4 +1,4 @@
-"""The model section of a job file: versions, and from which partition on each is in force."""
+"""The model section of a job file: the versions, and when each is in force."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ModelVersionConfig(Section):
 
     @property
     def file_format(self) -> str:
-        """The model kind that loads the file: as ``format`` says, else as the URI ends."""
+        """The model kind that loads the file: ``format``, else the file extension of the URI."""
         return self.format or Path(self.uri).suffix.removeprefix(".")
 
 

@@ -26,7 +26,7 @@ _TYPES: dict[str, str] = {
     "byte": "int8", "short": "int16", "smallint": "int16", "uint8": "int16", "uint16": "int32",
     "uint64": "int64",
 }  # fmt: skip
-"""What other tools call the types of inputs."""
+"""Names of input types in other tools."""
 
 _PARTITIONS: dict[str, str] = {
     **dict.fromkeys(("monthly", "months", "m", "ms", "me"), "month"),
@@ -41,7 +41,7 @@ _MAIN_FIELDS: dict[Loc, str] = {
     ("output",): "prediction",
     ("destination",): "uri",
 }
-"""The field that a section given as a single value most likely means."""
+"""The most likely field of a section that is given as a single value."""
 
 _VERSION = "[{version: v1, uri: …, in_force_from: …}]"
 
@@ -159,14 +159,14 @@ def _for_number(value: Any, whole: bool) -> str:
 
 
 def shown(value: Any) -> str:
-    """``value`` for a message, on one line and not too long."""
+    """Return ``value`` for a message, on one line and shortened."""
     if isinstance(value, float) and not math.isfinite(value):
         return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
     return quoted(json.dumps(value, default=str), SHOWN_CHARACTERS)
 
 
 def number_in(text: str) -> float | None:
-    """The finite number that ``text`` was meant to be."""
+    """Return the finite number that ``text`` represents, or None."""
     try:
         number = float(text.replace(",", "").replace(" ", ""))
     except ValueError:
@@ -186,7 +186,7 @@ def plain(number: float) -> str:
 
 
 def as_yaml(value: Any) -> str:
-    """``value`` as it would stand in a job file."""
+    """Return ``value`` as YAML."""
     plain_text = isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w./-]*", value)
     if plain_text and value.lower() not in ("yes", "no", "on", "off", "true", "false", "null"):
         return str(value)

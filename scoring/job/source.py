@@ -1,4 +1,4 @@
-"""The part of a job file that says where the rows of a partition come from.
+"""The source section of a job file: where the rows of a partition come from.
 
 Imported with ``scoring.job.schema`` whenever Airflow parses a Dag file, so it imports nothing heavy.
 """
@@ -96,7 +96,7 @@ class SourceConfig(Section):
 
     @property
     def place(self) -> str:
-        """The URI's template, or ``sql:CONN_ID``: where from, in a word and without secrets."""
+        """The URI template, or ``sql:CONN_ID``: the source without secrets, for messages."""
         return self.uri if self.uri is not None else f"sql:{self.conn_id}"
 
     @property

@@ -1,7 +1,7 @@
-"""The query of a SQL source: what it must be, and its parameters in the style of a driver.
+"""The query of a SQL source: its rules, and its parameters in the paramstyle of a driver.
 
-A query is told apart into quoted text, comments, words and parameters, and is not understood
-further: it goes to the database as it stands, with ``:start`` in the words of the driver.  It is
+A query is split into quoted text, comments, words and parameters, without further parsing.  It is
+sent to the database unchanged, except for ``:start`` and the other parameters.  It is
 read whenever Airflow parses a Dag file, so this module imports nothing heavy.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 PARAMETERS = ("start", "end", "partition")
-"""What a query may ask for: the partition's moments, ``start`` <= t < ``end``, and its key."""
+"""The parameters of a query: the partition's interval, ``start`` <= t < ``end``, and its key."""
 
 _TOKEN = re.compile(
     r"""
@@ -48,7 +48,7 @@ class _Token:
 
 
 def check_query(sql: str) -> str:
-    """``sql`` itself, or ValueError that says what a query of a source must be."""
+    """Return ``sql``; raise ValueError unless it is a valid query of a source."""
     if found := JINJA.search(sql):
         raise ValueError(
             f"{found[0]} is a Jinja template, which is not rendered here; write :start, :end or :partition, "

@@ -28,7 +28,7 @@ ROOT_FIELDS = {
     "folder",
     "models": "the environment variable `SCORING_MODELS`, else `{data}/models`",
 }
-"""The fields of every URI, and what each stands for."""
+"""The fields of every URI, with their values."""
 
 PARTITION_FIELDS = ("year", "month", "week", "day", "hour", "partition")
 

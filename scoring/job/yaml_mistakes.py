@@ -1,7 +1,7 @@
-"""What is wrong with a text that is not YAML: the line where the mistake begins, and the remedy.
+"""Explanations of YAML syntax errors: the line where the error starts, and a correction.
 
-A parser notices a mistake where it can go no further, which may be many lines after the quote or
-the bracket that was not closed.
+A parser reports the position where it fails, which can be many lines after the unclosed quote or
+bracket.
 """
 
 from __future__ import annotations

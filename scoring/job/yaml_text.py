@@ -1,4 +1,4 @@
-"""The YAML of a job file as values, and the line on which each of them stands."""
+"""Parsing of a job file's YAML into values and their lines."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from scoring.errors import JobError
 from scoring.job.section import Loc
 from scoring.job.yaml_mistakes import explain_yaml_error
 
-# So little that any file is read, or refused, in a moment.
+# Small enough to parse or reject any file quickly.
 TEXT_CHARACTERS = 10_000  # of one value
 DEPTH = 30
-VALUES = 20_000  # with what stands behind each alias
+VALUES = 20_000  # including the expansion of aliases
 
 
 class _Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
@@ -28,7 +28,7 @@ class _Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  
 
 
 def parse_yaml(path: Path, data: bytes) -> tuple[dict[str, Any], dict[Loc, int]]:
-    """The values of a YAML text, and the line (from 1) on which each of them stands.
+    """Return the values of a YAML text, and the line of each, from 1.
 
     Raises JobError, with the line where the mistake begins, for what is not a mapping in YAML.
     """
@@ -45,8 +45,8 @@ def parse_yaml(path: Path, data: bytes) -> tuple[dict[str, Any], dict[Loc, int]]
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
-        line, told = explain_yaml_error(error, text, _Loader)
-        raise _not_yaml(path, line, told) from None
+        line, problem = explain_yaml_error(error, text, _Loader)
+        raise _not_yaml(path, line, problem) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise _not_yaml(path, line, f"{error.reason}; remove the character there") from None
@@ -62,8 +62,8 @@ def parse_yaml(path: Path, data: bytes) -> tuple[dict[str, Any], dict[Loc, int]]
     return values, lines
 
 
-def _not_yaml(path: Path, line: int, told: str) -> JobError:
-    return JobError(f"{path}, line {line}: not valid YAML: {told}")
+def _not_yaml(path: Path, line: int, problem: str) -> JobError:
+    return JobError(f"{path}, line {line}: not valid YAML: {problem}")
 
 
 def _decoded(path: Path, data: bytes) -> str:

@@ -102,7 +102,7 @@ def test_an_hour_that_comes_twice_has_the_same_local_fields():
     source = {"uri": "{year}-{month}-{day}T{hour}.parquet"}
     told = problems("hour", source=source)["source.uri"]
     assert told.startswith("2013-11-03T01-0400 and 2013-11-03T01-0500 would have the same source")
-    assert "; write {partition} into it" in told
+    assert "; add {partition}" in told
     for zone in ("UTC", "Asia/Tokyo"):
         start = {"UTC": "2013-05-07T03+0000", "Asia/Tokyo": "2013-05-07T03+0900"}[zone]
         assert problems("hour", zone, start=start, source=source) == {}
