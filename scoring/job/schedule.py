@@ -82,7 +82,11 @@ def _first_mismatch(cron: str, first: Partition, zone: ZoneInfo) -> str | None:
     fires = croniter(cron, begin - timedelta(seconds=1), ret_type=datetime)
     expected, seen = first, None
     for _ in range(FIRES_TO_CHECK):
-        actual = partition_at(_moment(fires.get_next(), begin, first), first.kind, zone)
+        try:
+            fire = fires.get_next()
+        except CroniterError:  # there is none, as for the 2nd Monday if it is the 5th
+            return f"no run for {expected.key}"
+        actual = partition_at(_moment(fire, begin, first), first.kind, zone)
         if actual.key == seen:
             return f"more than one run for {seen}"
         if actual.key != expected.key:

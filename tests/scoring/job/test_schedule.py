@@ -99,6 +99,12 @@ def test_a_schedule_that_does_not_fit_is_told_with_one_that_does(cron: str, kind
     assert misfit_of(fitting, kind) is None
 
 
+def test_a_schedule_without_any_run_does_not_fit():
+    told = misfit_of("0 3 5 * mon#2", "month")
+    assert told is not None
+    assert "no run for 2013-02" in told
+
+
 def test_the_29th_does_not_fit_even_when_the_first_february_is_of_a_leap_year():
     told = misfit_of("0 3 29 * *", "month", "2023-03")
     assert told is not None
