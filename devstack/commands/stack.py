@@ -147,6 +147,6 @@ def _serve(everything: Stack, terminal: Terminal) -> None:
     if everything.installation.dags_folder == str(REPOSITORY / "dags"):
         facts += [
             ("score", "in that shell: airflow dags unpause flight_delay --yes"),
-            ("published", "in that shell: python -m scoring show flight_delay"),
+            ("published", "in that shell: scoring show flight_delay"),
         ]
     session.serve("make stack", facts, home, everything.supervisor, terminal)

@@ -55,7 +55,7 @@ class ObjectStore:
 
     @property
     def shell_environment(self) -> dict[str, str]:
-        """For boto3's own chain, which `python -m scoring` uses in a shell."""
+        """For boto3's own chain, which `scoring` uses in a shell."""
         return {
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,

@@ -1,1 +1,1 @@
-"""The shell command ``python -m scoring``: one module for each command."""
+"""The shell command ``scoring``: one module for each command."""

@@ -1,4 +1,4 @@
-"""The shell command: ``python -m scoring run|verify|check|list|show|clean|schema``.
+"""The shell command ``scoring``, which is ``python -m scoring``, too.
 
 What it prints for people goes to the terminal by way of ``scoring.cli.output``; ``--json`` prints one
 JSON document on stdout and nothing else there.
@@ -84,7 +84,7 @@ def _drop_output() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m scoring",
+        prog="scoring",
         description="Score a partition (a month, week, day or hour) of a job, and look at what is "
         "published. Airflow runs the same code.",
         epilog=EPILOG,

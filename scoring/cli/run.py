@@ -55,11 +55,9 @@ def command(options: argparse.Namespace) -> int:
                 replace_newer=options.force,
             )
         except UNPUBLISHED as error:
+            error.outcome = f"Nothing was published for {context.name}."
             if isinstance(error, SourceMissingError) and job_file.job.source.wait:
-                error.add_note(
-                    "In Airflow this job waits for it (source.wait); this command does not."
-                )
-            error.add_note(f"Nothing was published for {context.name}.")
+                error.outcome += " In Airflow this job waits for its source (source.wait); this command does not."
             raise
     output.manifest(manifest, options.json)
     return 0

@@ -39,7 +39,7 @@ def command(options: argparse.Namespace) -> int:
     if manifest is None:
         print(
             f"error: nothing is published for {job.name} {partition.key} under "
-            f"{publisher.uri}; `python -m scoring run {job.name} {partition.key}` scores it",
+            f"{publisher.uri}; `scoring run {job.name} {partition.key}` scores it",
             file=sys.stderr,
         )
         return 1

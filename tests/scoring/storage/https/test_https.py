@@ -435,5 +435,5 @@ def test_a_file_with_another_digest_is_not(month: Place, site: Site, url: str):
     with pytest.raises(SourceError) as error:
         publish(over_https(month, url, sha256={MONTH: "0" * 64, "2013-03": digest}))
     assert str(error.value).startswith(f"{url}{path} is not the file that source.sha256 in the job")
-    assert f"its digest is {digest}, and {'0' * 64} was expected; nothing was" in str(error.value)
+    assert f"its digest is {digest}, and {'0' * 64} was expected" in str(error.value)
     assert month.files() == []
