@@ -183,7 +183,8 @@ def _limits(field: FieldInfo) -> list[str]:
     if "max_length" in found:
         sentences.append(f"At most {_figure(found['max_length'])} characters.")
     elif found.get("min_length") == 1:
-        sentences.append("At least one.")
+        is_text = get_origin(field.annotation) not in (list, dict)
+        sentences.append("Not empty." if is_text else "At least one.")
     for inner in get_args(field.annotation):
         each = _constraints(getattr(inner, "__metadata__", ()))
         if "max_length" in each:

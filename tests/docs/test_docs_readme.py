@@ -1,4 +1,4 @@
-"""The README's marked blocks do what they say, in a folder that holds nothing but what it tells of."""
+"""The README's marked blocks do what they say, in a folder that holds nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.docs.pages import REPOSITORY, page
 
 README = page("README.md")
-SCORING = ".venv/bin/python -m scoring"
+SCORING = ".venv/bin/scoring"
 
 
 class Checkout:
@@ -26,6 +26,7 @@ class Checkout:
         self.home.mkdir()
         shutil.copytree(REPOSITORY / "dags", self.root / "dags")
         self._program(programs / "python", f'exec "{sys.executable}" "$@"')
+        self._program(programs / "scoring", f'exec "{sys.executable}" -m scoring "$@"')
         self._program(programs / "make", "exit 0")  # `make setup` is done
 
     def run(self, block: str) -> str:
@@ -69,6 +70,10 @@ def test_the_whole_readme_is_marked_as_it_is_run_here() -> None:
     names = {block.mark for block in README.blocks if block.mark}
     assert names == {
         ("output", "run"),  # `make run` has a test of its own; a line of it is checked here
+        ("test", "install"),  # with the next two in tests/packaging/test_wheel.py
+        ("test", "job"),
+        ("test", "dag-file"),
+        ("test", "python"),
         ("test", "own-job"),
         ("output", "own-job"),
         ("test", "shell"),
@@ -100,5 +105,19 @@ def test_from_the_shell(tmp_path: Path, example_data: Path) -> None:
     (sample,) = marked("output", "run")
     (line,) = [line for line in sample.splitlines() if line.startswith("2013-05")]
     assert line.split()[2:5] == counts
+    (python,) = marked("test", "python")
+    (checkout.root / "example.py").write_text(python)
+    printed = checkout.run(".venv/bin/python example.py")
+    assert printed.startswith(f"{rows['scored']:,} predictions in ")
     (read,) = marked("test", "predictions")
     assert "predicted_arr_delay" in checkout.run(read)
+
+
+def test_the_first_screen_has_what_it_is_the_picture_the_job_and_the_installation() -> None:
+    screen = "\n".join(README.text.splitlines()[:40])
+    for block in ("install", "job", "dag-file"):
+        (text,) = marked("test", block)
+        assert text in screen
+    assert "![" in screen
+    (job,) = marked("test", "job")
+    assert len(job.splitlines()) == 10
