@@ -2,7 +2,7 @@
 
 python -m devstack run [--exit] [--port PORT] [--dags DIR]     start Airflow, score 2013, stay up
 python -m devstack stack [--exit] [--port PORT] [--dags DIR]   start what docker-compose.yaml starts, stay up
-python -m devstack stop                                        end what `run` and `stack` have started
+python -m devstack stop                                        stop what `run` and `stack` have started
 python -m devstack compose-environment                         Airflow's settings, for docker-compose.yaml
 python -m devstack env                                         write .env, with fresh secrets, for docker-compose.yaml
 """
@@ -54,23 +54,21 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m devstack", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument(
-        "--home", type=Path, help="folder for everything that is made (default: .run)"
+        "--home", type=Path, help="folder for everything that is generated (default: .run)"
     )
     commands = parser.add_subparsers(dest="command", required=True)
     start = commands.add_parser(
         "run", help="start Airflow, score the months of 2013, stay up until Ctrl-C"
     )
     _add_start_options(
-        start, "end when the months are scored: exit status 0, or 1 with what failed"
+        start, "exit when the months are scored: exit status 0, or 1 with what failed"
     )
     everything = commands.add_parser(
         "stack", help="start what docker-compose.yaml starts, without containers, until Ctrl-C"
     )
-    _add_start_options(everything, "end when everything is up")
-    commands.add_parser("stop", help="end what `run` and `stack` have started")
-    commands.add_parser(
-        "compose-environment", help="print the settings that stand in docker-compose.yaml"
-    )
+    _add_start_options(everything, "exit when everything is up")
+    commands.add_parser("stop", help="stop what `run` and `stack` have started")
+    commands.add_parser("compose-environment", help="print the settings of docker-compose.yaml")
     environment = commands.add_parser("env", help="write .env with fresh secrets")
     environment.add_argument("--file", type=Path, default=REPOSITORY / ".env")
     return parser

@@ -12,7 +12,7 @@ def main(arguments: list[str] | None = None) -> int:
     data: Path = parser.parse_args(arguments).data
     os.umask(os.umask(0o077) | 0o022)  # nobody else may write what is made here
     if not missing_files(data):
-        print(f"flights and models are there: {data}")
+        print(f"flights and models exist: {data}")
         return 0
     from examples import flights, train_flight_delay
 

@@ -86,7 +86,7 @@ def train_version(data: Path, version: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = data_parser("examples.train_flight_delay", (__doc__ or "").split("\n")[0])
-    parser.add_argument("--force", action="store_true", help="train versions again that exist")
+    parser.add_argument("--force", action="store_true", help="retrain versions that exist")
     options = parser.parse_args(arguments)
     data: Path = options.data
     if not month_path(data, 1).exists():
@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     for version in TRAINED_ON_MONTHS:
         if model_path(data, version).exists() and not options.force:
-            print(f"model {version}: is there: {model_path(data, version)}")
+            print(f"model {version}: exists: {model_path(data, version)}")
         else:
             print(train_version(data, version))
     return 0

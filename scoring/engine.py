@@ -207,7 +207,7 @@ def _only_column(values: Any, given: pd.Index, method: str) -> Any:
     if shape[1:] == (1,):
         return _columns(values, given, method)[:, 0]
     raise ScorerError(
-        f"{method} returned an array of shape {shape}, and one value for each row is needed. "
+        f"{method} returned an array of shape {shape}; expected one value per row. "
         "A scorer (scorer: in the job file) can return several outputs by name"
     )
 
@@ -218,8 +218,7 @@ def _columns(values: Any, given: pd.Index, method: str) -> Any:
     array = values.to_numpy() if isinstance(values, pd.DataFrame) else np.asarray(values)
     if array.ndim != 2:
         raise ScorerError(
-            f"{method} returned an array of shape {array.shape}, and one row of values for each row "
-            "is needed"
+            f"{method} returned an array of shape {array.shape}; expected one row of values per row"
         )
     return array
 
@@ -247,16 +246,14 @@ def _probabilities(values: Any, given: pd.Index, classes: list[Any]) -> Any:
 def _check_rows(values: Any, given: pd.Index, method: str) -> None:
     """ScorerError unless ``values`` has as many rows as were given, in an order that is theirs."""
     if not hasattr(values, "__len__") or isinstance(values, str | bytes | dict):
-        raise ScorerError(
-            f"{method} returned {type(values).__name__}, and one value for each row is needed"
-        )
+        raise ScorerError(f"{method} returned {type(values).__name__}; expected one value per row")
     if len(values) != len(given):
         raise ScorerError(f"{method} was given {len(given):,} rows and returned {len(values):,}")
     if isinstance(values, pd.Series | pd.DataFrame) and not values.index.equals(given):
         raise ScorerError(
             f"{method} returned a {type(values).__name__} with an index of its own, from "
-            f"{values.index[0]} to {values.index[-1]}, so that it is unknown which row each value "
-            f"is for. It must be that of the rows that were given, 0 to {len(given) - 1:,}"
+            f"{values.index[0]} to {values.index[-1]}, so the values cannot be matched to "
+            f"rows. It must be the index of the rows passed in, 0 to {len(given) - 1:,}"
         )
 
 

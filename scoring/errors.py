@@ -34,18 +34,18 @@ import sysconfig
 import traceback
 from collections.abc import Iterator
 
-_NO_ROOM = "Make room there, or name another folder: TMPDIR for temporary files"
+_NO_ROOM = "Free disk space there, or choose another folder: TMPDIR for temporary files"
 _ADVICE = {
-    errno.EMFILE: "Raise this process's limit (`ulimit -n 1024`), or take fewer --workers",
+    errno.EMFILE: "Raise this process's limit (`ulimit -n 1024`), or use fewer --workers",
     errno.ENFILE: "The whole machine has too many files open; try again later",
-    errno.EAGAIN: "Raise the limit of processes (`ulimit -u`), or take fewer --workers",
-    errno.ENOMEM: "Give it more memory, or take fewer --workers",
-    errno.ENOLCK: "The file system has no locks left; take another one",
+    errno.EAGAIN: "Raise the limit of processes (`ulimit -u`), or use fewer --workers",
+    errno.ENOMEM: "Give it more memory, or use fewer --workers",
+    errno.ENOLCK: "The file system has no locks left; use another one",
     errno.ENOSPC: _NO_ROOM,
     errno.EDQUOT: _NO_ROOM,
     errno.EFBIG: "Raise this process's limit (`ulimit -f unlimited`)",
-    errno.EROFS: "Mount it so that it can be written, or name another folder",
-    errno.ENAMETOOLONG: "Take a shorter path or name",
+    errno.EROFS: "Mount it read-write, or choose another folder",
+    errno.ENAMETOOLONG: "Use a shorter path or name",
 }
 """What to do about what the operating system refuses for want of something."""
 

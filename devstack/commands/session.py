@@ -63,7 +63,7 @@ def serve(
     terminal.line()
     for label, text in [*facts, ("logs", f"{home.logs} (processes), {home.task_logs} (tasks)")]:
         terminal.line(f"{label:<{LABEL_COLUMNS}}{text}")
-    terminal.line(f"\nCtrl-C ends everything. `{command}` takes up where it was.")
+    terminal.line(f"\nCtrl-C ends everything. `{command}` resumes where it stopped.")
     try:
         while True:
             supervisor.watch()

@@ -30,7 +30,7 @@ def check_conf(context: Any) -> None:
     ]
     if problems:
         raise AirflowFailException(
-            f"the conf of this run is wrong: {'; '.join(problems)}. Nothing was read or published. Start "
+            f"the conf of this run is invalid: {'; '.join(problems)}. Nothing was read or published. Start "
             "another run, or another backfill, with the right conf"
         )
 
@@ -51,7 +51,7 @@ def _problem_of(key: str, value: Any, params: list[str]) -> str | None:
     known = list(dict.fromkeys(["model_version", "replace_newer", *params]))
     close = difflib.get_close_matches(key.lower(), known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    return f"the key {_shown(key)} is not known{hint} (known here: {', '.join(known)})"
+    return f"unknown key {_shown(key)}{hint} (known here: {', '.join(known)})"
 
 
 def _shown(value: Any) -> str:

@@ -97,7 +97,7 @@ def _check_executor(job_file: JobFile) -> None:
             for e in ExecutorLoader.get_executor_names(validate_teams=False)
         )
         raise job_file.error(
-            ("run", "executor"), f'"{name}" is none of Airflow\'s executors here: {known}'
+            ("run", "executor"), f'"{name}" is not one of Airflow\'s executors here: {known}'
         ) from None
 
 

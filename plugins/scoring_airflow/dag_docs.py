@@ -69,5 +69,5 @@ def _run_doc(job: Job) -> str:
         notes.append(f"A run is late {job.run.deadline_hours:g} hours after it was queued.")
     if job.alerts:
         names = ", ".join(f"`{alert.notifier.rpartition('.')[2]}`" for alert in job.alerts)
-        notes.append(f"A failed or late run is told by {names}.")
+        notes.append(f"A failed or late run is reported by {names}.")
     return "".join(f"\n{line}\n" for line in notes)

@@ -18,9 +18,9 @@ from scoring.errors import JobError
 
 def report_import_error(job_file: Path, error: Exception) -> None:
     """Adds ``error`` as ``job_file``'s import error to the Dag file parse that called this."""
-    # The library's errors are written for people; any other is a surprise, and told in full.
-    told = isinstance(error, JobError)
-    message = str(error) if told else "".join(traceback.format_exception(error))
+    # The library's errors are written for people; any other is unexpected and shown in full.
+    is_job_error = isinstance(error, JobError)
+    message = str(error) if is_job_error else "".join(traceback.format_exception(error))
     try:
         from airflow.dag_processing.importers import DagImportError, get_importer_registry
 

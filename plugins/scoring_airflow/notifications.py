@@ -4,7 +4,7 @@ A notifier is any class derived from Airflow's ``BaseNotifier``.  Its arguments 
 know the names in ``FACTS`` only: what Airflow knows beside them (connections, variables) is out of
 their reach, and so are the rows that an error message quotes.
 
-A failed run is told by the Dag processor, once, after the last retry.  A late one is told by the
+A failed run is reported by the Dag processor, once, after the last retry.  A late one by the
 triggerer, which has neither the job file nor the Dag: it gets all it needs as arguments.
 """
 
@@ -45,17 +45,17 @@ def check_alerts(job_file: JobFile) -> None:
             made = _class_of(alert.notifier)
         except (ImportError, TypeError) as error:
             raise job_file.error(("alerts", i, "notifier"), str(error)) from None
-        for loc, told in _template_problems(alert.arguments):
-            raise job_file.error(("alerts", i, "arguments", *loc), told)
+        for loc, message in _template_problems(alert.arguments):
+            raise job_file.error(("alerts", i, "arguments", *loc), message)
         try:
             made(**copy.deepcopy(alert.arguments))
         except Exception as error:  # noqa: BLE001 - whatever a notifier has against its arguments
-            told = f"{alert.notifier} does not take these: {type(error).__name__}: {error}"
-            raise job_file.error(("alerts", i, "arguments"), told) from None
+            message = f"{alert.notifier} rejects these arguments: {type(error).__name__}: {error}"
+            raise job_file.error(("alerts", i, "arguments"), message) from None
 
 
 def on_failure(job_file: JobFile) -> Callable[[Mapping[str, Any]], None] | None:
-    """What Airflow calls when a run has failed, or None where nobody is to be told."""
+    """Return the callback for a failed run, or None without alerts."""
     job = job_file.job
     if not job.alerts:
         return None
@@ -150,7 +150,9 @@ def _class_of(path: str) -> type[BaseNotifier]:
             f"{module} is part of, or put a module of your own into Airflow's plugins folder"
         ) from error
     if not (isinstance(found, type) and issubclass(found, BaseNotifier)):
-        raise TypeError(f"{path} is no notifier: a class derived from airflow.sdk.BaseNotifier")
+        raise TypeError(
+            f"{path} is not a notifier: it must be a class derived from airflow.sdk.BaseNotifier"
+        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""``check``: say whether job files are valid, and what is wrong in them; ``--deep``: try one of them."""
+"""``check``: validate job files and report every problem; ``--deep``: try one of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scoring.errors import JobError
 from scoring.job.destinations import message, shared_destinations
 from scoring.job.loader import JobFile, check_every_partition, load_job
 
-HELP = "say whether job files are valid, and what is wrong in them"
+HELP = "validate job files and report every problem"
 
 _DEEP = """\
 also open the source, load the model, score the first 100 rows and see whether the destination can be written: \

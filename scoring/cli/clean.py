@@ -8,7 +8,7 @@ from scoring.cli import options as shared
 from scoring.cli import output
 from scoring.storage.connections import Connections
 
-HELP = "remove what killed runs have left behind, and no living run owns"
+HELP = "remove files that killed runs left behind and no running run owns"
 DAYS_KEPT = 14
 
 
@@ -19,11 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=shared.positive,
         default=DAYS_KEPT,
         metavar="DAYS",
-        help="staging of Airflow runs, and of other machines, goes when it has not changed for so many "
+        help="remove staging of Airflow runs, and of other machines, once unchanged for this many "
         "days (default: %(default)s)",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what would go, and remove nothing"
+        "--dry-run", action="store_true", help="list what would be removed, without removing it"
     )
     shared.add_data_and_json(parser)
 

@@ -34,7 +34,7 @@ exit status:
   0  done          2  job file, partition key or usage     3  source
   4  contract      5  model                                6  scorer
   7  publication   8  verify found a difference            1  anything else
-  9  no open files, room or memory left, or a package is missing
+  9  out of open files, disk space or memory, or a package is missing
   130  interrupted
 """
 
@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "--verbose",
             action="store_true",
-            help="the whole traceback of an error in a model's or scorer's code, not its last lines",
+            help="full traceback of an error in a model's or scorer's code, not only its last lines",
         )
         add_jobs_folder(sub)
         module.add_arguments(sub)

@@ -34,7 +34,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=positive,
         metavar="N",
-        help="scoring processes (default: one for each core)",
+        help="scoring processes (default: one per core)",
     )
 
 
@@ -42,7 +42,7 @@ def add_data_and_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="DIR",
-        help="what {data} in a job's URIs stands for (default: $SCORING_DATA, else .run/data)",
+        help="value of {data} in a job's URIs (default: $SCORING_DATA, else .run/data)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON on stdout, nothing else")
 
@@ -85,5 +85,5 @@ def load_each(paths: list[Path]) -> tuple[dict[Path, JobFile], int]:
 def positive(text: str) -> int:
     """An option's whole number from 1 on."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return int(text)

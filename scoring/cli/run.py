@@ -21,12 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model-version",
         metavar="V",
-        help="score with this version, whatever the job's policy says",
+        help="score with this version, overriding the job's policy",
     )
     parser.add_argument(
         "--force",
         action="store_true",
-        help="publish even where another run has published the partition meanwhile",
+        help="publish even if another run has published the partition in the meantime",
     )
     shared.add_data_and_json(parser)
 

@@ -23,7 +23,7 @@ def min_rows(tally: Tally, job: Job) -> tuple[Verdict, str]:
     verdict = Verdict(gate="min_rows", figure=tally.rows_in, limit=checks.min_rows, passed=passed)
     return verdict, (
         f"{tally.rows_in:,} rows came in, fewer than checks.min_rows, {checks.min_rows:,}. Check "
-        "whether the source is complete; if so many are normal, lower checks.min_rows"
+        "whether the source is complete; if this is a normal count, lower checks.min_rows"
     )
 
 

@@ -16,8 +16,8 @@ def check_kept_types(schema: pa.Schema, job: Job, origin: str) -> None:
         kind = schema.field(name).type
         if published_type(kind) is None:
             raise ContractError(
-                f"{origin}: the column {name!r} is stored as {type_name(kind)}, of which readers of the "
-                "predictions would find bare numbers or nothing. Store it as a "
+                f"{origin}: the column {name!r} is stored as {type_name(kind)}, which readers of the "
+                "predictions would see as bare numbers or nothing. Store it as a "
                 "number or as text, or leave it out of output.keep"
             )
         if name in job.row_id and pa.types.is_nested(kind):

@@ -139,8 +139,8 @@ def parse_manifest(data: bytes, uri: str) -> Manifest:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
-        told = ".".join(map(str, first["loc"])) + " " + first["msg"]
-        raise PublicationError(f"{uri} is not a manifest: {told.strip()}") from None
+        message = ".".join(map(str, first["loc"])) + " " + first["msg"]
+        raise PublicationError(f"{uri} is not a manifest: {message.strip()}") from None
 
 
 @cache

@@ -65,7 +65,7 @@ def verify_digest(
     ).hexdigest()
     if version.sha256 is not None and digest != version.sha256:
         raise ModelError(
-            f"{uri} is not the file that {job.name} vouches for as {version.version}: its sha256 is "
+            f"{uri} is not the file that {job.name} pins as {version.version}: its sha256 is "
             f"{digest}, the job file says {version.sha256}; it was not loaded and nothing was "
             "scored. Put the right file back, or list this one as a new version"
         )

@@ -88,7 +88,7 @@ def loaded(load: Callable[[], Any], file: ModelFile) -> SklearnModel:
         if _minor(saved) != _minor(installed):
             raise ModelError(
                 f"{file.uri} was saved with scikit-learn {saved}, and this is {installed}: its "
-                "predictions could differ without a sign, so nothing was scored. Train or save it "
+                "predictions could differ silently, so nothing was scored. Train or save it "
                 f"again with {_minor(installed)}.*, or run this job where scikit-learn "
                 f"{_minor(saved)}.* is"
             )

@@ -71,9 +71,7 @@ def clean(
     else:
         left = unpublished(at_work)
     for entry, take_away in left:
-        remove(
-            Leftover(entry.uri, entry.bytes, "of a publication that was not completed"), take_away
-        )
+        remove(Leftover(entry.uri, entry.bytes, "of an incomplete publication"), take_away)
     for folder in abandoned_folders():
         remove(Leftover(folder.name, folder.entry.bytes, "its process has ended"), folder.remove)
     return found

@@ -82,8 +82,8 @@ class PublishedColumns:
         found = published_type(field.type)
         if found is None:
             raise PublicationError(
-                f"{self._name}: the column {field.name!r} is {type_name(field.type)}, which no reader of a parquet "
-                "file would find again. Cast it to a number or to text"
+                f"{self._name}: the column {field.name!r} is {type_name(field.type)}, which is lost when the "
+                "parquet file is read back. Cast it to a number or to text"
             )
         before = (
             self._in_force.field(field.name).type if field.name in self._in_force.names else found

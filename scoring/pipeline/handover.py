@@ -81,7 +81,7 @@ def load_extraction(context: PartitionContext) -> Extraction:
     extraction = Extraction.model_validate_json(data)
     if extraction.job_sha256 != context.job_file.sha256:
         raise NotStagedError(
-            f"{context.job_file.path} was changed since {context.partition.key} was extracted: "
+            f"{context.job_file.path} has changed since {context.partition.key} was extracted: "
             f"{RUN_AGAIN}"
         )
     return extraction
@@ -107,7 +107,7 @@ def published_before(
     if changes:
         raise NotStagedError(
             f"{context.name}: this run has published it with model version {manifest.model.version}, and "
-            f"now {' and '.join(changes)}; what was published stays, as the rows are staged no more: "
+            f"now {' and '.join(changes)}; what was published stays, as the rows are no longer staged: "
             f"{RUN_AGAIN}"
         )
     return manifest
@@ -131,13 +131,13 @@ def _changes_since(
 ) -> Iterator[str]:
     scorer = context.job_file.scorer_path
     if manifest.job_sha256 != context.job_file.sha256:
-        yield f"{context.job_file.path} is another one"
+        yield f"{context.job_file.path} has changed"
     if manifest.scorer_sha256 != (read_scorer(scorer).sha256 if scorer else None):
-        yield "the scorer is another one"
+        yield "the scorer has changed"
     if asked_model is None:
         return
     model = asked_model()
     if model.version != manifest.model.version:
-        yield f"model version {model.version} is asked for"
+        yield f"model version {model.version} is requested"
     elif model.sha256 != manifest.model.sha256:
-        yield f"the file of model version {model.version} is another one"
+        yield f"the file of model version {model.version} has changed"

@@ -70,9 +70,9 @@ def score_partition(
                     )
         except BrokenProcessPool:
             raise ScorerError(
-                f"{context.name}: a scoring process was killed, perhaps for want "
-                "of memory. A smaller run.shard_rows does not help here, "
-                "fewer --workers do"
+                f"{context.name}: a scoring process was killed, possibly out "
+                "of memory. Use fewer --workers; a smaller run.shard_rows does not help "
+                "here"
             ) from None
 
 

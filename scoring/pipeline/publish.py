@@ -157,7 +157,7 @@ class JoinedShards:
         if self.rows - before + rejected != shards[scored.number].rows:
             raise self._uneven(
                 f"shard {scored.number} has {shards[scored.number].rows:,} rows, of which "
-                f"{self.rows - before:,} were scored and {rejected:,} set aside"
+                f"{self.rows - before:,} were scored and {rejected:,} quarantined"
             )
         if scored.quarantine:
             self._quarantined.append(scored.quarantine)
@@ -184,7 +184,7 @@ class JoinedShards:
                 f"{self.tally.rows_quarantined:,} quarantined"
             )
         if self._key_sum % (1 << 64) != self.extraction.key_sum:
-            raise self._uneven("the row ids at the end are not those of the start")
+            raise self._uneven("the row ids at the end differ from those at the start")
         self.verdicts = check_gates(self.tally, self.context.job, self.context.partition)
         self.warnings = self._found_warnings()
         self._check_warnings()
@@ -214,7 +214,7 @@ class JoinedShards:
         shards = len(self.extraction.shards)
         if scored.number != self._next or scored.number >= shards:
             raise self._uneven(
-                f"shard {scored.number} came where shard {self._next} of {shards} belongs"
+                f"shard {scored.number} came, expected shard {self._next} of {shards}"
             )
         if scored.scorer_sha256 != self.extraction.scorer_sha256:
             raise self._uneven(f"the scorer was changed before shard {scored.number} was scored")

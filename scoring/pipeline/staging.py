@@ -95,7 +95,7 @@ def _opened(staged: Staged, storage: Storage) -> Iterator[pa.RecordBatchReader]:
             yield pa.ipc.open_stream(file)
     except (FileNotFoundError, pa.ArrowInvalid) as error:
         raise PublicationError(
-            f"the staged table {staged.uri} is not there or not whole. "
+            f"the staged table {staged.uri} is missing or incomplete. "
             "Run the whole partition again (in Airflow: clear the run from its first task)"
         ) from error
 
@@ -132,6 +132,6 @@ def _check_digest(file: pa.NativeFile, staged: Staged) -> None:
         digest.update(chunk)
     if digest.hexdigest() != staged.sha256:
         raise PublicationError(
-            f"the staged table {staged.uri} has other bytes than the step before wrote. "
+            f"the staged table {staged.uri} differs from what the previous step wrote. "
             "Run the whole partition again (in Airflow: clear the run from its first task)"
         )

@@ -154,5 +154,5 @@ def write(storage: Storage, uri: str, data: bytes) -> None:
 def cannot_write(uri: str, error: OSError) -> PublicationError:
     why = error.strerror or str(error)
     if isinstance(error, FileExistsError | NotADirectoryError):
-        why = f"{error.filename} is no folder"
+        why = f"{error.filename} is not a folder"
     return PublicationError(f"{uri} cannot be written: {why}")

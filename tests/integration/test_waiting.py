@@ -1,4 +1,4 @@
-"""A month that is late is waited for by a real triggerer, and no worker is held meanwhile."""
+"""A month that is late is waited for by a real triggerer, and no worker is occupied meanwhile."""
 
 from __future__ import annotations
 

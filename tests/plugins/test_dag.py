@@ -169,7 +169,7 @@ def test_queue_pool_and_executor_are_airflows_own_by_default(make) -> None:
     }
     assert {task.execution_timeout for task in dag.tasks} == {None}
     assert (dag.deadline, dag.has_on_failure_callback) == (None, False)
-    for word in ("queue", "pool", "late", "told by"):
+    for word in ("queue", "pool", "late", "reported by"):
         assert word not in dag.doc_md
 
 
@@ -184,7 +184,7 @@ def test_what_has_to_be_there_for_the_tasks_is_shown(make) -> None:
         "pool `models`. Without such a pool (Admin, Pools) they stay *scheduled*",
         "run by `LocalExecutor`",
         "late 1.5 hours after it was queued",
-        "told by `SmtpNotifier`",
+        "reported by `SmtpNotifier`",
     ):
         assert told in dag.doc_md
 
@@ -206,7 +206,7 @@ def test_an_executor_that_airflow_has_not_is_a_mistake_of_the_job(make, tmp_path
     line = lines.index("  executor: KubernetesExecutor") + 1
     assert str(error.value) == (
         f"{tmp_path}/small_flights.yaml is not a valid job file (1 problem):\n  line {line}, "
-        'run.executor: "KubernetesExecutor" is none of Airflow\'s executors here: LocalExecutor'
+        'run.executor: "KubernetesExecutor" is not one of Airflow\'s executors here: LocalExecutor'
     )
 
 

@@ -153,9 +153,9 @@ def test_airflow_can_store_it(make) -> None:
 @pytest.mark.parametrize(
     ("notifier", "message"),
     [
-        (f"{__name__}.no_notifier", "is no notifier: a class derived from"),
-        ("os.system", "os.system is no notifier"),
-        ("builtins.dict", "builtins.dict is no notifier"),
+        (f"{__name__}.no_notifier", "is not a notifier: it must be a class derived from"),
+        ("os.system", "os.system is not a notifier"),
+        ("builtins.dict", "builtins.dict is not a notifier"),
         (f"{__name__}.Absent", "cannot be imported: AttributeError"),
         (
             "airflow.providers.slack.notifications.slack.SlackNotifier",

@@ -136,7 +136,9 @@ def test_a_model_that_fails_is_told_with_the_rows_it_had():
 
 def test_a_model_that_predicts_several_columns_is_refused():
     model = LinearRegression().fit(INPUTS, [[1, 2], [3, 4], [5, 6]])
-    with pytest.raises(ScorerError, match=r"predict returned an array of shape \(3, 2\), and one"):
+    with pytest.raises(
+        ScorerError, match=r"predict returned an array of shape \(3, 2\); expected one"
+    ):
         scorer_for(job(), None, model)(INPUTS)
 
 

@@ -59,7 +59,7 @@ class ExtractOperator(PartitionOperator):
                 raise
         self.log.info(
             f"{attempt.partition.key}: {extraction.rows_in:,} rows came in from {extraction.source.uri}; "
-            f"{extraction.tally.rows_quarantined:,} are set aside; {len(extraction.shards)} shards "
+            f"{extraction.tally.rows_quarantined:,} quarantined; {len(extraction.shards)} shards "
             f"to score with model version {extraction.model.version}\n{extraction.tally.summary()}"
         )
         limit = conf.getint("core", "max_map_length")
@@ -86,8 +86,8 @@ class ExtractOperator(PartitionOperator):
             raise AirflowFailException(f"{missing}; {waiting.summary(now)}") from None
         uri = attempt.roots.expand(template, attempt.partition)
         self.log.info(
-            f"{uri} is not there yet. It is looked for every {wait.poke_interval_seconds:g} s, until "
-            f"{waiting.until:%Y-%m-%d %H:%M} UTC; no worker is held meanwhile"
+            f"{uri} is not there yet. Checking every {wait.poke_interval_seconds:g} s, until "
+            f"{waiting.until:%Y-%m-%d %H:%M} UTC; no worker is occupied meanwhile"
         )
         self.defer(
             trigger=SourceTrigger(

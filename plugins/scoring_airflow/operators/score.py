@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class ScoreOperator(PartitionOperator):
     """Loads the model and predicts one shard; map it over the shards that extract returned.
 
-    In a run that has published already, it does nothing: the rows are staged no more.
+    In a run that has published already, it does nothing: the rows are no longer staged.
 
     :param shard: one of the dicts that ``ExtractOperator`` returned.  Templated.
     """
@@ -49,7 +49,7 @@ class ScoreOperator(PartitionOperator):
                     raise
                 self.log.info(
                     f"{attempt.partition.key}: nothing to do. This run has published it with model "
-                    f"version {done.model.version}, and the rows are staged no more. To score them "
+                    f"version {done.model.version}, and the rows are no longer staged. To score them "
                     f"again, clear the run from its first task: {clear_command(context) or 'extract'}"
                 )
                 return None

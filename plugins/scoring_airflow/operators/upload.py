@@ -79,7 +79,7 @@ class UploadOperator(PartitionOperator):
         text = str(self.replace_newer).strip().lower()
         if text not in ("true", "false"):
             raise AirflowFailException(
-                f"replace_newer is {self.replace_newer!r}, and true or false is needed"
+                f"replace_newer is {self.replace_newer!r}; it must be true or false"
             )
         return text == "true"
 

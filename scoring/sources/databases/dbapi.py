@@ -65,8 +65,8 @@ def _driver(connection: Any) -> tuple[str, str]:
         if style is not None:
             return name, str(style)
     raise SourceError(
-        f"the connection is a {parts[0]} one, which says nothing of its style of parameters (PEP "
-        "249), so that no query can be asked"
+        f"the connection is a {parts[0]} one, which does not declare its paramstyle (PEP 249), "
+        "so no query can be run"
     )
 
 

@@ -92,7 +92,7 @@ def with_retries(uri: str, look: Callable[[], Result]) -> Result:
             why = str(error)
         if number < TRIES:
             pause_after(number)
-    raise SourceError(f"{uri} cannot be asked for: {why}, in each of {TRIES} tries")
+    raise SourceError(f"{uri} cannot be requested: {why}, in each of {TRIES} tries")
 
 
 def pause_after(failures: int) -> None:
@@ -102,10 +102,10 @@ def pause_after(failures: int) -> None:
 
 def unexpected(uri: str, answer: HTTPResponse) -> Exception:
     """The error for a status that is no file: Interrupted if it may be another one next time."""
-    told = f"the server answered {answer.status} {responses.get(answer.status, '')}".rstrip()
+    message = f"the server answered {answer.status} {responses.get(answer.status, '')}".rstrip()
     if answer.status in _TEMPORARY:
-        return Interrupted(told)
-    return SourceError(f"{uri}: {told}. Over https only files that anyone may fetch can be read")
+        return Interrupted(message)
+    return SourceError(f"{uri}: {message}. Over https only files that anyone may fetch can be read")
 
 
 def _check_redirect(uri: str, url: str) -> None:

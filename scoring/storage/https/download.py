@@ -60,7 +60,7 @@ class Download:
             if failures == TRIES:
                 total = f" of {self._total:,}" if self._total is not None else ""
                 raise SourceError(
-                    f"{self._uri} could not be fetched whole: {why}, at byte {self.bytes:,}{total}; "
+                    f"{self._uri} could not be downloaded completely: {why}, at byte {self.bytes:,}{total}; "
                     f"given up after {TRIES} tries in a row"
                 )
             pause_after(failures)
@@ -82,10 +82,10 @@ class Download:
             elif answer.status in (206, 416):
                 if answer.status == 416 or not self._goes_on(answer):
                     self._begin(None)
-                    raise Interrupted("the file was replaced on the server meanwhile")
+                    raise Interrupted("the file was replaced on the server during the download")
             elif answer.status in ABSENT:
                 raise SourceMissingError(
-                    f"{self._uri} was there a moment ago and is not any more: the server answered "
+                    f"{self._uri} disappeared during the download: the server answered "
                     f"{answer.status}"
                 )
             else:

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from scoring.errors import ReplacedMeanwhileError, ScoringError
 
 TRIES = 5
-"""How often a request is made before its failure is told."""
+"""How often a request is made before its failure is reported."""
 
 _ABSENT = ("NoSuchKey", "404", "NotFound")
 _CONFLICT = (
@@ -23,7 +23,7 @@ _CONFLICT = (
     "NoSuchUpload",  # whoever has won aborts the uploads of those that have lost by that
 )
 _FORBIDDEN = ("AccessDenied", "403", "AllAccessDisabled")
-_BUSY = "the server is overloaded or failed, and was asked several times: try again later"
+_BUSY = "the server is overloaded or failing, also after several retries: try again later"
 _MEANING = {
     "NoSuchBucket": "there is no such bucket",
     "InvalidAccessKeyId": "the access key is not known to the server",
@@ -32,7 +32,7 @@ _MEANING = {
     "RequestTimeTooSkewed": "the clock of this machine is wrong",
     "AccessDenied": "these credentials may not do this; docs/s3.md says what they need",
     "403": "these credentials may not do this, or are not known; docs/s3.md says what they need",
-    "BadDigest": "the bytes were damaged on their way, and refused by the server",
+    "BadDigest": "the data was corrupted in transit and rejected by the server",
     **dict.fromkeys(("SlowDown", "ServiceUnavailable", "InternalError", "500", "503"), _BUSY),
 }
 

@@ -71,8 +71,8 @@ class ObjectReader(io.RawIOBase):
             if start == end:
                 return b"".join(chunks)
         raise SourceError(
-            f"{self._uri} was cut off at byte {start:,} of {self._size:,}, also when it was taken up "
-            f"again, {TRIES} times in all: try again later"
+            f"{self._uri} was cut off at byte {start:,} of {self._size:,}, also after resuming, "
+            f"in {TRIES} tries: try again later"
         )
 
     def _request(self, start: int, end: int) -> Any:

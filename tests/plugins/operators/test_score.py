@@ -49,7 +49,7 @@ def test_a_model_that_was_replaced_meanwhile_fails_at_once(extracted, data: Path
 def test_a_job_file_that_was_changed_meanwhile_says_so(extracted) -> None:
     extracted.job.write_text(extracted.job.read_text() + "# later\n")
     result = extracted.run.run(extracted.score)
-    assert f"{extracted.job} was changed since 2013-02 was extracted" in str(result.error)
+    assert f"{extracted.job} has changed since 2013-02 was extracted" in str(result.error)
 
 
 def test_a_damaged_shard_is_not_scored(extracted) -> None:
@@ -81,7 +81,7 @@ def test_cleared_alone_it_fails_at_once_when_something_else_is_asked_for_now(ext
     of.extract.model_version = "v2"
     result = of.run.run(of.score)
     assert result.state == "failed"
-    assert "and now model version v2 is asked for; what was published stays" in str(result.error)
+    assert "and now model version v2 is requested; what was published stays" in str(result.error)
     assert "`airflow tasks clear " in str(result.error)
 
 

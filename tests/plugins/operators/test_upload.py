@@ -140,7 +140,7 @@ def test_replace_newer_is_true_or_false_and_nothing_else(overtaken) -> None:
     overtaken.upload.replace_newer = "yes"
     result = overtaken.run.run(overtaken.upload)
     assert result.state == "failed"
-    assert "replace_newer is 'yes', and true or false is needed" in str(result.error)
+    assert "replace_newer is 'yes'; it must be true or false" in str(result.error)
     assert snapshot(overtaken.published) == before
 
 
@@ -227,10 +227,10 @@ def test_an_upload_that_is_cleared_alone_reports_what_its_run_has_published(fini
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ("pin", "and now model version v2 is asked for"),
-        ("policy", "small_flights.yaml is another one and model version v9 is asked for"),
-        ("model file", "and now the file of model version v1 is another one"),
-        ("job file", "small_flights.yaml is another one;"),
+        ("pin", "and now model version v2 is requested"),
+        ("policy", "small_flights.yaml has changed and model version v9 is requested"),
+        ("model file", "and now the file of model version v1 has changed"),
+        ("job file", "small_flights.yaml has changed;"),
     ],
 )
 def test_an_upload_that_is_cleared_alone_does_not_pass_old_predictions_for_what_is_asked_now(

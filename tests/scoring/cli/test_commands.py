@@ -131,8 +131,8 @@ def test_statuses_in_the_help_are_those_of_the_errors(capsys: pytest.CaptureFixt
         ([], "required: COMMAND"),
         (["score"], "invalid choice: 'score'"),
         (["run", "sample"], "required: partition"),
-        (["run", "sample", MONTH, "--workers", "0"], "'0' is not a whole number from 1 on"),
-        (["run", "sample", MONTH, "--workers", "two"], "'two' is not a whole number from 1 on"),
+        (["run", "sample", MONTH, "--workers", "0"], "'0' is not a positive integer"),
+        (["run", "sample", MONTH, "--workers", "two"], "'two' is not a positive integer"),
         (["show", "sample", MONTH, "--workers", "1"], "unrecognized arguments: --workers"),
     ],
 )
@@ -182,7 +182,7 @@ FAILURES: dict[Callable[[Place], None], tuple[int, str]] = {
     source_missing: (3, f"{MONTH}.parquet"),
     source_cut_off: (3, f"{MONTH}.parquet cannot be read"),
     contract_broken: (4, "4 of 10 rows (40.00%) break the contract"),
-    model_replaced: (5, "is not the file that sample vouches for as v1"),
+    model_replaced: (5, "is not the file that sample pins as v1"),
     scorer_fails: (6, "KeyError: 'delay'"),
     destination_is_a_file: (7, "cannot be written"),
 }

@@ -296,7 +296,7 @@ def test_a_batch_of_a_csv_may_lack_all_moments(empty: Place, monkeypatch: pytest
     ("spoil", "told"),
     [
         (lambda run: None, "extraction.json is not there; run the whole partition again"),
-        (extracted, "sample.yaml was changed since 2013-02 was extracted"),
+        (extracted, "sample.yaml has changed since 2013-02 was extracted"),
     ],
 )
 def test_an_extraction_that_is_gone_or_of_another_job_file_is_not_used(

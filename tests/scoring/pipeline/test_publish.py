@@ -330,7 +330,7 @@ def test_shards_that_came_in_any_order_can_be_put_in_order(
 ):
     run, shards = published
     message = refused(run, [shards[1], shards[0], shards[2]])
-    assert "sample 2013-02: shard 1 came where shard 0 of 3 belongs" in message
+    assert "sample 2013-02: shard 1 came, expected shard 0 of 3" in message
     publish(run, in_order([shards[2], shards[0], shards[1]]), EVIDENCE)
     assert seen_by_a_reader_of_v2(run) == {i: 3.0 * i for i in OLD_OF_2500}
 
@@ -340,9 +340,9 @@ def test_shards_that_came_in_any_order_can_be_put_in_order(
     [
         ([], "0 of 3 shards were scored"),
         ([0, 1], "2 of 3 shards were scored"),
-        ([1, 2], "shard 1 came where shard 0 of 3 belongs"),
-        ([0, 0, 1, 2], "shard 0 came where shard 1 of 3 belongs"),
-        ([0, 1, 2, 2], "shard 2 came where shard 3 of 3 belongs"),
+        ([1, 2], "shard 1 came, expected shard 0 of 3"),
+        ([0, 0, 1, 2], "shard 0 came, expected shard 1 of 3"),
+        ([0, 1, 2, 2], "shard 2 came, expected shard 3 of 3"),
     ],
 )
 def test_shards_that_are_missing_or_come_twice_are_refused(
@@ -359,7 +359,7 @@ def test_a_shard_number_beyond_the_last_is_refused(
 ):
     run, shards = published
     more = shards[2].model_copy(update={"number": 3})
-    assert "shard 3 came where shard 3 of 3 belongs" in refused(run, [*shards, more])
+    assert "shard 3 came, expected shard 3 of 3" in refused(run, [*shards, more])
 
 
 def test_a_shard_with_other_rows_than_were_staged_is_refused(
@@ -368,7 +368,7 @@ def test_a_shard_with_other_rows_than_were_staged_is_refused(
     run, shards = published
     foreign = shards[2].model_copy(update={"number": 1})
     message = refused(run, [shards[0], foreign, shards[2]])
-    assert "shard 1 has 1,000 rows, of which 500 were scored and 0 set aside" in message
+    assert "shard 1 has 1,000 rows, of which 500 were scored and 0 quarantined" in message
 
 
 def test_a_shard_of_as_many_other_rows_is_known_by_its_keys(
@@ -381,7 +381,7 @@ def test_a_shard_of_as_many_other_rows_is_known_by_its_keys(
     (foreign,) = scored(other, extracted(other, "v2"))
     foreign = foreign.model_copy(update={"number": 2})
     message = refused(run, [*shards[:2], foreign])
-    assert "the row ids at the end are not those of the start" in message
+    assert "the row ids at the end differ from those at the start" in message
     assert "1,000 were scored" in refused(run, [*shards[:2], swapped])
 
 
@@ -414,9 +414,9 @@ def removed(staged_uri: str) -> None:
 @pytest.mark.parametrize(
     ("harm", "told"),
     [
-        (changed, "has other bytes than the step before wrote"),
-        (cut_off, "has other bytes than the step before wrote"),
-        (removed, "is not there or not whole"),
+        (changed, "differs from what the previous step wrote"),
+        (cut_off, "differs from what the previous step wrote"),
+        (removed, "is missing or incomplete"),
     ],
 )
 @pytest.mark.parametrize("which", ["predictions", "quarantine"])
@@ -440,7 +440,7 @@ def test_a_job_file_that_was_changed_between_the_steps_is_told(
     _, shards = published
     changed_run = job_of(versions, description="another one")
     message = refused(changed_run, shards, NotStagedError)
-    assert f"{changed_run.job_file.path} was changed since 2013-02 was extracted" in message
+    assert f"{changed_run.job_file.path} has changed since 2013-02 was extracted" in message
 
 
 def test_without_an_extraction_there_is_nothing_to_publish(

@@ -89,11 +89,17 @@ def flip_a_bit(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (Path.unlink, "is not there or not whole"),
-        (flip_a_bit, "has other bytes than the step before wrote"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-8]), "has other bytes"),
-        (lambda path: path.write_bytes(b""), "has other bytes"),
-        (lambda path: stage(path.parent, OTHER, name=path.name), "has other bytes"),
+        (Path.unlink, "is missing or incomplete"),
+        (flip_a_bit, "differs from what the previous step wrote"),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:-8]),
+            "differs from what the previous step wrote",
+        ),
+        (lambda path: path.write_bytes(b""), "differs from what the previous step wrote"),
+        (
+            lambda path: stage(path.parent, OTHER, name=path.name),
+            "differs from what the previous step wrote",
+        ),
     ],
 )
 @pytest.mark.parametrize("read", [lambda *staged: list(read_staged(*staged)), staged_schema])
@@ -115,7 +121,7 @@ def test_a_file_that_is_no_table_is_never_read(tmp_path: Path):
     path = tmp_path / "x.arrow"
     path.write_bytes(b"no table")
     staged = Staged(number=0, uri=str(path), rows=1, sha256=hashlib.sha256(b"no table").hexdigest())
-    with pytest.raises(PublicationError, match="is not there or not whole"):
+    with pytest.raises(PublicationError, match="is missing or incomplete"):
         list(read_staged(staged, LocalStorage()))
 
 

@@ -70,9 +70,7 @@ def test_a_killed_process_is_a_readable_error(
     run: PartitionContext, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(processes, "extract", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(
-        ScorerError, match="reads the source was killed, perhaps for want of memory"
-    ):
+    with pytest.raises(ScorerError, match="reads the source was killed, possibly out of memory"):
         _result(run, [])
 
 

@@ -190,10 +190,14 @@ def test_what_others_are_still_writing_is_left_to_them(tmp_path: Path):
 
 def test_where_a_folder_should_be_and_is_none_is_told(tmp_path: Path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(PublicationError, match=r"file/a cannot be written: .*/file is no folder"):
+    with pytest.raises(
+        PublicationError, match=r"file/a cannot be written: .*/file is not a folder"
+    ):
         write(STORAGE, f"{tmp_path}/file/a", b"")
     with (
-        pytest.raises(PublicationError, match=r"file/lock cannot be written: .*/file is no folder"),
+        pytest.raises(
+            PublicationError, match=r"file/lock cannot be written: .*/file is not a folder"
+        ),
         exclusive(f"{tmp_path}/file/lock", "sample 2013-02"),
     ):
         pass
