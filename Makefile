@@ -15,14 +15,17 @@ ROUNDS ?= 20
 READ_SECONDS ?= 300
 SEED ?=
 
-.PHONY: help setup setup-stack setup-dev data run stack env test test-fast soak soak-readers lint docs bench clean lock
+.PHONY: help setup setup-stack setup-containers setup-dev data run stack containers env test test-fast soak soak-readers lint docs bench clean lock
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.installed ## the virtual environment .venv with the pinned requirements
 
 setup-stack: .venv/.installed-stack ## the same, and the broker and S3 service of `make stack`
+
+setup-containers: .venv/.installed-containers ## the same, and Podman where there is no Docker (as root, from Debian's packages)
+	@devstack/containers/install_podman
 
 setup-dev: .venv/.installed-dev ## the same, and what tests and linters need
 
@@ -34,6 +37,9 @@ run: .venv/.installed ## Airflow on this machine; scores 2013 and stays up (EXIT
 
 stack: .venv/.installed-stack ## all that docker-compose.yaml starts, without containers (EXIT=1: ends when it is up)
 	@$(BIN)/python -m devstack stack $(if $(EXIT),--exit)
+
+containers: setup-containers ## docker-compose.yaml in real containers: builds, scores, kills a worker, compares every byte, takes all down
+	@$(BIN)/python -m devstack containers
 
 env: .venv/.installed ## .env with fresh secrets, for docker-compose.yaml
 	@$(BIN)/python -m devstack env
@@ -94,6 +100,10 @@ lock: .venv/.installed ## renew requirements.txt, requirements-dev.txt and the o
 
 .venv/.installed-stack: requirements-dev.txt .venv/.installed
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint requirements-dev.txt --group stack
+	@touch $@
+
+.venv/.installed-containers: requirements-dev.txt .venv/.installed
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint requirements-dev.txt --group containers
 	@touch $@
 
 .venv/.installed-dev: requirements-dev.txt .venv/.installed

@@ -2,6 +2,7 @@
 
 python -m devstack run [--exit] [--port PORT] [--dags DIR]     start Airflow, score 2013, stay up
 python -m devstack stack [--exit] [--port PORT] [--dags DIR]   start what docker-compose.yaml starts, stay up
+python -m devstack containers [--find]                         check docker-compose.yaml in real containers
 python -m devstack stop                                        stop what `run` and `stack` have started
 python -m devstack compose-environment                         Airflow's settings, for docker-compose.yaml
 python -m devstack env                                         write .env, with fresh secrets, for docker-compose.yaml
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 
 from devstack.commands import compose
+from devstack.commands.containers import containers, find_engine
 from devstack.commands.run import RunOptions, run
 from devstack.commands.stack import StackOptions, stack
 from devstack.commands.stop import stop
@@ -31,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "stop":
             return stop(home, terminal)
+        if options.command == "containers":
+            return find_engine(home, terminal) if options.find else containers(home, terminal)
         if options.command == "env":
             terminal.line(compose.write_env(options.file))
             return 0
@@ -67,6 +71,13 @@ def _parser() -> argparse.ArgumentParser:
         "stack", help="start what docker-compose.yaml starts, without containers, until Ctrl-C"
     )
     _add_start_options(everything, "exit when everything is up")
+    real = commands.add_parser(
+        "containers",
+        help="bring docker-compose.yaml up in containers, score, compare, take it down",
+    )
+    real.add_argument(
+        "--find", action="store_true", help="only print which engine there is, or what was tried"
+    )
     commands.add_parser("stop", help="stop what `run` and `stack` have started")
     commands.add_parser("compose-environment", help="print the settings of docker-compose.yaml")
     environment = commands.add_parser("env", help="write .env with fresh secrets")

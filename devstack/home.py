@@ -18,6 +18,11 @@ class Home:
         return Home(self.root / "stack")
 
     @property
+    def containers(self) -> Path:
+        """What `make containers` keeps: images, secrets, logs, and the months as scored on the laptop."""
+        return self.root / "containers"
+
+    @property
     def data(self) -> Path:
         """Flights, models, predictions."""
         return self.root / "data"

@@ -45,6 +45,7 @@ class TaskInstance:
     map_index: int  # -1 when the task is not mapped
     try_number: int
     state: str
+    hostname: str = ""  # of the worker; empty before a worker has taken it
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ class AirflowApi:
                 map_index=task["map_index"],
                 try_number=task["try_number"],
                 state=task["state"],
+                hostname=task["hostname"] or "",
             )
             for task in self._pages(path, "task_instances", state=states)
         ]

