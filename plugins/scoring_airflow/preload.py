@@ -10,6 +10,7 @@ a quarter of a second a task.  A change in them reaches the tasks when the proce
 and the scorers that they name are read by each task.
 """
 
+import contextlib
 import importlib
 import warnings
 
@@ -47,11 +48,14 @@ def _preload() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for module in _MODULES:
-            importlib.import_module(module)
+            # Which of them exist depends on the releases that are installed.
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)
         # scikit-learn asks narwhals what a frame is, which imports the answer for pandas at the first
         # question.
-        frame = importlib.import_module("pandas").DataFrame()
-        importlib.import_module("narwhals.stable.v2").from_native(frame)
+        with contextlib.suppress(ImportError):
+            frame = importlib.import_module("pandas").DataFrame()
+            importlib.import_module("narwhals.stable.v2").from_native(frame)
 
 
 _preload()

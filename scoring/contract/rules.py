@@ -115,7 +115,8 @@ class Contract:
         except NotCastableError:
             raise ContractError(
                 f"{origin}: the column {name!r} is stored as {type_name(stored.type)}, which is not "
-                f"{column.type}, as inputs.{name}.type in the job file says"
+                f"{column.type}, as inputs.{name}.type in the job file says. Correct the type in the job "
+                "file, or the column in the source"
             ) from None
         except MixedZonesError:
             raise self._mixed_zones(name, origin) from None

@@ -66,8 +66,8 @@ def verify_digest(
     if version.sha256 is not None and digest != version.sha256:
         raise ModelError(
             f"{uri} is not the file that {job.name} pins as {version.version}: its sha256 is "
-            f"{digest}, the job file says {version.sha256}; it was not loaded and nothing was "
-            "scored. Put the right file back, or list this one as a new version"
+            f"{digest}, the job file says {version.sha256}; it was not loaded. Put the "
+            "right file back, or list this one as a new version"
         )
     return ModelFile(
         name=job.name,
@@ -137,5 +137,7 @@ def _bytes_of(uri: str, what: str, connections: Connections) -> bytes:
             f"{uri}, the model file of {what}, cannot be read: {error.strerror}"
         ) from None
     if data is None:
-        raise ModelError(f"the model file of {what} is not there: {uri}")
+        raise ModelError(
+            f"the model file of {what} is not there: {uri}. Check its uri in model.versions"
+        )
     return data

@@ -74,7 +74,9 @@ class FileSource:
                 yield from self.read(file.uri)
             except (pa.ArrowException, UnicodeDecodeError, csv.Error, OSError) as error:
                 first_line = str(error).splitlines()[0]
-                raise SourceError(f"{file.uri} cannot be read: {first_line}") from error
+                raise SourceError(
+                    f"{file.uri} cannot be read: {first_line.rstrip('.')}. Write the file again"
+                ) from error
 
     def record(self, rows: int) -> SourceRecord:
         """See ``Source``: the digest is of the files' digests, or of S3's marks of them, in order."""

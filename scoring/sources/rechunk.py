@@ -17,11 +17,14 @@ def check_columns(uri: str, wanted: list[str], present: list[str]) -> None:
     if missing:
         raise SourceError(
             f"{uri} has no column {', '.join(map(repr, missing))}; it has "
-            f"{quoted(', '.join(present), 1000) or 'none at all'}"
+            f"{quoted(', '.join(present), 1000) or 'none at all'}. Correct the names in the job file, "
+            "or add the column to the source"
         )
     doubled = [name for name in wanted if present.count(name) > 1]
     if doubled:
-        raise SourceError(f"{uri} has more than one column {', '.join(map(repr, doubled))}")
+        raise SourceError(
+            f"{uri} has more than one column {', '.join(map(repr, doubled))}; rename one"
+        )
 
 
 def rechunked(pieces: Iterator[pa.Table], sizes: Iterator[int], uri: str) -> Iterator[pa.Table]:

@@ -64,7 +64,7 @@ def month(environment: Environment, folder: Path) -> Path:
     environment.run("python", script, str(folder / "data"), cwd=folder)
     (folder / "jobs").mkdir()
     job = folder / "jobs" / f"{JOB}.yaml"
-    job.write_text(readme("job") + "end: 2024-01\n")
+    job.write_text(readme("job") + "end: 2024-01\nrun: {retry_delay_seconds: 2}\n")
     return job
 
 
@@ -201,6 +201,7 @@ def test_with_the_extra_two_lines_make_a_dag_that_scores_a_month(
             "airflow", "dags", "list-import-errors", cwd=tmp_path, check=False, **variables
         )
     assert_scored(dags)
+    assert "Failed to load plugin" not in (tmp_path / "standalone.log").read_text()
     assert json.loads(published.read_text())["run"]["dag_id"] == JOB
     assert "wrong.yaml" in errors.stdout
     assert JOB not in errors.stdout

@@ -56,7 +56,7 @@ def test_verbose_shows_the_whole_traceback(with_helper: Place, capsys: pytest.Ca
     assert told.startswith("error: sample 2013-02, rows 1 to 3: predicting failed with KeyError")
     assert "Traceback (most recent call last):" in told
     assert "site-packages/pandas" in told
-    assert told.rstrip().endswith("KeyError: 'nosuch'")
+    assert told.rstrip().endswith("KeyError: 'nosuch'\nNothing was published for sample 2013-02.")
 
 
 def test_a_scorer_that_cannot_be_imported_shows_its_line(

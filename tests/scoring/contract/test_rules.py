@@ -126,7 +126,7 @@ def test_a_column_of_another_kind_of_type_stops_the_run_and_is_named():
         of_x(["1", "2"], {"type": "float64"})
     assert str(error.value) == (
         "somewhere: the column 'x' is stored as text, which is not float64, as inputs.x.type in "
-        "the job file says"
+        "the job file says. Correct the type in the job file, or the column in the source"
     )
 
 

@@ -116,7 +116,7 @@ def test_a_model_with_another_digest_is_refused_and_both_are_told(empty: Place):
     with pytest.raises(ModelError) as error:
         empty.run(job).model_file()
     assert f"its sha256 is {digest}, the job file says {'0' * 64}" in str(error.value)
-    assert "it was not loaded and nothing was scored" in str(error.value)
+    assert "it was not loaded. Put the right file back" in str(error.value)
 
 
 def test_a_file_that_is_swapped_after_it_was_chosen_is_refused(empty: Place):
@@ -174,7 +174,7 @@ def test_a_malicious_joblib_file_with_another_digest_never_runs(empty: Place, tm
     file = empty.run(job).model_file()
     digest = empty.model(Bomb(proof), "v1.joblib")
 
-    with pytest.raises(ModelError, match="is not the file that sample vouches for"):
+    with pytest.raises(ModelError, match="is not the file that sample pins"):
         empty.run(job).model_file()
     with pytest.raises(ModelError, match="was replaced"):
         load_model(file, [], Connections())

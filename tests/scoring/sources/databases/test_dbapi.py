@@ -258,7 +258,7 @@ def test_a_driver_that_hides_its_style_of_parameters_is_an_error():
     class Nameless(SimpleNamespace):
         __module__ = "nowhere.at.all"
 
-    with pytest.raises(SourceError, match="a nowhere one, which says nothing of its style"):
+    with pytest.raises(SourceError, match="a nowhere one, which does not declare its paramstyle"):
         read(
             DbApi(lambda: Nameless(cursor=SimpleNamespace, close=lambda: None)), "SELECT 1", x=None
         )
