@@ -27,7 +27,7 @@ BETWEEN_SECONDS = 60
 
 
 def run(home: Path, rounds: int) -> dict[str, object]:
-    """``rounds`` backfills one after the other on one running Airflow; all their figures."""
+    """Return ``rounds`` backfills one after the other on one running Airflow; all their figures."""
     with _airflow(home):
         measured = [_one_backfill(home) for _ in range(rounds)]
     seconds = sorted(float(m["seconds"]) for m in measured)
@@ -40,7 +40,7 @@ def run(home: Path, rounds: int) -> dict[str, object]:
 
 @contextmanager
 def _airflow(home: Path) -> Iterator[None]:
-    """A running ``make run``, all months scored."""
+    """Yield a running ``make run`` with all months scored."""
     command = [sys.executable, "-m", "devstack", "--home", str(home), "run"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -67,7 +67,7 @@ def _one_backfill(home: Path) -> dict[str, Any]:
 
 
 def _create_backfill(environment: dict[str, str], connection: Any) -> tuple[int, float]:
-    """The id of a new backfill of all months, and the moment of its creation by Airflow's own note."""
+    """Return the id of a new backfill of all months, and the moment of its creation by Airflow's own note."""
     command = [
         str(Path(sys.executable).with_name("airflow")), "backfill", "create",
         "--dag-id", "flight_delay", "--from-date", "2013-02-01", "--to-date", "2013-12-31",
@@ -86,7 +86,7 @@ def _create_backfill(environment: dict[str, str], connection: Any) -> tuple[int,
 
 
 def _wait_until_published(manifests: Path, created: float) -> float:
-    """The moment at which the last month was published."""
+    """Return the moment at which the last month was published."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while time.monotonic() < deadline:
         times = [file.stat().st_mtime for file in manifests.glob("month=????-??.json")]
@@ -97,7 +97,7 @@ def _wait_until_published(manifests: Path, created: float) -> float:
 
 
 def _parts(connection: Any, backfill: int, manifests: Path) -> dict[str, Any]:
-    """Where the time went: before the first task, in tasks, and in the library's own work."""
+    """Return where the time went: before the first task, in tasks, and in the library's own work."""
     query = """
         SELECT t.task_id, extract(epoch FROM t.start_date - b.created_at), t.duration,
                extract(epoch FROM t.start_date - t.queued_dttm)
@@ -132,7 +132,7 @@ def _rows(connection: Any, query: str, *values: object) -> list[tuple[Any, ...]]
 
 
 def _environment(home: Path) -> dict[str, str]:
-    """What ``. airflow.env`` gives a shell."""
+    """Return what ``. airflow.env`` gives a shell."""
     shell = f". {home / 'airflow.env'} && exec env -0"
     done = subprocess.run(["bash", "-c", shell], capture_output=True, check=True, env=os.environ)
     entries = (entry.partition("=") for entry in done.stdout.decode().split("\0") if entry)

@@ -41,7 +41,7 @@ writer.close()
 
 
 def make_month(flights: Path, folder: Path, rows: int) -> Path:
-    """Writes the repeated month, if it is not there; returns its file."""
+    """Write the repeated month, if it is not there; return its file."""
     file = folder / f"big/{rows}/flights.parquet"
     if file.exists():
         return file
@@ -63,7 +63,7 @@ def make_month(flights: Path, folder: Path, rows: int) -> Path:
 
 
 def make_job(job_file: Path, source: str, folder: Path, destination: str) -> Path:
-    """The flight_delay job over the big month, as a job file of its own in ``folder``."""
+    """Return the flight_delay job over the big month, as a job file of its own in ``folder``."""
     text = job_file.read_text(encoding="utf-8")
     old_source = "{data}/flights/year={year}/month={month}/flights.parquet"
     for old, new in {
@@ -83,7 +83,7 @@ def make_job(job_file: Path, source: str, folder: Path, destination: str) -> Pat
 
 
 def run(data: Path, job_file: Path, folder: Path, rows: int, pairs: int) -> dict[str, object]:
-    """Measures bare loop and shell command in turn, ``pairs`` times, and returns the figures."""
+    """Measure bare loop and shell command in turn, ``pairs`` times, and return the figures."""
     from scoring.job.loader import load_job
 
     source = make_month(data / "flights/year=2013/month=05/flights.parquet", folder, rows)
@@ -111,7 +111,7 @@ def run(data: Path, job_file: Path, folder: Path, rows: int, pairs: int) -> dict
 
 
 def _check(manifest: dict[str, object], bare_output: Path, rows: int) -> None:
-    """Both must have predicted the same rows, or the comparison is of unlike things."""
+    """Exit unless both predicted the same rows: other figures cannot be compared."""
     counts = manifest["rows"]
     assert isinstance(counts, dict)
     bare_rows = pq.read_metadata(bare_output).num_rows

@@ -48,7 +48,7 @@ class Memory:
 
 
 def timed(command: list[str]) -> Timed:
-    """Runs ``command`` to its end; a failure ends the benchmark with the command's own message."""
+    """Run ``command`` to its end; a failure ends the benchmark with the command's own message."""
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         started = time.monotonic()
         process = subprocess.Popen(command, stdout=output, stderr=errors)
@@ -62,7 +62,7 @@ def timed(command: list[str]) -> Timed:
 
 
 def memory(command: list[str]) -> Memory:
-    """Like ``timed``, for the memory; what the command prints is thrown away."""
+    """Run like ``timed``, for the memory; discard the output of the command."""
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
         root = psutil.Process(process.pid)
@@ -83,7 +83,7 @@ def _check(status: int, command: list[str], errors: str) -> None:
 
 
 def _memory_of(root: psutil.Process) -> list[tuple[int, int]]:
-    """(resident, proportional) bytes of ``root`` and all below it."""
+    """Return (resident, proportional) bytes of ``root`` and all below it."""
     sizes = []
     try:
         processes = [root, *root.children(recursive=True)]

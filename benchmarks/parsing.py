@@ -29,7 +29,7 @@ print(json.dumps({"dags": len(bag.dags), "seconds": seconds}))
 
 
 def run(dags: Path, folder: Path) -> dict[str, object]:
-    """Parses a folder with one job and a folder with ``JOBS`` jobs in turn; medians of the rounds."""
+    """Parse a folder with one job and a folder with ``JOBS`` jobs in turn; return medians."""
     one, many = (_folder_with(count, dags, folder / f"dags-{count}") for count in (1, JOBS))
     of_one, of_many = [], []
     for _ in range(ROUNDS):

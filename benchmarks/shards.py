@@ -51,7 +51,7 @@ PLACES = {
 
 
 def run(data: Path, dags: Path, folder: Path, rows: int, huge_rows: int, rounds: int) -> Figures:
-    """The same month in each of ``PLACES``, ``rounds`` times; and a huge one, with the memory."""
+    """Measure the same month in each of ``PLACES``, ``rounds`` times; and a huge one, with the memory."""
     flights = data / "flights/year=2013/month=05/flights.parquet"
     model = data / "models/flight_delay/v1.skops"
     source = make_month(flights, folder, rows)
@@ -81,7 +81,7 @@ def run(data: Path, dags: Path, folder: Path, rows: int, huge_rows: int, rounds:
 def _scored(
     dags: Path, source: Path, model: Path, folder: Path, place: Place, memory: bool = False
 ) -> Figures:
-    """Scores the month of ``source`` on a stack of its own; seconds of its tasks, or their memory.
+    """Score the month of ``source`` on a stack of its own; return seconds of its tasks, or their memory.
 
     Not both: looking at memory takes time from what is looked at.
     """
@@ -104,7 +104,7 @@ def _scored(
 
 
 def _dags(dags: Path, folder: Path) -> Path:
-    """The loader and the one job, whose URIs all lie in the bucket."""
+    """Write the loader and the one job, with all URIs in the bucket."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "jobs").mkdir(parents=True)
     shutil.copy(dags / "scoring_jobs.py", folder)
@@ -122,7 +122,7 @@ def _dags(dags: Path, folder: Path) -> Path:
 
 
 def _let_airflow_score(stack: Stack) -> None:
-    """Returns when Airflow knows the job and scores it."""
+    """Wait until Airflow knows the job and scores it."""
     while True:
         stack.supervisor.watch(0.5)
         try:
@@ -133,7 +133,7 @@ def _let_airflow_score(stack: Stack) -> None:
 
 
 def _wait_until_scored(stack: Stack) -> None:
-    """Returns when the month's run has ended; asks the database, which costs the machine least."""
+    """Wait until the month's run has ended, by asking the database, which costs the machine least."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while time.monotonic() < deadline:
         stack.supervisor.watch(2)
@@ -146,7 +146,7 @@ def _wait_until_scored(stack: Stack) -> None:
 
 
 def _seconds(stack: Stack) -> Figures:
-    """Of each step from its first task's start to its last one's end, and how many shards."""
+    """Return seconds of each step from its first task's start to its last one's end, and how many shards."""
     query = (
         "SELECT task_id, count(*), extract(epoch FROM max(end_date) - min(start_date)) "
         "FROM task_instance WHERE state = 'success' GROUP BY task_id"
@@ -162,7 +162,7 @@ def _seconds(stack: Stack) -> Figures:
 
 @contextmanager
 def _largest_task(stack: Stack) -> Iterator[list[float]]:
-    """The resident bytes, in the end, of the largest process that a worker has started meanwhile."""
+    """Yield, filled in at the end, the resident bytes of the largest process started by a worker."""
     largest, ended = [0.0], threading.Event()
     workers = [s.process.pid for s in stack.supervisor.services if s.name in stack.workers]
 

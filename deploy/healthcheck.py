@@ -26,7 +26,7 @@ TIMEOUT_SECONDS = 5
 def problem(
     component: str, environment: Mapping[str, str], worker: str | None = None
 ) -> str | None:
-    """What is wrong; None when the component works. `worker` is the name of a Celery worker, if not its host's."""
+    """Return what is wrong; None if the component works. `worker` names a Celery worker (default: the host's)."""
     if component == "api-server":
         return _api_server(environment["AIRFLOW__API__PORT"])
     if component == "worker":

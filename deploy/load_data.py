@@ -16,7 +16,7 @@ PARTS = ("flights", "models")
 
 
 def load(folder: Path, environment: Mapping[str, str]) -> list[str]:
-    """Upload what is missing; returns the URIs that were written."""
+    """Upload what is missing and return the URIs that were written."""
     bucket, _, prefix = environment["SCORING_DATA"].removeprefix("s3://").partition("/")
     name = environment["SCORING_AWS_CONN_ID"]
     s3 = client(environment[f"AIRFLOW_CONN_{name.upper()}"])
@@ -31,7 +31,7 @@ def load(folder: Path, environment: Mapping[str, str]) -> list[str]:
 
 
 def client(connection_json: str, config: Any = None) -> Any:
-    """A boto3 client with the keys, the endpoint and the settings of an Airflow connection.
+    """Return a boto3 client with the keys, the endpoint and the settings of an Airflow connection.
 
     `config`, botocore's, comes on top of those settings; without it, timeouts and retries are boto3's defaults.
     """

@@ -37,7 +37,7 @@ TOKENS = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
 
 
 def protected(folder: Path) -> dict[str, str]:
-    """The variables that make SeaweedFS ask for the certificate, which is made in `folder` unless it is there."""
+    """Return the variables that make SeaweedFS ask for the certificate, made in `folder` unless it exists."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     if not (certificate.exists() and key.exists()):
         _make(certificate, key)
@@ -51,7 +51,7 @@ def protected(folder: Path) -> dict[str, str]:
 
 
 def _make(certificate: Path, key: Path) -> None:
-    """A key, and a certificate that it signs itself: whoever has it is one of the parts."""
+    """Write a key and a self-signed certificate: every holder of it is trusted as a component."""
     private = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "object-store")])
     begin = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)

@@ -59,7 +59,7 @@ _GENERATED = re.compile(r"<!-- generated: ([a-z. -]+) -->\n.*?<!-- end -->\n", r
 
 
 def generated_files() -> dict[Path, str]:
-    """The contents of all generated files by path."""
+    """Return the contents of all generated files by path."""
     page = FOLDER / "jobs.md"
     schema = json.dumps(job_schema(installed=False), indent=2, ensure_ascii=False)
     return {
@@ -77,7 +77,7 @@ def fill(text: str) -> str:
 
 
 def fields_table(section: type[Section]) -> str:
-    """The fields of ``section``: type, default, description with limits."""
+    """Return the fields of ``section``: type, default, description with limits."""
     rows = (
         (
             f"`{name}`",
@@ -127,7 +127,7 @@ def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _type_of(annotation: Any, section: str = "") -> str:
-    """What the tables call a type; ``section`` is the heading of a nested section."""
+    """Return what the tables call a type; ``section`` is the heading of a nested section."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if annotation in _TYPES:
         return _TYPES[annotation]
@@ -173,7 +173,7 @@ def _description(field: FieldInfo) -> str:
 
 
 def _limits(field: FieldInfo) -> list[str]:
-    """The limits of a field in sentences."""
+    """Return the limits of a field in sentences."""
     found = _constraints(field.metadata)
     sentences = []
     low, above, high = (found.get(name) for name in ("ge", "gt", "le"))

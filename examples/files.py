@@ -7,9 +7,9 @@ from pathlib import Path
 
 @contextmanager
 def replaced_atomically(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it takes the name `path` when the block ends without an error.
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends without an error.
 
-    Whoever is interrupted (Ctrl-C, a full disk) leaves no half file that the next call takes for a whole one.
+    An interrupted call (Ctrl-C, a full disk) leaves no partial file that the next call takes for a complete one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")

@@ -52,7 +52,7 @@ SCHEMA = pa.schema(
 
 
 def read_flights() -> pa.Table:
-    """All flights with the columns of SCHEMA, in the order of the package's file."""
+    """Return all flights with the columns of SCHEMA, in the order of the package's file."""
     with zipfile.ZipFile(_package_folder() / "data" / "flights.csv.zip") as archive:
         raw = archive.read("flights.csv")
     options = pyarrow.csv.ConvertOptions(

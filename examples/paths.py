@@ -8,17 +8,17 @@ MODEL_VERSIONS = ("v1", "v2")
 
 
 def month_path(data: Path, month: int) -> Path:
-    """The flights of a month of 2013; the job file's source URI is the same template."""
+    """Return the flights of a month of 2013; the job file's source URI is the same template."""
     return data / "flights" / "year=2013" / f"month={month:02d}" / "flights.parquet"
 
 
 def model_path(data: Path, version: str) -> Path:
-    """A model version; the job file's model URIs are the same template."""
+    """Return a model version; the job file's model URIs are the same template."""
     return data / "models" / "flight_delay" / f"{version}.skops"
 
 
 def missing_files(data: Path) -> list[Path]:
-    """What `python -m examples` has to make."""
+    """Return what `python -m examples` has to make."""
     wanted = [month_path(data, month) for month in MONTHS] + [
         model_path(data, version) for version in MODEL_VERSIONS
     ]
@@ -26,7 +26,7 @@ def missing_files(data: Path) -> list[Path]:
 
 
 def data_parser(command: str, description: str) -> argparse.ArgumentParser:
-    """The command line that all commands here have: `--data`, the folder."""
+    """Return the command line that all commands here have: `--data`, the folder."""
     parser = argparse.ArgumentParser(prog=f"python -m {command}", description=description)
     parser.add_argument(
         "--data",

@@ -15,7 +15,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
 
 
 def dumps(model: object) -> bytes:
-    """The model in the skops format; `skops.io.load` reads it like any other."""
+    """Return the model in the skops format; `skops.io.load` reads it like any other."""
     written = zipfile.ZipFile(io.BytesIO(skops.io.dumps(model)))
     schema = json.loads(written.read("schema.json"))
     names: dict[str, str] = {}

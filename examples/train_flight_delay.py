@@ -34,7 +34,7 @@ TRAINED_ON_MONTHS = {"v1": range(1, 2), "v2": range(1, 7)}
 
 
 def read_months(data: Path, months: Iterable[int]) -> pd.DataFrame:
-    """INPUTS and TARGET of the flights that left and arrived. Texts are object columns: faster to encode."""
+    """Return INPUTS and TARGET of the flights that left and arrived. Texts are object columns: faster to encode."""
     frames = [
         pd.read_parquet(month_path(data, month), columns=[*INPUTS, TARGET]) for month in months
     ]
@@ -43,7 +43,7 @@ def read_months(data: Path, months: Iterable[int]) -> pd.DataFrame:
 
 
 def train(rows: pd.DataFrame) -> sklearn.pipeline.Pipeline:
-    """A model of TARGET from INPUTS; the same rows in the same order give the same model."""
+    """Return a model of TARGET from INPUTS; the same rows in the same order give the same model."""
     encode = sklearn.compose.ColumnTransformer(
         [
             # An airline or airport that training has not seen is -1, not an error.

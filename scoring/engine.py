@@ -66,13 +66,13 @@ def score_table(table: pa.Table, model: Model, job: Job) -> Predictions:
 
 
 def check_model(model: Model, job: Job) -> None:
-    """ModelError for what is wrong with ``model`` before any row is seen."""
+    """Raise ModelError for what is wrong with ``model`` before any row is seen."""
     _input_order(model, job)
     _class_positions(model, job)
 
 
 def no_predictions(schema: pa.Schema, model: Model, job: Job) -> pa.Table:
-    """A ``Predictions.table`` without rows, for a source of ``schema``.
+    """Return a ``Predictions.table`` without rows, for a source of ``schema``.
 
     Predictions have the type of the model's class labels; they are numbers where it has none.
     """
@@ -103,7 +103,7 @@ def _input_order(model: Model, job: Job) -> list[str]:
 
 
 def _class_positions(model: Model, job: Job) -> dict[str, int]:
-    """For each probability column of the job, the column of predict_proba that it is."""
+    """Return, for each probability column of the job, its column number in predict_proba."""
     if not job.output.probabilities or job.scorer:
         return {}
     classes = model.classes
@@ -124,7 +124,7 @@ def _class_positions(model: Model, job: Job) -> dict[str, int]:
 def _outputs(
     model: Model, features: pd.DataFrame, positions: dict[str, int], job: Job
 ) -> dict[str, pa.Array]:
-    """The output columns by name, aligned with ``features`` and without those of the source."""
+    """Return the output columns by name, aligned with ``features`` and without those of the source."""
     given = features.index
     try:
         predicted = model.predict(features)
@@ -150,7 +150,7 @@ def _outputs(
 
 
 def _of_scorer(outputs: Any, given: pd.Index, job: Job) -> dict[str, Any]:
-    """The columns of what a job's own scorer returned, by name."""
+    """Return the columns of what a job's own scorer returned, by name."""
     if not isinstance(outputs, pd.DataFrame):
         raise ScorerError(f"the scorer must return a DataFrame, not {type(outputs).__name__}")
     if not outputs.index.equals(given):
@@ -176,7 +176,7 @@ def _of_scorer(outputs: Any, given: pd.Index, job: Job) -> dict[str, Any]:
 
 
 def _check_names(returned: list[str], job: Job) -> None:
-    """ScorerError for columns of a scorer that could not be published, or not be told apart."""
+    """Raise ScorerError for columns of a scorer that could not be published, or that readers could not distinguish."""
     published = [*job.kept_columns, *(name for name in returned if name not in job.kept_columns)]
     for name in published:
         if why := why_taken(name, job):
@@ -194,7 +194,7 @@ def _check_names(returned: list[str], job: Job) -> None:
 
 
 def _only_column(values: Any, given: pd.Index, method: str) -> Any:
-    """One value for each row, from whatever ``method`` returned."""
+    """Return one value for each row, from whatever ``method`` returned."""
     _check_rows(values, given, method)
     if not hasattr(values, "shape"):
         try:
@@ -213,7 +213,7 @@ def _only_column(values: Any, given: pd.Index, method: str) -> Any:
 
 
 def _columns(values: Any, given: pd.Index, method: str) -> Any:
-    """A two-dimensional array of what ``method`` returned, a row for each row."""
+    """Return a two-dimensional array of what ``method`` returned, a row for each row."""
     _check_rows(values, given, method)
     array = values.to_numpy() if isinstance(values, pd.DataFrame) else np.asarray(values)
     if array.ndim != 2:
@@ -224,7 +224,7 @@ def _columns(values: Any, given: pd.Index, method: str) -> Any:
 
 
 def _probabilities(values: Any, given: pd.Index, classes: list[Any]) -> Any:
-    """A two-dimensional array with a column for each of ``classes``, in their order."""
+    """Return a two-dimensional array with a column for each of ``classes``, in their order."""
     if isinstance(values, pd.DataFrame) and not isinstance(values.columns, pd.RangeIndex):
         names = {str(name): position for position, name in enumerate(values.columns)}
         missing = [label for label in classes if str(label) not in names]
@@ -244,7 +244,7 @@ def _probabilities(values: Any, given: pd.Index, classes: list[Any]) -> Any:
 
 
 def _check_rows(values: Any, given: pd.Index, method: str) -> None:
-    """ScorerError unless ``values`` has as many rows as were given, in an order that is theirs."""
+    """Raise ScorerError unless ``values`` has as many rows as were given, in an order that is theirs."""
     if not hasattr(values, "__len__") or isinstance(values, str | bytes | dict):
         raise ScorerError(f"{method} returned {type(values).__name__}; expected one value per row")
     if len(values) != len(given):
@@ -266,7 +266,7 @@ def _arrow(name: str, values: Any) -> pa.Array:
 
 
 def _with_source_columns(table: pa.Table, outputs: dict[str, pa.Array], job: Job) -> pa.Table:
-    """Row ids, outputs, kept columns: one row for each row of ``table``."""
+    """Return row ids, outputs, kept columns: one row for each row of ``table``."""
     columns = {name: combined_column(table, name) for name in job.row_id}
     columns |= outputs
     columns |= {name: combined_column(table, name) for name in job.output.keep}
@@ -274,7 +274,7 @@ def _with_source_columns(table: pa.Table, outputs: dict[str, pa.Array], job: Job
 
 
 def _declared(name: str, values: pa.Array, job: Job) -> pa.Array:
-    """``values`` in the type that the job's output names for them, if it does."""
+    """Return ``values`` in the type that the job's output names for them, if it does."""
     wanted = job.output.types.get(name)
     if wanted is None:
         return values
@@ -291,7 +291,7 @@ def _published_as(kind: ColumnType) -> pa.DataType:
 
 
 def _broken_rules(scored: pa.Table, job: Job) -> list[tuple[Rule, np.ndarray[Any, Any]]]:
-    """Each rule for outputs that some rows break, and their positions; a row breaks one at most."""
+    """Return each rule for outputs that some rows break, and their positions; a row breaks one at most."""
     seen = np.zeros(scored.num_rows, dtype=bool)
     found = []
     for rule, broken in _output_rules(scored, job):

@@ -70,7 +70,7 @@ class ScoringError(Exception):
 
 
 def quoted(text: str, characters: int) -> str:
-    """``text`` on one line, for a message: control characters escaped, cut where it is too long."""
+    """Return ``text`` on one line, for a message: control characters escaped, cut where it is too long."""
     cut = _escaped(text[:characters])
     return cut if len(text) <= characters else f"{cut}… ({len(text):,} characters)"
 
@@ -84,7 +84,7 @@ def _escaped(text: str, but: str = "") -> str:
 
 
 def _frames_of_user_code(error: BaseException) -> str:
-    """The last frames that are neither of this package nor of an installed one nor of Python's own."""
+    """Return the last frames that are neither of this package nor of an installed one nor of Python's own."""
     others = (
         str(pathlib.Path(__file__).parent),
         *(sysconfig.get_path(p) for p in ("purelib", "stdlib")),
@@ -209,7 +209,7 @@ def needs_extra(extra: str, purpose: str) -> Iterator[None]:
 
 
 def resource_error(error: BaseException) -> ResourceError | None:
-    """``error`` in a sentence, if it says that the operating system has too little of something."""
+    """Return ``error`` in a sentence, if it says that the operating system has too little of something."""
     number = _errno(error)
     if number is None:
         return None

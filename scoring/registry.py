@@ -25,11 +25,11 @@ class Registry:
         return name in self.built_in or name in _added(self.group)
 
     def names(self) -> list[str]:
-        """All names, the built-in ones first."""
+        """Return all names, the built-in ones first."""
         return [*self.built_in, *sorted(set(_added(self.group)) - set(self.built_in))]
 
     def load(self, name: str) -> Any:
-        """The code of the kind ``name``.  Raises KeyError for an unknown kind, and ImportError."""
+        """Return the code of the kind ``name``.  Raises KeyError for an unknown kind, and ImportError."""
         if name not in self.built_in:
             return _added(self.group)[name].load()
         module, _, attribute = self.built_in[name].partition(":")

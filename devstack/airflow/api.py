@@ -64,7 +64,7 @@ class AirflowApi:
         self._token: str | None = None
 
     def is_ready(self) -> bool:
-        """Whether the server answers, including the API of tasks, which its first request takes seconds to set up."""
+        """Return whether the server answers, including the API of tasks, which its first request sets up."""
         try:
             _send("GET", f"{self.url}/execution/health", None, {})
         except NotReachable:
@@ -72,7 +72,7 @@ class AirflowApi:
         return True
 
     def dag(self, dag_id: str) -> Dag | None:
-        """None if Airflow does not know the Dag."""
+        """Return the Dag, or None if Airflow does not know it."""
         found = self._get(f"dags/{quote(dag_id)}", missing_is_none=True)
         if found is None:
             return None
@@ -87,7 +87,7 @@ class AirflowApi:
         self._call("PATCH", f"dags/{quote(dag_id)}", {"is_paused": False})
 
     def runs(self, dag_id: str) -> list[DagRun]:
-        """All runs of a Dag, by date."""
+        """Return all runs of a Dag, by date."""
         return [
             DagRun(
                 run_id=run["dag_run_id"],
@@ -101,7 +101,7 @@ class AirflowApi:
         ]
 
     def task_instances(self, dag_id: str, states: list[str]) -> list[TaskInstance]:
-        """The Dag's task instances in these states, of all its runs."""
+        """Return the Dag's task instances in these states, of all its runs."""
         path = f"dags/{quote(dag_id)}/dagRuns/~/taskInstances"
         return [
             TaskInstance(
@@ -121,7 +121,7 @@ class AirflowApi:
         self._call("POST", f"dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}/clear", body)
 
     def import_failures(self) -> list[ImportFailure]:
-        """Dag files that could not be loaded."""
+        """Return the Dag files that could not be loaded."""
         return [
             ImportFailure(
                 file=found["filename"],

@@ -73,7 +73,7 @@ def start(
 
 
 def _has_workers(environment: Mapping[str, str]) -> bool:
-    """Whether tasks run elsewhere: then the scheduler forks none."""
+    """Return whether tasks run elsewhere: then the scheduler forks none."""
     return environment["AIRFLOW__CORE__EXECUTOR"] == "CeleryExecutor"
 
 

@@ -50,7 +50,7 @@ class Installation:
 
 
 def airflow_environment(installation: Installation) -> dict[str, str]:
-    """The variables that every process of this installation needs, and every shell that calls `airflow`."""
+    """Return the variables that every process of this installation needs, and every shell that calls `airflow`."""
     of = installation
     return {
         "AIRFLOW_HOME": of.airflow_home,
@@ -84,7 +84,7 @@ def airflow_environment(installation: Installation) -> dict[str, str]:
 
 
 def _executor(tasks_at_once: int | str, workers: Workers | None) -> dict[str, str]:
-    """Who runs tasks, and how many at once."""
+    """Return the settings of the executor and its parallelism."""
     both = {
         "AIRFLOW__CORE__DEFAULT_POOL_TASK_SLOT_COUNT": str(tasks_at_once),
         # A slot of the executor stays occupied for up to this long after its task has ended: the process that watches
@@ -132,7 +132,7 @@ def _executor(tasks_at_once: int | str, workers: Workers | None) -> dict[str, st
 
 
 def _connections(object_store: ObjectStore | None) -> dict[str, str]:
-    """Airflow's connections that are part of the installation."""
+    """Return Airflow's connections that are part of the installation."""
     if object_store is None:
         return {}
     return {

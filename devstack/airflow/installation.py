@@ -18,7 +18,7 @@ MIN_TASKS_AT_ONCE = 4  # even on two cores: tasks spend part of their time waiti
 def describe(
     home: Home, dags: Path, port: int | None, secrets: Secrets, database_url: str
 ) -> Installation:
-    """The settings of this call; ports may differ from call to call. With `port` None, a free one is chosen."""
+    """Return the settings of this call; ports may differ from call to call. With `port` None, a free one is chosen."""
     api_port = port_of_ui(port)
     return Installation(
         airflow_home=str(home.airflow),
@@ -37,13 +37,13 @@ def describe(
 
 
 def process_environment(installation: Installation) -> dict[str, str]:
-    """The environment of Airflow's processes: this shell's, without settings of another Airflow."""
+    """Return the environment of Airflow's processes: this shell's, without settings of another Airflow."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW_")}
     return {**inherited, **airflow_environment(installation)}
 
 
 def write_files(home: Home, installation: Installation, secrets: Secrets) -> None:
-    """The UI's password file, and the shell file that gives a user the `airflow` command."""
+    """Write the UI's password file, and the shell file that gives a user the `airflow` command."""
     home.airflow.mkdir(parents=True, exist_ok=True)
     # Airflow would write its defaults here, from several processes at once.
     (home.airflow / "airflow.cfg").write_text("# The settings are environment variables.\n")

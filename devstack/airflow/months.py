@@ -111,7 +111,7 @@ class Months:
         return sum(p.end <= now for p in partitions_between(self.job.first_partition, last))
 
     def _is_current(self, moment: datetime | None) -> bool:
-        """False for what the database remembers of an earlier call."""
+        """Return whether ``moment`` belongs to this call: the database remembers earlier ones."""
         return moment is not None and moment >= self.started
 
     def _check_imports(self) -> None:
@@ -143,7 +143,7 @@ class Months:
         )
 
     def _check_published(self, runs: list[DagRun]) -> None:
-        """A run without tasks succeeds too: what counts is what is published."""
+        """Raise if a month is not published: a run without tasks succeeds too."""
         missing = {self._key(run) for run in runs} - self.published()
         if missing or not runs:
             raise DevstackError(
@@ -152,7 +152,7 @@ class Months:
             )
 
     def _describe(self, task: TaskInstance, runs: list[DagRun]) -> str:
-        """The month and task, the reason of the failure, and the path of the log."""
+        """Return the month and task, the reason of the failure, and the path of the log."""
         month = next((self._key(run) for run in runs if run.run_id == task.run_id), task.run_id)
         folder = self.task_logs / f"dag_id={self.job.name}" / f"run_id={task.run_id}"
         folder /= f"task_id={task.task_id}"
@@ -165,5 +165,5 @@ class Months:
 
 
 def _nothing_to_come(dag: Dag) -> bool:
-    """Whether catchup has created all of its runs."""
+    """Return whether catchup has created all of its runs."""
     return dag.next_run_after is None or dag.next_run_after > datetime.now(UTC)

@@ -13,7 +13,7 @@ SUFFIXES = {".py", ".yaml", ".yml"}
 
 
 def is_up_to_date(database: Database, dag_id: str, published: set[str], dags: Path) -> bool:
-    """True when Airflow has made and finished all runs of the Dag, as many months are published, and no file of the
+    """Return True if Airflow has finished all runs of the Dag, as many months are published, and no file of the
     Dags or plugins has changed since. When in doubt False: Airflow is started, and finds out."""
     try:
         dag = database.execute(

@@ -18,12 +18,12 @@ MISSING = "run `make env`"  # Compose names the missing variable, followed by th
 
 
 def _secret(name: str) -> str:
-    """A variable of Compose: replaced by the secret, an error if the secret is missing."""
+    """Return a variable of Compose: replaced by the secret, an error if the secret is missing."""
     return f"${{{name}:?{MISSING}}}"
 
 
 def in_containers() -> Installation:
-    """The installation that docker-compose.yaml describes; hosts are its services."""
+    """Return the installation that docker-compose.yaml describes; hosts are its services."""
     database = f"airflow:{_secret('DATABASE_PASSWORD')}@postgres:5432/airflow"
     return Installation(
         airflow_home="/opt/airflow",
@@ -53,7 +53,7 @@ def in_containers() -> Installation:
 
 
 def environment_block() -> str:
-    """The mapping `x-airflow-environment` of docker-compose.yaml."""
+    """Return the mapping `x-airflow-environment` of docker-compose.yaml."""
     settings = airflow_environment(in_containers())
     return yaml.safe_dump(
         {"x-airflow-environment": settings}, sort_keys=False, width=1_000, default_style='"'

@@ -7,7 +7,7 @@ from scoring.destinations.manifest import Manifest
 
 
 def published_table(publisher: Publisher) -> Table:
-    """One row per published partition, by date; files are named relative to the destination."""
+    """Return one row per published partition, by date; files are named relative to the destination."""
     table = Table(box=None, pad_edge=False)
     for title in ("month", "model"):
         table.add_column(title, no_wrap=True)
@@ -27,7 +27,7 @@ def published_table(publisher: Publisher) -> Table:
 
 
 def _mean(manifest: Manifest) -> str:
-    """Of the first predicted column: a regressor has one, a classifier one per class."""
+    """Return the mean of the first predicted column: a regressor has one, a classifier one per class."""
     first = next(iter(manifest.statistics.values()), {})
     mean = first.get("mean")
     return "-" if mean is None else f"{mean:.2f}"

@@ -87,7 +87,7 @@ def _score_and_serve(
 
 
 def _wait_until_scored(months: Months, terminal: Terminal) -> DevstackError | None:
-    """What failed, so that the months that did not can be shown all the same."""
+    """Return what failed, so that the months that did not can be shown all the same."""
     try:
         with terminal.months() as show:
             months.wait_until_scored(show)

@@ -19,7 +19,7 @@ LABEL_COLUMNS = 12
 
 @contextmanager
 def supervised(home: Home, command: str, say: Callable[[str], None]) -> Iterator[Supervisor]:
-    """A supervisor for the block; every process that it started has ended afterwards."""
+    """Yield a supervisor; end every process that it started when the block ends."""
     with closed_to_writers(), only_one(home.lock, command):
         record = processes.Record(home.processes)
         for name in record.end_leftovers():
@@ -36,7 +36,7 @@ def supervised(home: Home, command: str, say: Callable[[str], None]) -> Iterator
 
 @contextmanager
 def closed_to_writers() -> Iterator[None]:
-    """Whatever this process and its services make meanwhile, others may not write, whatever the umask was."""
+    """Set a umask for the block so that others cannot write what this process and its services create."""
     before = os.umask(0o077)
     os.umask(before | 0o022)
     try:
@@ -46,13 +46,13 @@ def closed_to_writers() -> Iterator[None]:
 
 
 def access(home: Home, of: Installation) -> list[Fact]:
-    """How to get into the web UI; the password stays out of terminals, logs and screenshots."""
+    """Return how to get into the web UI; the password stays out of terminals, logs and screenshots."""
     login = f"{installation.UI_USER}   (password: {home.passwords})"
     return [("web UI", of.api_url), ("login", login)]
 
 
 def shell(home: Home) -> Fact:
-    """How to call this installation's `airflow`."""
+    """Return how to call this installation's `airflow`."""
     return "airflow", f". {home.shell_environment}   gives a shell the airflow command"
 
 

@@ -84,7 +84,7 @@ def stack(options: StackOptions, terminal: Terminal) -> int:
 
 @contextmanager
 def running(options: StackOptions, say: Callable[[str], None]) -> Iterator[Stack]:
-    """A stack that is up during the block and has ended after it."""
+    """Yield a running stack; end it when the block ends."""
     with session.supervised(options.home, "make stack", say) as supervisor:
         everything = _start(options, supervisor, say)
         everything.wait_until_up()

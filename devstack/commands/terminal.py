@@ -43,7 +43,7 @@ class Terminal:
 
     @contextmanager
     def months(self) -> Iterator[ShowMonths]:
-        """How many months are scored: a bar on a terminal, otherwise a line at each change."""
+        """Show how many months are scored: a bar on a terminal, otherwise a line at each change."""
         if not self._console.is_terminal:
             yield self._lines_of_months()
             return

@@ -100,12 +100,12 @@ def _certificates(home: Home) -> Path:
 
 
 def client(store: ObjectStore, config: Any = None) -> Any:
-    """A boto3 client of the service; without botocore's `config`, timeouts and retries are boto3's defaults."""
+    """Return a boto3 client of the service; without botocore's `config`, timeouts and retries are boto3's defaults."""
     return load_data.client(store.connection, config)
 
 
 def takes_objects(store: ObjectStore) -> bool:
-    """Whether an object can be written: the service listens before it can."""
+    """Return whether an object can be written: the service listens before it can."""
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 

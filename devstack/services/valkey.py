@@ -26,7 +26,7 @@ class Broker:
         return f"redis://:{self.password}@{HOST}:{self.port}/0"
 
     def answers(self) -> bool:
-        """Whether the broker accepts this password and has loaded its data."""
+        """Return whether the broker accepts this password and has loaded its data."""
         from redis import Redis, RedisError
 
         try:

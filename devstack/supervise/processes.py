@@ -35,11 +35,11 @@ class Service:
     process: subprocess.Popen[bytes]
 
     def exit_status(self) -> int | None:
-        """None while it runs."""
+        """Return the exit status, or None while it runs."""
         return self.process.poll()
 
     def last_lines(self, count: int = 15) -> str:
-        """The end of its log, for an error message."""
+        """Return the end of its log, for an error message."""
         return last_lines(self.log, count)
 
 
@@ -149,7 +149,7 @@ def _existing(pids: Sequence[int]) -> list[psutil.Process]:
 
 
 def _members(sessions: set[int]) -> list[psutil.Process]:
-    """All processes of the sessions: a session keeps its id after the process that opened it has died."""
+    """Return all processes of the sessions: a session keeps its id after the process that opened it has died."""
     found = []
     for pid in psutil.pids():
         try:
@@ -170,7 +170,7 @@ def _kill(processes: Sequence[psutil.Process]) -> None:
 
 
 def _end_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:
-    """What the child does before it becomes the command: ask the kernel for a signal when its parent dies."""
+    """Return what the child does before it becomes the command: ask the kernel for a signal when its parent dies."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl  # looked up here: between fork and exec nothing may be imported

@@ -25,7 +25,7 @@ def signals_interrupt() -> Iterator[None]:
 
 @contextmanager
 def signals_ignored() -> Iterator[None]:
-    """For work that must be finished and takes only seconds."""
+    """Ignore signals during work that must be finished and takes only seconds."""
     with _handlers(dict.fromkeys(_ENDING, signal.SIG_IGN)):
         yield
 

@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def log_in(page: Page, url: str, password: str) -> None:
-    """Through the form of Airflow's SimpleAuthManager."""
+    """Log in through the form of Airflow's SimpleAuthManager."""
     page.goto(f"{url}/auth/login")
     page.locator("input[name=username]").fill(USER)
     page.locator("input[name=password]").fill(password)
@@ -52,7 +52,7 @@ def log_in(page: Page, url: str, password: str) -> None:
 
 
 def show_dag(page: Page, url: str, dag_id: str) -> None:
-    """The Dag's runs as a grid, with the list of its runs beside it."""
+    """Take the picture: the Dag's runs as a grid, with the list of its runs beside it."""
     page.goto(f"{url}/dags/{dag_id}/runs")
     page.get_by_text("upload", exact=True).first.wait_for()
     divider = page.locator(

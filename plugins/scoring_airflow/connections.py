@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def aws_conn_id_of(job: Job) -> str | None:
-    """The connection for S3: the job's, else the installation's; None for boto3's own chain."""
+    """Return the connection for S3: the job's, else the installation's; None for boto3's own chain."""
     return job.run.aws_conn_id or os.environ.get("SCORING_AWS_CONN_ID") or None
 
 
 def airflow_connections(aws_conn_id: str | None) -> Connections:
-    """The library's connections as Airflow keeps them; no key passes through the job.
+    """Return the library's connections as Airflow keeps them; no key passes through the job.
 
     ``aws_conn_id`` None means boto3's own chain of credentials.
     """
@@ -31,7 +31,7 @@ def airflow_connections(aws_conn_id: str | None) -> Connections:
 
 
 def s3_client(aws_conn_id: str) -> Any:
-    """A boto3 client as the Airflow connection says."""
+    """Return a boto3 client as the Airflow connection says."""
     with needs_extra("amazon", "Airflow's connections to S3"):
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 

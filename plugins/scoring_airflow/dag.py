@@ -21,7 +21,7 @@ from scoring_airflow.retry import retry_arguments
 
 
 def job_dag(job_file: JobFile) -> DAG:
-    """One run a partition: extract the rows, score each shard, publish the predictions.
+    """Return one run a partition: extract the rows, score each shard, publish the predictions.
 
     Raises JobError for a job that would score several partitions from the same rows, and for what
     only Airflow can tell: an executor or a notifier that it does not have.
@@ -82,7 +82,7 @@ def _task_arguments(job: Job, path: str) -> dict[str, Any]:
 
 
 def _check_executor(job_file: JobFile) -> None:
-    """JobError for an executor that Airflow has not: Airflow would refuse all jobs for one of them."""
+    """Raise JobError for an unknown executor: Airflow would refuse all jobs for one of them."""
     name = job_file.job.run.executor
     if name is None:
         return

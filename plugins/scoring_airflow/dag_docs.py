@@ -9,7 +9,7 @@ from scoring.job.schema import Job
 
 
 def dag_doc(job_file: JobFile) -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     job = job_file.job
     until = f" to {job.end}" if job.end else ""
     return (
@@ -52,7 +52,7 @@ def _again_doc(job: Job) -> str:
 
 
 def _run_doc(job: Job) -> str:
-    """What one has to know when a run does not start, or is late."""
+    """Return what one has to know when a run does not start, or is late."""
     notes = []
     if job.run.queue:
         notes.append(

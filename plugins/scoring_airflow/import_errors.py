@@ -17,7 +17,7 @@ from scoring.errors import JobError
 
 
 def report_import_error(job_file: Path, error: Exception) -> None:
-    """Adds ``error`` as ``job_file``'s import error to the Dag file parse that called this."""
+    """Add ``error`` as ``job_file``'s import error to the Dag file parse that called this."""
     # The library's errors are written for people; any other is unexpected and shown in full.
     is_job_error = isinstance(error, JobError)
     message = str(error) if is_job_error else "".join(traceback.format_exception(error))

@@ -39,7 +39,7 @@ FACTS = ("job", "partition", "run_id", "problem", "url")
 
 
 def check_alerts(job_file: JobFile) -> None:
-    """JobError, with line and field, for an alert that could not be sent."""
+    """Raise JobError, with line and field, for an alert that could not be sent."""
     for i, alert in enumerate(job_file.job.alerts):
         try:
             made = _class_of(alert.notifier)
@@ -75,7 +75,7 @@ def on_failure(job_file: JobFile) -> Callable[[Mapping[str, Any]], None] | None:
 
 
 def deadline(job_file: JobFile) -> DeadlineAlert | None:
-    """By when a run has to be over, and what is called if it is not."""
+    """Return the deadline of a run and the callback for a missed one."""
     job = job_file.job
     if job.run.deadline_hours is None:
         return None
@@ -102,7 +102,7 @@ async def run_is_late(
     timezone: str,
     context: Mapping[str, Any],
 ) -> None:
-    """Called by the triggerer; ``context`` is the little that Airflow tells there of a run."""
+    """Send the alerts, called by the triggerer; ``context`` has the few facts that Airflow gives there."""
     run = context["dag_run"]
     start = run["data_interval_start"]
     facts = _facts(
@@ -116,7 +116,7 @@ async def run_is_late(
 
 
 def _tell(alerts: list[dict[str, Any]], facts: dict[str, str]) -> None:
-    """Sends every alert, also when one of them fails; the first failure is raised at the end."""
+    """Send every alert, also when one of them fails; the first failure is raised at the end."""
     failures = []
     for alert in alerts:
         try:
@@ -135,12 +135,12 @@ def _facts(job: str, run_id: str, partition: str, problem: str) -> dict[str, str
 
 
 def _key(moment: datetime | None, kind: Kind, timezone: str) -> str:
-    """The key of the partition, as far as the run has one."""
+    """Return the key of the partition, as far as the run has one."""
     return partition_at(moment, kind, ZoneInfo(timezone)).key if moment else "(no partition)"
 
 
 def _class_of(path: str) -> type[BaseNotifier]:
-    """The notifier class at ``path``; ImportError or TypeError with what is wrong in words."""
+    """Return the notifier class at ``path``; ImportError or TypeError with what is wrong in words."""
     module, _, name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
@@ -157,7 +157,7 @@ def _class_of(path: str) -> type[BaseNotifier]:
 
 
 def _template_problems(value: Any, loc: Loc = ()) -> Iterator[tuple[Loc, str]]:
-    """Each text in ``value`` that is no template, or that names what is not known there."""
+    """Yield each text in ``value`` that is not a template, or that names what is not known there."""
     from jinja2 import TemplateSyntaxError, meta
     from jinja2.sandbox import SandboxedEnvironment
 

@@ -20,7 +20,7 @@ class ScoringPlugin(AirflowPlugin):  # type: ignore[misc]  # mypy does not read 
 
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:
-        """Called once in each of Airflow's components before it does its work."""
+        """Prepare a component of Airflow; called once in each before it does its work."""
         if conf.get(*_HEURISTIC, fallback=None) in (None, conf.get_default_value(*_HEURISTIC)):
             conf.set(*_HEURISTIC, f"{__name__}.{might_contain_dag.__name__}")
         if os.environ.get("SCORING_PRELOAD") == "1":

@@ -16,7 +16,7 @@ class Waiting:
 
     @classmethod
     def of_event(cls, event: dict[str, Any]) -> Waiting:
-        """What ``SourceTrigger`` was given, and gives back with its event."""
+        """Return what ``SourceTrigger`` was given, and gives back with its event."""
         since, until = (datetime.fromisoformat(event[key]) for key in ("since", "until"))
         return cls(since, until)
 

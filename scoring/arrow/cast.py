@@ -45,7 +45,7 @@ class ColumnCast:
     exact: bool = False
 
     def __call__(self, values: pa.Array) -> tuple[pa.Array, Mask]:
-        """``values`` in the contract's type, and which of them do not fit it (null in the result).
+        """Return ``values`` in the contract's type, and which of them do not fit it (null in the result).
 
         A widening is always safe.  A narrowing, or a float that stands for an integer, is judged
         value by value.  -0.0 becomes 0.0.  Raises NotCastableError where the stored type itself is
@@ -94,7 +94,7 @@ class ColumnCast:
         return self._fit_for_the_model(typed, unfit)
 
     def _fit_for_the_model(self, typed: pa.Array, unfit: Mask) -> tuple[pa.Array, Mask]:
-        """What does not survive on the way into the frame (``scoring.arrow.frame``) does not fit."""
+        """Return ``typed`` and ``unfit``, extended by what the frame (``scoring.arrow.frame``) would change."""
         column = self.column
         if column.type == "date":
             unfit = unfit | in_unit(typed, column.time_unit)[1]
@@ -121,7 +121,7 @@ class ColumnCast:
         return moments.cast(pa.timestamp(unit, zone)), unfit
 
     def _moments_of_text(self, values: pa.Array) -> tuple[pa.Array, Mask]:
-        """Clock times where none has an offset, instants in UTC where all have; with a zone, both."""
+        """Return clock times where none has an offset, instants in UTC where all have; with a zone, both."""
         unit, zone = self.column.time_unit, self.column.timezone
         moments = read_moments(values)
         unread = ~moments.valid & np.asarray(values.is_valid())
@@ -141,7 +141,7 @@ class ColumnCast:
 def instants_of_text(
     moments: TextMoments, unit: TimeUnit, zone: ZoneInfo, later: bool = False
 ) -> tuple[pa.Array, Mask]:
-    """Moments as instants in UTC, those without an offset on the clock of ``zone`` (see ``localized``).
+    """Return moments as instants in UTC, those without an offset on the clock of ``zone`` (see ``localized``).
 
     The mask marks moments that ``unit`` cannot hold; they are null, as are texts that are not moments.
     """
@@ -153,7 +153,7 @@ def instants_of_text(
 
 
 def _rounded(integers: pa.Array, floats: pa.Array) -> Mask:
-    """Where a float is not the integer that it was made of."""
+    """Return a mask of the integers that differ from the floats made of them."""
     back, lost = narrowed(floats, integers.type)
     differs = np.asarray(pc.not_equal(integers, back).fill_null(False))
     return np.asarray(integers.is_valid()) & (differs | lost)

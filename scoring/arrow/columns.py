@@ -10,13 +10,13 @@ Mask = npt.NDArray[np.bool_]
 
 
 def combined_column(table: pa.Table, name: str) -> pa.Array:
-    """A column of ``table`` as one array."""
+    """Return a column of ``table`` as one array."""
     column = table.column(name)
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def null_mask(values: pa.Array) -> Mask:
-    """Where ``values`` has no value: null, and NaN too, which pandas takes for the same."""
+    """Return a mask of missing values: null, and NaN too, which pandas takes for the same."""
     if values.null_count == 0 and not pa.types.is_floating(values.type):
         return no_rows(values)
     return np.asarray(values.is_null(nan_is_null=True))

@@ -30,14 +30,14 @@ from scoring.job.inputs import ColumnConfig
 
 
 def to_frame(table: pa.Table, columns: Mapping[str, ColumnConfig]) -> pd.DataFrame:
-    """``columns`` of ``table``, which are in the contract's types, with the index 0 to n-1."""
+    """Return ``columns`` of ``table``, which are in the contract's types, with the index 0 to n-1."""
     return pd.DataFrame(
         {name: to_series(combined_column(table, name), c) for name, c in columns.items()}
     )
 
 
 def to_series(values: pa.Array, column: ColumnConfig) -> pd.Series:
-    """``values`` as a Series of the same length and order, with a new RangeIndex.
+    """Return ``values`` as a Series of the same length and order, with a new RangeIndex.
 
     Text is a column of Python strings: an encoder reads it three times faster than pandas' own text
     type.

@@ -15,7 +15,7 @@ Hashes = npt.NDArray[np.uint64]
 
 
 def hash_rows(columns: list[pa.Array]) -> Hashes:
-    """A 64-bit hash for each row of ``columns``, the same for the same values in every process."""
+    """Return a 64-bit hash for each row of ``columns``, the same for the same values in every process."""
     combined = np.full(len(columns[0]), 0x9E3779B97F4A7C15, dtype=np.uint64)
     for values in columns:
         combined *= np.uint64(0x100000001B3)
@@ -25,7 +25,7 @@ def hash_rows(columns: list[pa.Array]) -> Hashes:
 
 
 def hash_columns(table: pa.Table, names: list[str]) -> Hashes:
-    """A hash for each row of ``table``, of the values in the columns ``names``."""
+    """Return a hash for each row of ``table``, of the values in the columns ``names``."""
     return hash_rows([combined_column(table, name) for name in names])
 
 

@@ -52,18 +52,18 @@ class TextMoments:
     valid: Mask
 
     def clock(self, unit: TimeUnit) -> tuple[pa.Array, Mask]:
-        """The clock times as they are written, and which of them ``unit`` cannot hold."""
+        """Return the clock times as they are written, and which of them ``unit`` cannot hold."""
         return _timestamps(self.seconds, self.nanoseconds, self.valid, unit)
 
     def instants(self, unit: TimeUnit) -> tuple[pa.Array, Mask]:
-        """The instants of the texts that name an offset, in UTC; null for the others."""
+        """Return the instants of the texts that name an offset, in UTC; null for the others."""
         known = self.valid & self.zoned
         array, outside = _timestamps(self.seconds - self.offset, self.nanoseconds, known, unit)
         return array.cast(pa.timestamp(unit, "UTC")), outside
 
 
 def read_moments(text: pa.Array) -> TextMoments:
-    """Each text by itself, as ISO 8601: a date, or a date and a time, with or without an offset.
+    """Return each text by itself, as ISO 8601: a date, or a date and a time, with or without an offset.
 
     Words such as ``today`` are not moments, and neither is a bare year.
     """
@@ -106,7 +106,7 @@ def _read_distinct(text: pa.Array) -> TextMoments:
 
 
 def in_unit(values: pa.Array, unit: TimeUnit) -> tuple[pa.Array, Mask]:
-    """Timestamps or dates in ``unit``, with their zone, and which of them it cannot hold (null there).
+    """Return timestamps or dates in ``unit``, with their zone, and which of them it cannot hold (null there).
 
     What is finer than ``unit`` is cut off.
     """
@@ -126,7 +126,7 @@ def in_unit(values: pa.Array, unit: TimeUnit) -> tuple[pa.Array, Mask]:
 
 
 def localized(clock: pa.Array, zone: ZoneInfo, later: bool = False) -> tuple[pa.Array, Mask]:
-    """Clock times of ``zone`` as instants in UTC, and which of them have none (null there).
+    """Return clock times of ``zone`` as instants in UTC, and which of them have none (null there).
 
     A time that comes twice is the first of the two, or the second if ``later``.  One that the clock
     skips is read with the offset before the gap, as PEP 495 has it.  Years are those of Python's
@@ -141,7 +141,7 @@ def localized(clock: pa.Array, zone: ZoneInfo, later: bool = False) -> tuple[pa.
 
 
 def _offsets(minutes: Integers, zone: ZoneInfo, later: bool) -> tuple[Integers, Mask]:
-    """``_offset`` of each of ``minutes``, and where there is one."""
+    """Return ``_offset`` of each of ``minutes``, and where there is one."""
     hours, at = np.unique(minutes // 60, return_inverse=True)
     of_hour = np.zeros(len(hours), dtype=np.int64)
     known, clock_is_set = np.ones(len(hours), dtype=bool), np.zeros(len(hours), dtype=bool)
@@ -160,7 +160,7 @@ def _offsets(minutes: Integers, zone: ZoneInfo, later: bool) -> tuple[Integers, 
 
 @lru_cache(maxsize=1 << 16)
 def _offset(minute: int, zone: ZoneInfo, later: bool) -> int | None:
-    """Seconds from UTC to the clock of ``zone``, at a minute since 1970 on that clock; None without a year."""
+    """Return seconds from UTC to the clock of ``zone``, at a minute since 1970 on that clock; None without a year."""
     try:
         moment = _EPOCH + timedelta(minutes=minute)
     except OverflowError:

@@ -23,7 +23,7 @@ ARROW_TYPES: dict[str, pa.DataType] = {
 
 
 def narrowed(values: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask]:
-    """A number column in another number type; values that it cannot hold become null."""
+    """Return a number column in another number type; values that it cannot hold become null."""
     if values.type == target:
         return values, no_rows(values)
     if pa.types.is_decimal(values.type):
@@ -51,7 +51,7 @@ def narrowed(values: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask]:
 
 
 def _whole(decimals: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask]:
-    """Decimals as integers, digit for digit: as floats they would lose some above 2**53."""
+    """Return decimals as integers, digit for digit: as floats they would lose some above 2**53."""
     try:
         return decimals.cast(target), no_rows(decimals)
     except pa.ArrowInvalid:
@@ -68,7 +68,7 @@ def _whole(decimals: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask]:
 
 
 def nearest_doubles(decimals: pa.Array) -> pa.Array:
-    """Decimals as float64, by way of their text: Arrow's own cast gives 0.6000000000000001 for 0.6."""
+    """Return decimals as float64, by way of their text: Arrow's own cast gives 0.6000000000000001 for 0.6."""
     return decimals.cast(pa.string()).cast(pa.float64())
 
 
@@ -79,14 +79,14 @@ def is_number(kind: pa.DataType) -> bool:
 
 
 def without_negative_zero(values: pa.Array) -> pa.Array:
-    """``values`` with 0.0 in place of -0.0, which is equal to it; anything else as it is."""
+    """Return ``values`` with 0.0 in place of -0.0, which is equal to it; anything else as it is."""
     if values.type not in (pa.float32(), pa.float64()):  # Arrow cannot add float16
         return values
     return pc.add(values, pa.scalar(0.0, values.type))
 
 
 def inexact_as_float64(integers: pa.Array) -> Mask:
-    """Which integers a float64 cannot hold: some above 2**53."""
+    """Return a mask of the integers that a float64 cannot hold: some above 2**53."""
     if integers.type.bit_width <= 32:
         return no_rows(integers)
     numbers = integers.fill_null(0).to_numpy(zero_copy_only=False)

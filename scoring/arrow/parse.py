@@ -17,7 +17,7 @@ _BOOLEAN_TEXT = {"true": True, "false": False, "1": True, "0": False}
 
 
 def parsed(text: pa.Array, target: str) -> tuple[pa.Array, Mask]:
-    """Text in the type ``target``, and which of it cannot be read as such (null in the result).
+    """Return text in the type ``target``, and which of it cannot be read as such (null in the result).
 
     ``target`` is a number type, ``boolean`` or ``date``; moments are in ``scoring.arrow.moments``.
     """
@@ -35,7 +35,7 @@ def parsed(text: pa.Array, target: str) -> tuple[pa.Array, Mask]:
 
 
 def _dates(text: pa.Array) -> pa.Array:
-    """Text as date32; null where the text is not a date, or has a time of day or an offset."""
+    """Return text as date32; null where the text is not a date, or has a time of day or an offset."""
     moments = read_moments(text)
     days, within = np.divmod(moments.seconds, DAY_SECONDS)
     kept = moments.valid & ~moments.zoned & (within == 0) & (moments.nanoseconds == 0)
@@ -43,7 +43,7 @@ def _dates(text: pa.Array) -> pa.Array:
 
 
 def _integers(text: pa.Array) -> pa.Array:
-    """Text as int64, each exactly; null where it is no whole number of 64 bits."""
+    """Return text as int64, each exactly; null where it is not an integer of 64 bits."""
     short = pc.match_substring_regex(text, _SHORT_INTEGER_TEXT)
     trimmed = pc.replace_substring_regex(pc.utf8_trim_whitespace(text), r"^\+", "")
     found = pc.if_else(short, trimmed, None).cast(pa.int64())
@@ -58,7 +58,7 @@ def _integers(text: pa.Array) -> pa.Array:
 
 
 def _floats(text: pa.Array) -> pa.Array:
-    """Text as the nearest float64; null where the text is not a number."""
+    """Return text as the nearest float64; null where the text is not a number."""
     number = pc.match_substring_regex(text, _NUMBER_TEXT)
     trimmed = pc.utf8_trim_whitespace(pc.if_else(number, text, None))
     return trimmed.cast(pa.float64())

@@ -15,7 +15,7 @@ from scoring.arrow.text import is_binary, is_text
 
 @lru_cache(maxsize=256)
 def published_type(kind: pa.DataType) -> pa.DataType | None:
-    """What a column of type ``kind`` is in a published file; None where its meaning would be lost.
+    """Return what a column of type ``kind`` is in a published file; None where its meaning would be lost.
 
     A duration would come back as a bare integer.  A column that holds nothing but nulls, so that
     nobody knows its type, becomes text.

@@ -19,7 +19,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def is_binary(kind: pa.DataType) -> bool:
-    """Whether values are bytes, such as UUIDs and digests."""
+    """Return whether values are bytes, such as UUIDs and digests."""
     of = pa.types
     return _values_are(
         kind, of.is_binary, of.is_large_binary, of.is_binary_view, of.is_fixed_size_binary
@@ -27,7 +27,7 @@ def is_binary(kind: pa.DataType) -> bool:
 
 
 def _values_are(kind: pa.DataType, *tests: Callable[[pa.DataType], bool]) -> bool:
-    """Whether the values, encoded or not, are of a type that one of ``tests`` knows."""
+    """Return whether the values, encoded or not, are of a type that one of ``tests`` knows."""
     inner = kind.value_type if pa.types.is_dictionary(kind) else kind
     return any(test(inner) for test in tests)
 
@@ -41,14 +41,14 @@ def is_numeric_text(kind: pa.DataType) -> bool:
 
 
 def numeric_text(texts: pa.Array) -> pa.Array:
-    """Texts of numbers, as a column of NUMERIC_TEXT; NaN is null, as it is among floats."""
+    """Return texts of numbers, as a column of NUMERIC_TEXT; NaN is null, as it is among floats."""
     is_nan = pc.equal(pc.utf8_lower(texts), "nan")
     texts = pc.if_else(is_nan, pa.scalar(None, pa.string()), texts)
     return pa.ExtensionArray.from_storage(NUMERIC_TEXT, texts)
 
 
 def dictionary_encoded(values: pa.Array) -> pa.Array:
-    """Text as a dictionary of ``string`` and int32 numbers; anything else as it is.
+    """Return text as a dictionary of ``string`` and int32 numbers; anything else as it is.
 
     The dictionary has the values that occur, in the order in which they first do, so that it does
     not depend on how the source was stored.
@@ -61,12 +61,12 @@ def dictionary_encoded(values: pa.Array) -> pa.Array:
 
 
 def decoded(values: pa.Array) -> pa.Array:
-    """``values`` without dictionary encoding."""
+    """Return ``values`` without dictionary encoding."""
     return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
 
 
 def as_text(values: pa.Array) -> pa.Array:
-    """``values`` as they would be printed, bytes as hexadecimal digits; null stays null."""
+    """Return ``values`` as they would be printed, bytes as hexadecimal digits; null stays null."""
     values = values.storage if is_numeric_text(values.type) else decoded(values)
     if is_binary(values.type):
         return pa.array([None if v is None else v.hex() for v in values.to_pylist()], pa.string())
@@ -77,7 +77,7 @@ def as_text(values: pa.Array) -> pa.Array:
 
 
 def dictionary_codes(values: pa.DictionaryArray) -> npt.NDArray[np.intp]:
-    """The number of each row's distinct value; for null, one past the last of them."""
+    """Return the number of each row's distinct value; for null, one past the last of them."""
     numbers = values.indices.cast(pa.int64())
     if values.indices.null_count:
         numbers = numbers.fill_null(len(values.dictionary))

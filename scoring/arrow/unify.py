@@ -21,7 +21,7 @@ class TypeConflictError(Exception):
 
 
 def exact_cast(values: pa.Array, target: pa.DataType) -> pa.Array:
-    """``values`` as ``target``, each the same value; TypeConflictError where one cannot be.
+    """Return ``values`` as ``target``, each the same value; TypeConflictError where one cannot be.
 
     NaN is null among integers.  Numbers stay numbers, text text, clock times clock times.
     """
@@ -44,7 +44,7 @@ def exact_cast(values: pa.Array, target: pa.DataType) -> pa.Array:
 
 
 def unified(columns: list[pa.Array]) -> list[pa.Array]:
-    """``columns`` in one type; TypeConflictError where no type holds the values of all."""
+    """Return ``columns`` in one type; TypeConflictError where no type holds the values of all."""
     kinds = list(dict.fromkeys(c.type for c in columns if not pa.types.is_null(c.type)))
     if len(kinds) < 2:
         target = kinds[0] if kinds else pa.null()
@@ -59,7 +59,7 @@ def unified(columns: list[pa.Array]) -> list[pa.Array]:
 
 
 def _candidates(kinds: list[pa.DataType]) -> list[pa.DataType]:
-    """Types that may hold the values of all ``kinds``, the best first."""
+    """Return types that may hold the values of all ``kinds``, the best first."""
     if all(map(pa.types.is_integer, kinds)):
         return [pa.int64(), pa.uint64()]
     if all(map(is_number, kinds)):
@@ -73,7 +73,7 @@ def _candidates(kinds: list[pa.DataType]) -> list[pa.DataType]:
 
 
 def _converted(values: pa.Array, target: pa.DataType) -> pa.Array | None:
-    """``values`` as ``target``; None where the two are different kinds of thing."""
+    """Return ``values`` as ``target``; None where the two are different kinds of thing."""
     kind = values.type
     if is_number(kind) and is_number(target):
         return _number(values, target)

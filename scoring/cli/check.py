@@ -85,7 +85,7 @@ def _check(job_file: JobFile, destinations: dict[Path, JobFile]) -> None:
 
 
 def _shared_destinations(files: Iterable[JobFile], data: str | None) -> dict[Path, JobFile]:
-    """For each file that shares its destination with one in its folder, the other one."""
+    """Return, for each file that shares its destination with one in its folder, the other one."""
     checked = {file.path: file for file in files}
     found: dict[Path, JobFile] = {}
     for folder in dict.fromkeys(path.parent for path in checked):

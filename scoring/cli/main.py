@@ -71,13 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _os_error(error: BaseException) -> ScoringError:
-    """What the operating system refuses, in a line; a file that may not be read, for one."""
+    """Return an operating system error in one line, such as a file that may not be read."""
     why, name = getattr(error, "strerror", None) or str(error), getattr(error, "filename", None)
     return ScoringError(f"{name}: {why}" if name else str(why))
 
 
 def _drop_output() -> None:
-    """What is not printed yet stays so: Python would try again when it ends, and fail again."""
+    """Discard what is not printed yet: Python would try again when it ends, and fail again."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

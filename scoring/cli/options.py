@@ -48,12 +48,12 @@ def add_data_and_json(parser: argparse.ArgumentParser) -> None:
 
 
 def job_file(options: argparse.Namespace) -> JobFile:
-    """The job that the command names."""
+    """Return the job that the command names."""
     return load_job(job_path(options.job, options.jobs))
 
 
 def job_path(job: str, folder: Path) -> Path:
-    """The file of a job that is named, or given as a path ending in .yaml."""
+    """Return the file of a job that is named, or given as a path ending in .yaml."""
     if job.endswith((".yaml", ".yml")):
         return Path(job)
     path = folder / f"{job}.yaml"
@@ -71,7 +71,7 @@ def job_paths(folder: Path) -> list[Path]:
 
 
 def load_each(paths: list[Path]) -> tuple[dict[Path, JobFile], int]:
-    """The valid job files and the exit status; says on stderr what is wrong with the others."""
+    """Return the valid job files and the exit status; says on stderr what is wrong with the others."""
     files, status = {}, 0
     for path in paths:
         try:
@@ -83,7 +83,7 @@ def load_each(paths: list[Path]) -> tuple[dict[Path, JobFile], int]:
 
 
 def positive(text: str) -> int:
-    """An option's whole number from 1 on."""
+    """Return an option's positive integer."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return int(text)

@@ -30,7 +30,7 @@ _LABELS = {"extract": "read and checked", "upload": "scored and joined"}
 
 @contextlib.contextmanager
 def progress(title: str, quiet: bool) -> Iterator[OnProgress]:
-    """A progress bar for each step, on stderr; none when that is no terminal, or for JSON."""
+    """Show a progress bar for each step on stderr, unless it is not a terminal or JSON is printed."""
     console = Console(stderr=True)
     bars = Progress(
         TextColumn(f"{title}  {{task.description}}"),
@@ -51,7 +51,7 @@ def progress(title: str, quiet: bool) -> Iterator[OnProgress]:
 
 
 def manifest(published: Manifest, as_json: bool) -> None:
-    """One published partition: what, from what, by what, and how the predictions look."""
+    """Print one published partition: what, from what, by what, and how the predictions look."""
     if as_json:
         print(published.to_json(), end="")
         return
@@ -93,16 +93,16 @@ def verified(published: Manifest, as_json: bool) -> None:
 
 
 def no_step(step: str, found: Rehearsal) -> None:
-    """For JSON: nothing is printed before the end."""
+    """Print nothing: JSON is printed at the end."""
 
 
 def rehearsal_step(step: str, found: Rehearsal) -> None:
-    """What a step of ``check --deep`` has found, as soon as it has."""
+    """Print what a step of ``check --deep`` has found, as soon as it has."""
     print(_STEPS[step](found), flush=True)
 
 
 def rehearsal(job: Job, found: Rehearsal) -> dict[str, Any]:
-    """What ``check --deep`` has found, as one document."""
+    """Return what ``check --deep`` has found, as one document."""
     source, model, tally = found.source, found.model, found.tally
     assert source is not None
     assert model is not None
@@ -130,7 +130,7 @@ def rehearsal(job: Job, found: Rehearsal) -> dict[str, Any]:
 
 
 def _in_json(value: Any) -> Any:
-    """A value of a row as JSON can have it: moments, and numbers that are not finite, are text."""
+    """Return a value of a row as JSON can have it: moments, and numbers that are not finite, are text."""
     finite = not isinstance(value, float) or math.isfinite(value)
     return value if finite and isinstance(value, str | int | float | None) else str(value)
 
@@ -172,7 +172,7 @@ _STEPS: dict[str, Callable[[Rehearsal], str]] = {
 
 
 def cleaned(found: list[Leftover], dry_run: bool, as_json: bool) -> None:
-    """What was removed, what it took, and what is kept for a run that may still need it."""
+    """Print what was removed, what it took, and what is kept for a run that may still need it."""
     gone = [leftover for leftover in found if not leftover.kept]
     total = sum(leftover.bytes for leftover in gone)
     facts = [
@@ -189,7 +189,7 @@ def cleaned(found: list[Leftover], dry_run: bool, as_json: bool) -> None:
 
 
 def jobs(found: list[tuple[JobFile, list[Manifest]]], as_json: bool) -> None:
-    """Every job: its partitions, its model versions and how many partitions are published."""
+    """Print every job: its partitions, its model versions and how many partitions are published."""
     facts: list[dict[str, Any]] = [
         {
             "job": file.job.name,
@@ -206,7 +206,7 @@ def jobs(found: list[tuple[JobFile, list[Manifest]]], as_json: bool) -> None:
 
 
 def partitions(job: Job, published: list[Manifest], as_json: bool) -> None:
-    """Every partition of a job up to its end (else up to the last published one), in order."""
+    """Print every partition of a job up to its end (else up to the last published one), in order."""
     of_key = {m.partition: m for m in published}
     last = job.last_partition or (job.parse(published[-1].partition) if published else None)
     keys = [p.key for p in partitions_between(job.first_partition, last)] if last else []
@@ -260,7 +260,7 @@ def _table(facts: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def _print(table: Table) -> None:
-    """Prints texts as they are; in a file or a pipe in full, however long the lines become."""
+    """Print texts as they are; in a file or a pipe in full, however long the lines become."""
     console = Console(markup=False, emoji=False)
     if not console.is_terminal:
         unbounded = console.options.update(max_width=1 << 20)

@@ -18,7 +18,7 @@ from scoring.job.inputs import ColumnConfig
 
 
 def allowed_mask(values: pa.Array, column: ColumnConfig, zone: ZoneInfo) -> Mask:
-    """Where one of ``values``, in the contract's type, is one of ``column.allowed``.
+    """Return a mask of the ``values``, in the contract's type, that are in ``column.allowed``.
 
     Moments without an offset are on the clock of ``zone``.
     """

@@ -52,7 +52,7 @@ class RowIdIndex:
             self._folder.close()
 
     def add(self, hashes: Hashes, rows: Rows) -> None:
-        """Takes in the hash and the number of each of some rows."""
+        """Take in the hash and the number of each of some rows."""
         entries = np.empty(len(rows), dtype=_ENTRY)
         entries["hash"], entries["row"] = hashes, rows
         self._waiting.append(entries)
@@ -61,7 +61,7 @@ class RowIdIndex:
             self._spill()
 
     def candidates(self) -> Iterator[Rows]:
-        """Row numbers, ascending within each array, whose hash another row of that array has too.
+        """Yield row numbers, ascending within each array, of rows that share their hash with another one there.
 
         All rows of one hash are in the same array.
         """
@@ -109,7 +109,7 @@ class RowIdIndex:
 def repeated_rows(
     candidates: Rows, tables: Iterable[pa.Table], row_id: list[str], row: str
 ) -> Rows:
-    """Of ``candidates`` (ascending), the rows whose id an earlier one of them has too.
+    """Return the rows of ``candidates`` (ascending) that repeat the id of an earlier one of them.
 
     ``tables`` have the columns ``row_id`` and ``row``, which numbers the rows; in order.
     """

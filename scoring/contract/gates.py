@@ -17,7 +17,7 @@ from scoring.job.schema import Job
 
 
 def min_rows(tally: Tally, job: Job) -> tuple[Verdict, str]:
-    """At least so many rows must come in."""
+    """Check that at least ``min_rows`` rows came in."""
     checks = job.checks
     passed = tally.rows_in >= checks.min_rows
     verdict = Verdict(gate="min_rows", figure=tally.rows_in, limit=checks.min_rows, passed=passed)
@@ -28,7 +28,7 @@ def min_rows(tally: Tally, job: Job) -> tuple[Verdict, str]:
 
 
 def max_quarantined_fraction(tally: Tally, job: Job) -> tuple[Verdict, str]:
-    """At most this part of the rows may be quarantined."""
+    """Check that at most ``max_quarantined_fraction`` of the rows are quarantined."""
     limit = job.checks.max_quarantined_fraction
     fraction = tally.rows_quarantined / tally.rows_in if tally.rows_in else 0.0
     verdict = Verdict(
@@ -51,7 +51,7 @@ GATES: list[Callable[[Tally, Job], tuple[Verdict, str]]] = [
 def check_gates(
     tally: Tally, job: Job, partition: Partition, at_least: bool = False
 ) -> list[Verdict]:
-    """The verdicts of all gates; ContractError, which says why, if one of them has failed.
+    """Return the verdicts of all gates; ContractError, which says why, if one of them has failed.
 
     ``at_least``: all rows have come in, and further ones may be quarantined.
     """

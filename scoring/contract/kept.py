@@ -11,7 +11,7 @@ from scoring.job.schema import Job
 
 
 def check_kept_types(schema: pa.Schema, job: Job, origin: str) -> None:
-    """ContractError, which names ``origin``, for a row id or a kept column that no published table can have."""
+    """Raise ContractError, which names ``origin``, for a row id or a kept column that no published table can have."""
     for name in job.kept_columns:
         kind = schema.field(name).type
         if published_type(kind) is None:

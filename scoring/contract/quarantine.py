@@ -24,7 +24,7 @@ def by_verdict(
     rules: list[Rule],
     partition: str,
 ) -> pa.Table:
-    """The quarantine table of the rows whose verdict is not 0.
+    """Return the quarantine table of the rows whose verdict is not 0.
 
     ``ids`` are the typed row ids, ``stored`` the columns as they came, ``rows`` the row numbers;
     all are aligned with ``verdicts``.
@@ -41,7 +41,7 @@ def by_verdict(
 
 
 def by_rule(ids: pa.Table, rows: npt.NDArray[np.int64], rule: Rule, partition: str) -> pa.Table:
-    """The quarantine table of ``rows``, with the row ids ``ids``, all for the same rule."""
+    """Return the quarantine table of ``rows``, with the row ids ``ids``, all for the same rule."""
     values = np.full(len(rows), None, dtype=object)
     return _table(ids, rows, [rule] * len(rows), values, partition)
 
@@ -49,7 +49,7 @@ def by_rule(ids: pa.Table, rows: npt.NDArray[np.int64], rule: Rule, partition: s
 def of_rejected(
     ids: pa.Table, rows: npt.NDArray[np.int64], rejected: pa.Table, partition: str
 ) -> pa.Table:
-    """The quarantine table of what the engine rejected: ``position``, ``reason`` and ``column``.
+    """Return the quarantine table of what the engine rejected: ``position``, ``reason`` and ``column``.
 
     ``ids`` and ``rows`` are of the table that was scored.
     """

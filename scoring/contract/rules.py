@@ -44,7 +44,7 @@ class Rule:
 
     @classmethod
     def parse(cls, text: str) -> Rule:
-        """The rule that ``str`` made ``text`` of."""
+        """Return the rule that ``str`` made ``text`` of."""
         reason, _, column = text.partition(": ")
         return cls(reason, column or None)
 
@@ -65,7 +65,7 @@ class Contract:
         self._kinds: dict[str, pa.DataType] = {}
 
     def check(self, table: pa.Table, origin: str) -> tuple[pa.Table, Verdicts]:
-        """``table`` (the job's columns) in the contract's types, and its verdicts.
+        """Return ``table`` (the job's columns) in the contract's types, and its verdicts.
 
         Text comes back dictionary-encoded.  Rows and columns keep their order.  ``origin`` names the
         source in a ContractError, which is raised where a column's stored type is another kind of
@@ -82,7 +82,7 @@ class Contract:
     def _column_rules(
         self, name: str, stored: pa.Array, typed: dict[str, pa.Array], origin: str
     ) -> Iterator[tuple[Rule, Mask]]:
-        """Puts the typed column into ``typed`` and yields each rule with the rows that break it."""
+        """Put the typed column into ``typed`` and yield each rule with the rows that break it."""
         column = self.job.inputs.get(name)
         is_date = name == self.job.source.date_column
         if column is not None:
@@ -108,7 +108,7 @@ class Contract:
     def _typed(
         self, name: str, stored: pa.Array, column: ColumnConfig, origin: str
     ) -> tuple[pa.Array, Mask]:
-        """``stored`` in the contract's type, and which of it does not fit."""
+        """Return ``stored`` in the contract's type, and which of it does not fit."""
         cast = ColumnCast(column, self.job.zone, self.text_only, exact=name in self.job.row_id)
         try:
             values, unfit = cast(stored)
@@ -135,7 +135,7 @@ class Contract:
         )
 
     def _texts_outside(self, stored: pa.Array) -> tuple[pa.Array, Mask]:
-        """The texts of the date column as instants, and which of them are not in the partition.
+        """Return the texts of the date column as instants, and which of them are not in the partition.
 
         A clock time that comes twice is the one of the two that is in the partition.
         """
@@ -151,7 +151,7 @@ class Contract:
         return moments, ~(inside | inside_later | on_the_clock)
 
     def _outside(self, name: str, values: pa.Array, origin: str) -> Mask:
-        """Where a moment is null or not in the partition; one without a zone is in the job's."""
+        """Return a mask of moments that are null or not in the partition; one without a zone is in the job's."""
         if pa.types.is_null(values.type):  # nothing but nulls, so nobody knows what they are
             return np.ones(len(values), dtype=bool)
         if pa.types.is_date(values.type):
@@ -173,7 +173,7 @@ class Contract:
 
 
 def between(moments: pa.Array, start: datetime, end: datetime) -> Mask:
-    """Where ``start`` <= moment < ``end``; not where it is null.  All are with a zone, or all without.
+    """Return a mask of ``start`` <= moment < ``end``, False for null.  All are with a zone, or all without.
 
     In microseconds, which hold all years of Python's datetime: a nanosecond ends at 2262.
     """

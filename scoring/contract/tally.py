@@ -34,7 +34,7 @@ class Tally:
         return sum(self.quarantined.values())
 
     def add(self, rows: pa.Table) -> None:
-        """Counts quarantined rows: a table with ``reason``, ``column``, ``value`` and row ids."""
+        """Count quarantined rows: a table with ``reason``, ``column``, ``value`` and row ids."""
         counted = rows.group_by(["reason", "column"], use_threads=False).aggregate(
             [([], "count_all")]
         )
@@ -51,7 +51,7 @@ class Tally:
                 examples += [_shown(row, column) for row in shown.to_pylist()]
 
     def summary(self, advise_on: Job | None = None) -> str:
-        """A line a rule, the most frequent first: how many rows break it, and some of them.
+        """Return one line per rule, the most frequent first: how many rows break it, and some of them.
 
         With ``advise_on``, the job whose rows they are, each rule is followed by what to do about it.
         """

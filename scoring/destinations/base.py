@@ -51,19 +51,19 @@ class Publisher(Protocol):
         """The folder in which runs stage their tables: in S3 or in the file system."""
 
     def published(self, partition: Partition) -> Manifest | None:
-        """The manifest of what readers of ``partition`` get now; None if nothing is published."""
+        """Return the manifest of what readers of ``partition`` get now; None if nothing is published."""
 
     def all_published(self) -> Iterator[Manifest]:
-        """The manifests of all published partitions, in order of their keys."""
+        """Yield the manifests of all published partitions, in order of their keys."""
 
     def columns(self, but: Partition | None = None) -> pa.Schema | None:
-        """The columns and types in which partitions are published; None if no partition is.
+        """Return the columns and types in which partitions are published; None if no partition is.
 
         ``but`` is about to be replaced, and does not count.
         """
 
     def mark(self, partition: Partition) -> str | None:
-        """A mark of what is published now, for ``begin``; None if nothing is.
+        """Return a mark of what is published now, for ``begin``; None if nothing is.
 
         Raises DestinationTakenError where another job publishes.
         """
@@ -95,6 +95,6 @@ class PublisherKind(Protocol):
 
 
 def open_publisher(job: Job, roots: Roots, connections: Connections) -> Publisher:
-    """The publisher of ``job``, of the kind that its destination names."""
+    """Return the publisher of ``job``, of the kind that its destination names."""
     kind: PublisherKind = DESTINATIONS.load(job.destination.format)
     return kind(job, roots, connections)

@@ -16,7 +16,7 @@ from scoring.storage.base import Storage, Unchanged, pending
 
 
 def read_columns(layout: Layout, storage: Storage, published: Manifest) -> pa.Schema:
-    """The columns published so far.
+    """Return the columns published so far.
 
     Of a destination that was published to before column types were kept, the file of ``published``,
     any of its partitions, says them.

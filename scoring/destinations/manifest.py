@@ -46,7 +46,7 @@ class ModelRecord(_Record):
     @model_validator(mode="before")
     @classmethod
     def _of_an_older_release(cls, values: Any) -> Any:
-        """Until 0.1, ``saved_with_sklearn`` was the one release that a manifest named."""
+        """Accept ``saved_with_sklearn``, the one release that a manifest named until 0.1."""
         if isinstance(values, dict) and values.get("saved_with_sklearn"):
             return {"runtime_versions": {"scikit-learn": values["saved_with_sklearn"]}} | values
         return values
@@ -104,7 +104,7 @@ class Manifest(_Format):
 
     @staticmethod
     def publisher_of(run: Mapping[str, str]) -> str:
-        """A ``run`` record in words."""
+        """Return a ``run`` record in words."""
         if "run_id" in run:
             return f"the run {run['run_id']} of the Dag {run.get('dag_id')}"
         return f"a run from the {run.get('by', 'shell')}"
@@ -116,19 +116,19 @@ class Manifest(_Format):
         return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
 
     def is_of(self, run: Mapping[str, str]) -> bool:
-        """Whether this was published by the Airflow run that the ``run`` record names."""
+        """Return whether this was published by the Airflow run that the ``run`` record names."""
         return "run_id" in run and all(
             self.run.get(key) == run.get(key) for key in ("dag_id", "run_id")
         )
 
     def to_json(self) -> str:
-        """The manifest as it is stored; a list of numbers takes one line."""
+        """Return the manifest as it is stored; a list of numbers takes one line."""
         text = self.model_dump_json(indent=2, by_alias=True, exclude_defaults=False)
         return _NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n"
 
 
 def parse_manifest(data: bytes, uri: str) -> Manifest:
-    """The manifest in ``data``; PublicationError if it is none, or of a newer format."""
+    """Return the manifest in ``data``; PublicationError if it is none, or of a newer format."""
     try:
         version = _Format.model_validate_json(data).format_version
         if version > FORMAT_VERSION:
@@ -145,7 +145,7 @@ def parse_manifest(data: bytes, uri: str) -> Manifest:
 
 @cache
 def code_version() -> str:
-    """The release, and a digest of this package's source: the same code has the same version."""
+    """Return the release, and a digest of this package's source: the same code has the same version."""
     digest = hashlib.sha256()
     package = Path(scoring.__file__).parent
     for file in sorted(package.rglob("*.py")):
@@ -155,5 +155,5 @@ def code_version() -> str:
 
 @cache
 def package_versions() -> dict[str, str]:
-    """The releases of the packages that shape the predictions and the files."""
+    """Return the releases of the packages that shape the predictions and the files."""
     return {name: importlib.metadata.version(name) for name in PACKAGES}

@@ -14,7 +14,7 @@ from scoring.storage.base import Storage
 
 
 def check_owner(layout: Layout, storage: Storage, path: str, job: Job) -> Manifest | None:
-    """The manifest of the partition at ``path``, where ``job`` may publish; None if there is none.
+    """Return the manifest of the partition at ``path``, where ``job`` may publish; None if there is none.
 
     Raises DestinationTakenError where another job has published.  Three manifests tell: that of the
     partition, the first and the last one.  All that a job publishes after this check are its own.

@@ -67,7 +67,7 @@ class ParquetPublisher:
         return read_columns(self.layout, self.storage, other) if other else None
 
     def any_published(self, but: Partition | None) -> Manifest | None:
-        """The manifest of some published partition that is not ``but``."""
+        """Return the manifest of some published partition that is not ``but``."""
         found = (m for m in self.all_published() if but is None or m.partition != but.key)
         return next(found, None)
 
@@ -77,7 +77,7 @@ class ParquetPublisher:
         return found.identity if found else None
 
     def check_owner(self, partition: Partition) -> Manifest | None:
-        """What is published for ``partition``; DestinationTakenError where another job publishes."""
+        """Return what is published for ``partition``; DestinationTakenError where another job publishes."""
         return check_owner(self.layout, self.storage, partition.path, self._job)
 
     def check_writable(self, partition: Partition) -> None:
@@ -117,7 +117,7 @@ class ParquetPublisher:
     def unpublished(
         self, at_work: Callable[[], set[str]]
     ) -> list[tuple[TreeEntry, Callable[[], None]]]:
-        """What killed publishers have left beside what is published, and how to remove it.
+        """Return what killed publishers have left beside what is published, and how to remove it.
 
         ``at_work`` gives the paths of the partitions that are being scored, of which nothing is listed.  It is
         called after the first look: what is new since then belongs to them.
@@ -166,7 +166,7 @@ class ParquetPublisher:
 def _newer_than(
     found: Manifest | None, mark: str | None, run: Mapping[str, str]
 ) -> Manifest | None:
-    """``found``, if another run has published it since ``mark``; an earlier try of this very run has not."""
+    """Return ``found`` if another run has published it since ``mark``; None for an earlier try of this run."""
     if found is None or found.identity == mark or found.is_of(run):
         return None
     return found
@@ -298,7 +298,7 @@ class ParquetPublication:
 
 
 def _left_by_others(layout: Layout, storage: Storage, partition: Partition) -> list[str]:
-    """What is no longer needed once these predictions stand: older quarantines and manifests.
+    """Return what is no longer needed once these predictions stand: older quarantines and manifests.
 
     Listed before the swap.  Another publisher's that are among them lose with it, as the swap of
     predictions that it saw replaced fails; those it makes after this swap are not among them.

@@ -16,7 +16,7 @@ from scoring.storage.base import Storage
 
 
 def published(layout: Layout, storage: Storage, path: str) -> Manifest | None:
-    """The manifest of what readers of the partition at ``path`` get now; None if nothing is."""
+    """Return the manifest of what readers of the partition at ``path`` get now; None if nothing is."""
     for waiting in waiting_manifests(layout, storage, path):
         data = storage.read(waiting)  # None: published in this very moment
         manifest = parse_manifest(data, waiting) if data is not None else None
@@ -28,7 +28,7 @@ def published(layout: Layout, storage: Storage, path: str) -> Manifest | None:
 
 
 def all_published(layout: Layout, storage: Storage) -> Iterator[Manifest]:
-    """The manifests of all published partitions, in order of their keys."""
+    """Yield the manifests of all published partitions, in order of their keys."""
     found = storage.find(f"{escape(layout.manifests)}/*.json")
     files = (f.uri.rpartition("/")[2].removesuffix(".json") for f in found)
     for path in sorted({file.partition(NEXT)[0] for file in files}):
@@ -38,5 +38,5 @@ def all_published(layout: Layout, storage: Storage) -> Iterator[Manifest]:
 
 
 def waiting_manifests(layout: Layout, storage: Storage, path: str) -> list[str]:
-    """The manifests that wait, or that a publisher which died has left."""
+    """Return the manifests that wait, or that a publisher which died has left."""
     return [f.uri for f in storage.find(f"{escape(layout.manifests)}/{path}{NEXT}*.json")]

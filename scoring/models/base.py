@@ -43,20 +43,20 @@ class Model(Protocol):
         """The library's own object, which a job's scorer is given."""
 
     def predict(self, frame: pd.DataFrame) -> Any:
-        """One value for each row of ``frame``, in its order.
+        """Return one value for each row of ``frame``, in its order.
 
         A job's scorer returns a DataFrame instead, with a column for each output.
         """
 
     def predict_proba(self, frame: pd.DataFrame) -> Any:
-        """A row of probabilities for each row of ``frame``, one for each of ``classes``."""
+        """Return a row of probabilities for each row of ``frame``, one for each of ``classes``."""
 
 
 class Loader(Protocol):
     """A model kind: makes a model of the bytes of its file."""
 
     def __call__(self, data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
-        """The model in ``data``, whose digest the job has vouched for.
+        """Return the model in ``data``, with the digest that the job pins.
 
         Raises ModelError, which names ``file.uri``, where it cannot be trusted or loaded.
         """

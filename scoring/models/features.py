@@ -13,7 +13,7 @@ _HELD = ("estimator", "estimator_", "best_estimator_", "regressor_", "classifier
 
 
 def feature_warnings(model: Model, inputs: list[str], with_nulls: set[str]) -> list[str]:
-    """What does not fit, although the model predicts: one sentence each, the same for the same model.
+    """Return what does not fit, although the model predicts: one sentence each, the same for the same model.
 
     ``with_nulls`` are the inputs of which a row has no value.
     """
@@ -36,7 +36,7 @@ def feature_warnings(model: Model, inputs: list[str], with_nulls: set[str]) -> l
 
 
 def _parts(value: Any, depth: int = 0) -> Iterator[Any]:
-    """``value`` and the estimators within it: of pipelines, column transformers, pairs."""
+    """Yield ``value`` and the estimators within it: of pipelines, column transformers, pairs."""
     if depth > 8 or value is None or isinstance(value, str | bytes):
         return
     if isinstance(value, Mapping):
@@ -55,7 +55,7 @@ def _parts(value: Any, depth: int = 0) -> Iterator[Any]:
 
 
 def _none_categories(part: Any) -> set[str]:
-    """The features of an encoder that it was fitted on with None among their categories."""
+    """Return the features of an encoder that it was fitted on with None among their categories."""
     categories = getattr(part, "categories_", None)
     names = getattr(part, "feature_names_in_", None)
     if not isinstance(categories, list) or names is None:
@@ -65,7 +65,7 @@ def _none_categories(part: Any) -> set[str]:
 
 
 def _vectorized_names(part: Any) -> set[str]:
-    """The keys of the records that a DictVectorizer was fitted on."""
+    """Return the keys of the records that a DictVectorizer was fitted on."""
     if not hasattr(part, "vocabulary_") or not hasattr(part, "separator"):
         return set()
     return {str(name).partition(part.separator)[0] for name in part.feature_names_}

@@ -11,7 +11,7 @@ from scoring.models.sklearn import loaded
 
 
 def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
-    """The model in ``data``; see ``scoring.models.base.Loader``."""
+    """Return the model in ``data``; see ``scoring.models.base.Loader``."""
     import joblib
 
     try:

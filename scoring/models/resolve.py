@@ -37,7 +37,7 @@ def resolve_model(
     connections: Connections,
     pinned_version: str | None = None,
 ) -> ModelFile:
-    """The model file that scores ``partition``: by the job's policy, or the pinned version.
+    """Return the model file that scores ``partition``: by the job's policy, or the pinned version.
 
     For a job without a model, the job's own scorer file stands for it, with its digest as version.
     Raises ModelError as ``Job.version_for`` and ``verify_digest`` do.
@@ -55,9 +55,9 @@ def resolve_model(
 def verify_digest(
     job: Job, version: ModelVersionConfig, roots: Roots, connections: Connections
 ) -> ModelFile:
-    """The file of ``version``, its digest compared with the job's.
+    """Return the file of ``version``, its digest compared with the job's.
 
-    Raises ModelError if it is not there or has another digest than the job vouches for.
+    Raises ModelError if it is not there or has another digest than the job pins.
     """
     uri = roots.expand(version.uri)
     digest = hashlib.sha256(
@@ -79,7 +79,7 @@ def verify_digest(
 
 
 def prepare_model(job_file: JobFile, file: ModelFile, connections: Connections) -> Model:
-    """What predicts: the model in ``file``, and around it the job's own scorer, if it has one.
+    """Return what predicts: the model in ``file``, and around it the job's own scorer, if it has one.
 
     Models stay in memory for the next call.  Raises ModelError and ScorerError.
     """
@@ -104,7 +104,7 @@ def _importable(folder: Path) -> None:
 
 
 def load_model(file: ModelFile, trusted_types: Sequence[str], connections: Connections) -> Model:
-    """The model in ``file``, whose bytes must still have the digest that was verified.
+    """Return the model in ``file``, whose bytes must still have the digest that was verified.
 
     Raises ModelError if they do not, and as the loader of its format does.
     """

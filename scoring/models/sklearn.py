@@ -51,7 +51,7 @@ class SklearnModel:
 
 
 def check_predicts(model: Model, file: ModelFile) -> None:
-    """ModelError for what was saved without a ``predict`` method, such as a pair of two objects."""
+    """Raise ModelError for what was saved without a ``predict`` method, such as a pair of two objects."""
     native = model.native
     if not isinstance(model, SklearnModel) or callable(getattr(native, "predict", None)):
         return
@@ -67,7 +67,7 @@ def check_predicts(model: Model, file: ModelFile) -> None:
 
 
 def loaded(load: Callable[[], Any], file: ModelFile) -> SklearnModel:
-    """The model that ``load`` returns, and the scikit-learn that saved it.
+    """Return the model that ``load`` returns, and the scikit-learn that saved it.
 
     Raises ModelError if another scikit-learn (major.minor) did.  scikit-learn warns of each part
     that another release saved.

@@ -20,7 +20,7 @@ SCHEMA_TIMES = 10
 
 
 def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
-    """The model in ``data``; see ``scoring.models.base.Loader``.
+    """Return the model in ``data``; see ``scoring.models.base.Loader``.
 
     scikit-learn's own types are trusted, others only if ``trusted_types`` names them.
     """
@@ -47,7 +47,7 @@ def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
 
 
 def _check_decompression(data: bytes) -> None:
-    """ValueError for an archive that would fill the memory once skops, numpy or scipy unpacks it.
+    """Raise ValueError for an archive that would fill the memory once skops, numpy or scipy unpacks it.
 
     Counted are archives inside the archive (scipy's matrices), the schema's objects, and entries that
     the schema names again and again, each of which skops unpacks each time.
@@ -65,7 +65,7 @@ def _check_decompression(data: bytes) -> None:
 
 
 def _reads(schema: object) -> set[tuple[str, object]]:
-    """The entries that skops will unpack: once for each ``__id__`` that names one, or without any."""
+    """Return the entries that skops will unpack: once for each ``__id__`` that names one, or without any."""
     found: set[tuple[str, object]] = set()
     waiting = [schema]
     while waiting:

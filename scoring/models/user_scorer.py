@@ -37,7 +37,7 @@ class ScorerFile:
 
 
 def read_scorer(path: Path) -> ScorerFile:
-    """The file at ``path``; ScorerError if there is none."""
+    """Return the file at ``path``; ScorerError if there is none."""
     try:
         code = path.read_bytes()
     except OSError as error:

@@ -94,7 +94,7 @@ class Counts(BaseModel):
             self.categories.clear()
 
     def quantile(self, q: float) -> float:
-        """A value in the bucket that quantile ``q`` of the numbers lies in."""
+        """Return a value in the bucket that quantile ``q`` of the numbers lies in."""
         rank, passed = q * (sum(self.buckets.values()) - 1), 0
         for bucket, count in sorted(self.buckets.items()):
             passed += count
@@ -114,13 +114,13 @@ class PredictionStatistics:
         self._largest = -math.inf
 
     def add(self, values: pa.Array) -> None:
-        """Takes in the next values; none of them is null."""
+        """Take in the next values; none of them is null."""
         self.counts.add(values)
         if not _is_category(values.type) and len(values):
             self._add_moments(_numbers(values))
 
     def result(self) -> dict[str, Any]:
-        """The figures as they stand in a manifest; only ``count`` where there is nothing else."""
+        """Return the figures as they stand in a manifest; only ``count`` where there is nothing else."""
         count, counts = self.counts.rows, self.counts
         if counts.categories:
             listed = _by_frequency(counts.categories)[:CLASSES_LISTED]
@@ -154,7 +154,7 @@ class PredictionStatistics:
         return min(max(self.counts.quantile(q), self._smallest), self._largest)
 
     def _histogram(self) -> dict[str, list[float] | list[int]]:
-        """Equal bins from the smallest to the largest value, each value placed within 1 %."""
+        """Return counts in equal bins from the smallest to the largest value, each value placed within 1 %."""
         buckets = self.counts.buckets
         # By halves: the distance of the largest doubles is none.
         edges = 2 * np.linspace(self._smallest / 2, self._largest / 2, HISTOGRAM_BINS + 1)
@@ -168,14 +168,14 @@ class PredictionStatistics:
 
 
 def value_of(bucket: int) -> float:
-    """A value that is within 1 % of every value in ``bucket``."""
+    """Return a value that is within 1 % of every value in ``bucket``."""
     logarithm = abs(bucket) * math.log(_GAMMA) + math.log(_SMALLEST * 2 / (_GAMMA + 1))
     size = math.exp(min(logarithm, math.log(sys.float_info.max)))
     return math.copysign(size, bucket) if bucket else 0.0
 
 
 def _finite(figure: float) -> float | None:
-    """``figure``; None where it is too large for a double, which JSON could not hold either."""
+    """Return ``figure``; None where it is too large for a double, which JSON could not hold either."""
     return figure if math.isfinite(figure) else None
 
 
@@ -189,7 +189,7 @@ def _is_category(kind: pa.DataType) -> bool:
 
 
 def _category_counts(values: pa.Array) -> dict[str, int] | None:
-    """How often each value occurs that is not null; None where too many do."""
+    """Return how often each value occurs that is not null; None where too many do."""
     if pa.types.is_dictionary(values.type):
         found = np.bincount(values.indices.drop_null().to_numpy(), minlength=len(values.dictionary))
         occurring = np.flatnonzero(found)
@@ -205,7 +205,7 @@ def _category_counts(values: pa.Array) -> dict[str, int] | None:
 
 
 def _numbers(values: pa.Array) -> Numbers:
-    """``values`` as doubles, NaN for null."""
+    """Return ``values`` as doubles, NaN for null."""
     if pa.types.is_decimal(values.type):
         values = values.cast(pa.float64())
     return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
@@ -218,14 +218,14 @@ def _bucket_counts(numbers: Numbers) -> dict[int, int]:
 
 
 def _bucket_numbers(numbers: Numbers) -> npt.NDArray[np.int64]:
-    """Ascending with the value: 0 for zero, mirrored below it, one step for 2 % of size."""
+    """Return bucket numbers ascending with the value: 0 for zero, mirrored below it, one step for 2 % of size."""
     size = np.maximum(np.abs(numbers), _SMALLEST)
     steps = np.ceil((np.log(size) - math.log(_SMALLEST)) / math.log(_GAMMA))
     return np.asarray((np.sign(numbers) * np.minimum(steps, _BUCKET_LIMIT)).astype(np.int64))
 
 
 def _by_frequency(counts: dict[str, int]) -> list[tuple[str, int]]:
-    """The most frequent first, those that are equally frequent by name."""
+    """Return the counts, the most frequent first, those that are equally frequent by name."""
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def constant_output(name: str, figures: Mapping[str, Any]) -> str | None:
-    """What to say if all predictions of a column, with the ``figures`` of the manifest, are one value."""
+    """Return what to say if all predictions of a column, with the ``figures`` of the manifest, are one value."""
     count, classes = figures["count"], figures.get("classes", {})
     if count < 2:
         return None

@@ -47,7 +47,7 @@ class Owner(BaseModel):
         return cls(**_where(), pid=os.getpid(), started=_started(os.getpid()) or "")
 
     def is_gone(self) -> bool | None:
-        """None if this process cannot know."""
+        """Return whether it has ended; None if this process cannot know."""
         here = _where()
         if not here["boot_id"] or any(getattr(self, key) != value for key, value in here.items()):
             return None
@@ -65,7 +65,7 @@ def _where() -> dict[str, str]:
 
 
 def _started(pid: int) -> str | None:
-    """When the process was started, in the kernel's ticks; None if there is none."""
+    """Return the start time of the process, in the kernel's ticks; None if there is none."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -113,7 +113,7 @@ class Attempt:
         return min(entry.age_seconds for entry in self.entries) / SECONDS_OF_A_DAY
 
     def why_abandoned(self, storage: Storage, days_kept: float | None = DAYS_KEPT) -> str | None:
-        """Why it belongs to nobody any more, in words; None where somebody may still use it.
+        """Return why it belongs to nobody any more, in words; None where somebody may still use it.
 
         An attempt of an unknown owner counts as abandoned after ``days_kept`` days, with None never.
         """
@@ -148,7 +148,7 @@ def _is_gone(record: bytes | None) -> bool | None:
 
 
 def attempts(storage: Storage, staging: str, path: str = "") -> list[Attempt]:
-    """The attempts at all partitions, or at that of ``path``, whose staging has something in it."""
+    """Return the attempts at all partitions, or at that of ``path``, whose staging has something in it."""
     found: dict[str, list[TreeEntry]] = {}
     for entry in storage.tree(f"{staging}/{path}" if path else staging):
         partition, _, rest = entry.uri.removeprefix(f"{staging}/").partition("/")

@@ -15,7 +15,7 @@ from scoring.errors import PublicationError, ScorerError
 
 
 def in_types_of(first: pa.Schema, table: pa.Table, name: str) -> pa.Table:
-    """``table`` in the types of ``first``, that of earlier rows of the partition ``name``.
+    """Return ``table`` in the types of ``first``, that of earlier rows of the partition ``name``.
 
     Raises ScorerError where a scorer has returned other columns, or other types of values.
     """
@@ -58,7 +58,7 @@ class PublishedColumns:
         return {field.name: str(published_type(field.type)) for field in self._written or ()}
 
     def cast(self, table: pa.Table) -> pa.Table:
-        """``table`` in those types; all tables of the partition get the same.
+        """Return ``table`` in those types; all tables of the partition get the same.
 
         Raises PublicationError where a column cannot have them, and ScorerError as ``in_types_of``.
         """
@@ -78,7 +78,7 @@ class PublishedColumns:
         return pa.table(columns)
 
     def _written_type(self, field: pa.Field) -> pa.DataType:
-        """The Arrow type in which a column is written: its own, if readers find the right one."""
+        """Return the Arrow type in which a column is written: its own, if readers find the right one."""
         found = published_type(field.type)
         if found is None:
             raise PublicationError(

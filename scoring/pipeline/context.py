@@ -57,11 +57,11 @@ class PartitionContext:
         return self.connections.storage(self.staging, self.job.destination.encryption)
 
     def model_file(self, pinned_version: str | None = None) -> ModelFile:
-        """The model file that scores the partition; see ``resolve_model``."""
+        """Return the model file that scores the partition; see ``resolve_model``."""
         return resolve_model(
             self.job_file, self.partition, self.roots, self.connections, pinned_version
         )
 
     def staged(self, kind: str, number: int) -> str:
-        """The URI of a staged table, such as ``rows-00007.arrow``."""
+        """Return the URI of a staged table, such as ``rows-00007.arrow``."""
         return f"{self.staging}/{kind}-{number:05d}.arrow"

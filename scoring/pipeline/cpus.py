@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 def available_cores() -> int:
-    """The cores that this process may use: fewer than the machine has where an affinity mask or a
+    """Return the cores that this process may use: fewer than the machine has where an affinity mask or a
     container's CPU quota says so; at least 1."""
     import joblib  # here: it is there once scikit-learn is, and takes a while before
 
@@ -16,5 +16,5 @@ def available_cores() -> int:
 
 
 def threads_of_each(tasks_at_once: int) -> int:
-    """How many threads each of so many tasks, which share this process's cores, should have."""
+    """Return how many threads each of so many tasks, which share this process's cores, should have."""
     return max(1, available_cores() // tasks_at_once)

@@ -132,7 +132,7 @@ class PartitionStager:
             on_shard(staged)
 
     def _checked(self, batch: pa.Table) -> pa.Table:
-        """The rows of ``batch`` that keep the contract, typed and numbered; the others are set aside."""
+        """Return the rows of ``batch`` that keep the contract, typed and numbered; quarantine the others."""
         typed, verdicts = self._contract.check(batch, self.source.uri)
         if self._schema is None:
             check_kept_types(typed.schema, self.job, self.source.uri)
@@ -168,7 +168,7 @@ class PartitionStager:
             yield from read_staged(shard, self.context.storage, [*self.job.row_id, ROW])
 
     def _without(self, repeats: Rows, shard: Staged) -> Staged:
-        """``shard`` without the rows ``repeats``, which are set aside."""
+        """Return ``shard`` without the rows ``repeats``, which are quarantined."""
         tables = list(read_staged(shard, self.context.storage))
         drop = [np.isin(table.column(ROW).to_numpy(), repeats) for table in tables]
         if not any(dropped.any() for dropped in drop):
@@ -182,7 +182,7 @@ class PartitionStager:
         return replaced
 
     def _drop(self, rows: pa.Table) -> None:
-        """Set aside ``rows`` that had been staged."""
+        """Quarantine ``rows`` that had been staged."""
         if not rows.num_rows:
             return
         self.key_sum -= int(hash_columns(rows, self.job.row_id).sum())
@@ -201,7 +201,7 @@ class PartitionStager:
 
 
 def _batch_sizes(shard_rows: int) -> Iterator[int]:
-    """Batches that end where a shard ends."""
+    """Yield batches that end where a shard ends."""
     while True:
         left = shard_rows
         while left:
@@ -210,7 +210,7 @@ def _batch_sizes(shard_rows: int) -> Iterator[int]:
 
 
 def _in_schema(table: pa.Table, schema: pa.Schema, uri: str) -> pa.Table:
-    """``table`` in the column types of the first batch; SourceError where later ones disagree."""
+    """Return ``table`` in the column types of the first batch; SourceError where later ones disagree."""
     columns = {}
     for name, kind in zip(schema.names, schema.types, strict=True):
         try:

@@ -69,12 +69,12 @@ class Scored(BaseModel):
 
 
 def extraction_uri(context: PartitionContext) -> str:
-    """Where the extract step writes what it found, and the upload step reads it."""
+    """Return where the extract step writes what it found, and the upload step reads it."""
     return f"{context.staging}/extraction.json"
 
 
 def load_extraction(context: PartitionContext) -> Extraction:
-    """What the extract step wrote; PublicationError if that is not for this job file."""
+    """Return what the extract step wrote; PublicationError if that is not for this job file."""
     data = context.storage.read(extraction_uri(context))
     if data is None:
         raise NotStagedError(f"{extraction_uri(context)} is not there; {RUN_AGAIN}")
@@ -92,7 +92,7 @@ def published_before(
     triggered_by: Mapping[str, str],
     asked_model: Callable[[], ModelFile] | None = None,
 ) -> Manifest | None:
-    """What this very Airflow run has published already, where nothing of it is staged any more.
+    """Return what this very Airflow run has published already, where nothing of it is staged any more.
 
     So it is when a step is tried again after a kill, or cleared alone in a run that was finished.  Raises
     NotStagedError where something else would be published today: another job file, scorer or model;
@@ -114,7 +114,7 @@ def published_before(
 
 
 def same_work(manifest: Manifest, extraction: Extraction) -> bool:
-    """Whether ``manifest`` tells of the same rows, scored by the same model for the same job file."""
+    """Return whether ``manifest`` records the same rows, scored by the same model for the same job file."""
     one, other = manifest.source, extraction.source
     return (
         manifest.job_sha256 == extraction.job_sha256

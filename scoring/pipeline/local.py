@@ -97,7 +97,7 @@ class _ScoringPool:
         return shards
 
     def results(self, shards: list[Staged]) -> Iterator[Scored]:
-        """What became of ``shards``, in their order."""
+        """Yield what became of ``shards``, in their order."""
         for shard in shards:
             yield self._futures.pop(shard).result()
 

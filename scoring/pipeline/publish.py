@@ -103,12 +103,12 @@ def publish(
 
 
 def in_order(scored: Iterable[Scored]) -> Iterator[Scored]:
-    """``scored`` by shard number: Airflow hands mapped results over in any order."""
+    """Yield ``scored`` by shard number: Airflow hands mapped results over in any order."""
     yield from sorted(scored, key=lambda s: s.number)
 
 
 def _timed(scored: Iterable[Scored]) -> Iterator[tuple[Scored, float]]:
-    """Each of ``scored``, and the seconds that it was waited for."""
+    """Yield each of ``scored``, and the seconds that it was waited for."""
     items = iter(scored)
     while True:
         started = time.monotonic()
@@ -191,7 +191,7 @@ class JoinedShards:
         return output
 
     def _found_warnings(self) -> list[str]:
-        """What somebody should know of the model and its predictions."""
+        """Return what somebody should know of the model and its predictions."""
         name = self.context.job.output.prediction
         constant = constant_output(name, self.statistics[name].result())
         return [*self._warnings, *([constant] if constant else [])]
@@ -207,7 +207,7 @@ class JoinedShards:
             log.warning("%s: %s", self.context.name, warning)
 
     def quarantined(self) -> Iterator[pa.Table]:
-        """The quarantined rows of all steps."""
+        """Yield the quarantined rows of all steps."""
         return chain.from_iterable(map(self._read, self._quarantined))
 
     def _check_is_next(self, scored: Scored) -> None:

@@ -51,7 +51,7 @@ def score(context: PartitionContext, shard: Staged, file: ModelFile, threads: in
 
 
 def checked_model(context: PartitionContext, file: ModelFile) -> Model:
-    """The model in ``file``, kept for the next call in this process, with the job's own scorer.
+    """Return the model in ``file``, kept for the next call in this process, with the job's own scorer.
 
     Raises ModelError and ScorerError for all that can be wrong with them before any row is seen.
     """
@@ -63,7 +63,7 @@ def checked_model(context: PartitionContext, file: ModelFile) -> Model:
 def _score_batches(
     context: PartitionContext, shard: Staged, model: Model, file: ModelFile
 ) -> tuple[Staged, Staged | None, set[str]]:
-    """The staged predictions of ``shard``, its quarantined rows (None: none), the inputs with nulls."""
+    """Return the staged predictions of ``shard``, its quarantined rows (None: none), the inputs with nulls."""
     schema: pa.Schema | None = None
     with_nulls: set[str] = set()
     # Named by the shard's digest: an attempt at a shard that was replaced meanwhile may end last.
@@ -108,7 +108,7 @@ def _score_batch(
 
 
 def _with_added_columns(table: pa.Table, version: str, partition: str) -> pa.Table:
-    """``table`` and the columns that every published table has."""
+    """Return ``table`` and the columns that every published table has."""
     table = table.append_column("model_version", _constant(version, table.num_rows))
     return table.append_column("partition", _constant(partition, table.num_rows))
 

@@ -52,7 +52,7 @@ class StagedWriter:
         self.rows += table.num_rows
 
     def close(self) -> Staged | None:
-        """Makes the object visible and returns its reference; None if nothing was written."""
+        """Make the object visible and return its reference; None if nothing was written."""
         if self._stream is None:
             return None
         self._stream.close()
@@ -62,7 +62,7 @@ class StagedWriter:
 
 @contextlib.contextmanager
 def staged_writer(number: int, uri: str, storage: Storage) -> Iterator[StagedWriter]:
-    """A writer of the staged table ``uri``; ``close`` it, or nothing is left of it."""
+    """Yield a writer of the staged table ``uri``; without ``close``, nothing is left of it."""
     with pending(storage, uri) as new:
         yield StagedWriter(number, uri, new)
 
@@ -70,7 +70,7 @@ def staged_writer(number: int, uri: str, storage: Storage) -> Iterator[StagedWri
 def read_staged(
     staged: Staged, storage: Storage, columns: list[str] | None = None
 ) -> Iterator[pa.Table]:
-    """The tables of a staged object in the order they were written, one chunk a column.
+    """Yield the tables of a staged object in the order they were written, one chunk a column.
 
     Raises PublicationError if the object is gone, or is not the one that the reference means.
     """
@@ -81,7 +81,7 @@ def read_staged(
 
 
 def staged_schema(staged: Staged, storage: Storage) -> pa.Schema:
-    """The columns of a staged object, which may be without rows.  Raises as ``read_staged`` does."""
+    """Return the columns of a staged object, which may be without rows.  Raises as ``read_staged`` does."""
     with _opened(staged, storage) as stream:
         return stream.schema
 
@@ -102,7 +102,7 @@ def _opened(staged: Staged, storage: Storage) -> Iterator[pa.RecordBatchReader]:
 
 @contextlib.contextmanager
 def _file(staged: Staged, storage: Storage) -> Iterator[pa.NativeFile]:
-    """The staged object: a file where it lies, an object from afar as a temporary file, fetched once."""
+    """Yield the staged object: a local file in place, a remote object as a temporary file, fetched once."""
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(storage.open(staged.uri))
         if "://" in staged.uri:

@@ -19,7 +19,7 @@ def verify_partition(
     workers: int | None = None,
     on_progress: OnProgress = lambda step, rows, total: None,
 ) -> Manifest:
-    """The manifest of the published partition, after scoring it again gave the same bytes.
+    """Return the manifest of the published partition, after scoring it again gave the same bytes.
 
     Scores with the model version that the manifest names, into a temporary folder.  Raises
     VerifyError if nothing is published, if the published object is not the one that its manifest

@@ -38,7 +38,7 @@ _OMP_PAUSE_HARD = 2  # from omp.h
 
 @contextmanager
 def scoring_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that score shards; they share what this process has imported and loaded.
+    """Yield processes that score shards; they share what this process has imported and loaded.
 
     None is left after the block.
     """
@@ -69,7 +69,7 @@ class ExtractionProcess:
         sender.close()  # the other process has its own: when that is closed too, it has ended
 
     def result(self, on_shard: OnShard, on_rows: OnRows) -> Extraction:
-        """What ``extract`` returns or raises; until then the callbacks are called as it says."""
+        """Return what ``extract`` returns or raises; until then the callbacks are called as it says."""
         while True:
             try:
                 message = self._receiver.recv()
@@ -88,7 +88,7 @@ class ExtractionProcess:
                 on_shard(message)
 
     def end(self) -> None:
-        """Returns when the process is gone, whatever it was doing."""
+        """Wait until the process is gone, whatever it was doing."""
         self._process.kill()
         self._process.join()
         self._receiver.close()
@@ -96,7 +96,7 @@ class ExtractionProcess:
 
 @contextmanager
 def extraction_beside(context: PartitionContext, model: ModelFile) -> Iterator[ExtractionProcess]:
-    """The extract step of ``context``, begun now, and ended with the block."""
+    """Yield the extract step of ``context``, begun now; end it with the block."""
     process = ExtractionProcess(context, model)
     try:
         yield process
@@ -105,7 +105,7 @@ def extraction_beside(context: PartitionContext, model: ModelFile) -> Iterator[E
 
 
 def keep_freed_memory() -> None:
-    """Lets this process keep the memory that one batch frees for the next one.
+    """Let this process keep the memory that one batch frees for the next one.
 
     Otherwise glibc gives each large array back to the system, which hands it out again page by page:
     4 % of the time of a month of ten million rows.  Does nothing where there is no glibc.
@@ -119,7 +119,7 @@ def keep_freed_memory() -> None:
 
 
 def _end_openmp_threads() -> None:
-    """Ends the threads that OpenMP keeps for its next loop; it starts new ones when it needs them.
+    """End the threads that OpenMP keeps for its next loop; it starts new ones when it needs them.
 
     A process has them once it has trained a model or predicted with one.  A fork inherits OpenMP's
     belief in them and not the threads, and would wait for them.  The call is

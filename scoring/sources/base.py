@@ -60,14 +60,14 @@ class Source(Protocol):
         """How many rows there are; None where only reading them all can tell."""
 
     def batches(self, sizes: Iterator[int]) -> Iterator[pa.Table]:
-        """Tables of the job's columns, in source order, with as many rows as ``sizes`` says next.
+        """Yield tables of the job's columns, in source order, with as many rows as ``sizes`` says next.
 
         Only the last table may be shorter than its size; a source without rows gives one empty
         table.  Raises SourceError naming the source, and the column if one is missing.
         """
 
     def record(self, rows: int) -> SourceRecord:
-        """What was read, for the manifest; ``rows`` were, and ``batches`` is at its end."""
+        """Return what was read, for the manifest; ``rows`` were, and ``batches`` is at its end."""
 
 
 class SourceKind(Protocol):
@@ -76,11 +76,11 @@ class SourceKind(Protocol):
     def __call__(
         self, job: Job, partition: Partition, roots: Roots, connections: Connections
     ) -> Source:
-        """The source of ``partition``; SourceMissingError if it is not there (yet)."""
+        """Return the source of ``partition``; SourceMissingError if it is not there (yet)."""
 
 
 def open_source(job: Job, partition: Partition, roots: Roots, connections: Connections) -> Source:
-    """The source of ``partition``, of the kind that the job names.
+    """Return the source of ``partition``, of the kind that the job names.
 
     Raises SourceMissingError if it is not there (yet).
     """

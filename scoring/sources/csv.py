@@ -61,7 +61,7 @@ class _CsvReader:
         self._rest = file.read(len(_BYTE_ORDER_MARK)).removeprefix(_BYTE_ORDER_MARK)
 
     def plain_tables(self) -> Iterator[pa.Table]:
-        """The rows up to the block that has the first quote, read by Arrow."""
+        """Yield the rows up to the block that has the first quote, read by Arrow."""
         while b'"' not in self._rest:
             more = self._file.read(BLOCK_BYTES)
             self._rest += more
@@ -77,7 +77,7 @@ class _CsvReader:
                 return
 
     def strict_tables(self) -> Iterator[pa.Table]:
-        """What ``plain_tables`` left, read by the csv module."""
+        """Yield what ``plain_tables`` left, read by the csv module."""
         records = self._records()
         while rows := list(islice(records, ROWS_AT_ONCE)):
             yield self._table(rows)
@@ -86,7 +86,7 @@ class _CsvReader:
         yield self._table([])
 
     def _plain_table(self, block: bytes) -> Iterator[pa.Table]:
-        """The rows of a block of whole lines without a quote; none where they all are empty."""
+        """Yield the rows of a block of whole lines without a quote; none where they all are empty."""
         while block and not self._header:
             line, _, block = block.partition(b"\n")
             self._line += 1
@@ -120,7 +120,7 @@ class _CsvReader:
         yield table
 
     def _records(self) -> Iterator[list[str]]:
-        """The rows that are left; empty lines are none."""
+        """Yield the rows that are left; empty lines are none."""
         first = self._line + 1  # of the row at hand
         try:
             for record in csv.reader(self._texts(), strict=True):
@@ -141,7 +141,7 @@ class _CsvReader:
             raise self._malformed(first, what) from None
 
     def _texts(self) -> Iterator[str]:
-        """The lines that are left, with their ends; a quoted field may go on over several."""
+        """Yield the lines that are left, with their ends; a quoted field may go on over several."""
         start = io.BytesIO(self._rest)
         while line := start.readline() or self._file.readline(BLOCK_BYTES):
             if not line.endswith(b"\n"):

@@ -45,7 +45,7 @@ class FileSource:
         self.files = [self._identified(file, expected) for file in found]
 
     def _identified(self, file: ObjectInfo, expected: str | None) -> SourceFileRecord:
-        """``file`` with the marks of its bytes; their digest has to be ``expected``, if that is given."""
+        """Return ``file`` with the marks of its bytes; their digest has to be ``expected``, if that is given."""
         try:
             file = self.storage.identify(file)
             digest = file.sha256
@@ -65,7 +65,7 @@ class FileSource:
         return rechunked(self._pieces(), sizes, self.uri)
 
     def read(self, uri: str) -> Iterator[pa.Table]:
-        """Tables of the job's columns of one file, in its order; the first may be without rows."""
+        """Yield tables of the job's columns of one file, in its order; the first may be without rows."""
         raise NotImplementedError
 
     def _pieces(self) -> Iterator[pa.Table]:

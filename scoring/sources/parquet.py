@@ -68,7 +68,7 @@ class ParquetSource(FileSource):
                     yield pa.Table.from_batches([batch]).select(columns)
 
     def _footer(self, uri: str, file: pa.NativeFile | None = None) -> pq.FileMetaData:
-        """What a parquet file says of itself, read once: from afar each time is a request.
+        """Return what a parquet file says of itself, read once: from afar each time is a request.
 
         ``file`` is the file, where it is open already.
         """
@@ -79,7 +79,7 @@ class ParquetSource(FileSource):
 
 
 def _check_decompression(uri: str, columns: list[str], metadata: pq.FileMetaData) -> None:
-    """SourceError for a column chunk that could be a single page of gigabytes: pages are read whole."""
+    """Raise SourceError for a column chunk that could be a single page of gigabytes: pages are read whole."""
     for g in range(metadata.num_row_groups):
         group = metadata.row_group(g)
         for chunk in (group.column(i) for i in range(metadata.num_columns)):
@@ -93,7 +93,7 @@ def _check_decompression(uri: str, columns: list[str], metadata: pq.FileMetaData
 
 
 def _repetitive_text(metadata: pq.FileMetaData, schema: pa.Schema, columns: list[str]) -> list[str]:
-    """The text columns that are stored as a few distinct values and their numbers.
+    """Return the text columns that are stored as a few distinct values and their numbers.
 
     They are far cheaper to check, to hash and to hand to a model as numbers.  A column chunk that
     takes fewer than 4 bytes a value holds such numbers, not text.

@@ -12,7 +12,7 @@ from scoring.errors import SourceError, quoted
 
 
 def check_columns(uri: str, wanted: list[str], present: list[str]) -> None:
-    """SourceError if a wanted column is not there, or is there more than once."""
+    """Raise SourceError if a wanted column is not there, or is there more than once."""
     missing = [name for name in wanted if name not in present]
     if missing:
         raise SourceError(
@@ -28,7 +28,7 @@ def check_columns(uri: str, wanted: list[str], present: list[str]) -> None:
 
 
 def rechunked(pieces: Iterator[pa.Table], sizes: Iterator[int], uri: str) -> Iterator[pa.Table]:
-    """The rows of ``pieces``, cut into tables of ``sizes``; without rows, one empty table.
+    """Yield the rows of ``pieces``, cut into tables of ``sizes``; without rows, one empty table.
 
     Only the last table may be shorter than its size.  ``pieces`` may be empty, but there is one at
     least.  Raises SourceError naming ``uri`` where a column's types cannot be one.
@@ -51,14 +51,14 @@ def rechunked(pieces: Iterator[pa.Table], sizes: Iterator[int], uri: str) -> Ite
 
 
 def type_conflict(uri: str, column: str, error: Exception) -> SourceError:
-    """The error for a column that comes in types that cannot be one."""
+    """Return the error for a column that comes in types that cannot be one."""
     return SourceError(
         f"{uri}: the column {column!r} comes in different types, {error}. Store it in one type"
     )
 
 
 def _joined(tables: list[pa.Table], uri: str) -> pa.Table:
-    """One table of the rows of all; files may store the same column in different types."""
+    """Return one table of the rows of all; files may store the same column in different types."""
     if any(table.schema != tables[0].schema for table in tables):
         columns = {}
         for name in tables[0].column_names:

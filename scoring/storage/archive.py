@@ -23,7 +23,7 @@ _LOCAL_HEADER_BYTES = 30
 
 
 def unpacked_sizes(data: bytes | memoryview, most: int, depth: int = 1) -> dict[str, int]:
-    """The bytes that each entry of the archive ``data`` unpacks to, with the archives inside it.
+    """Return the bytes that each entry of the archive ``data`` unpacks to, with the archives inside it.
 
     Stops as soon as they are more than ``most`` together.  Raises ValueError for an entry of another
     size than the archive says, for archives nested too deep, and for an unknown compression.
@@ -48,7 +48,7 @@ def unpacked_sizes(data: bytes | memoryview, most: int, depth: int = 1) -> dict[
 
 
 def _nested_archive(data: memoryview, entry: zipfile.ZipInfo) -> bytes | None:
-    """The bytes of ``entry`` where it is an archive itself; ValueError where it lies about its size."""
+    """Return the bytes of ``entry`` where it is an archive itself; ValueError where it lies about its size."""
     packed = _packed(data, entry)
     if entry.compress_type == zipfile.ZIP_STORED:
         size, start = len(packed), bytes(packed[: len(_MAGIC)])
@@ -69,7 +69,7 @@ def _nested_archive(data: memoryview, entry: zipfile.ZipInfo) -> bytes | None:
 
 
 def _packed(data: memoryview, entry: zipfile.ZipInfo) -> memoryview:
-    """The compressed bytes of ``entry``, where ``zipfile`` finds them."""
+    """Return the compressed bytes of ``entry``, where ``zipfile`` finds them."""
     at = entry.header_offset
     lengths = data[at + 26 : at + _LOCAL_HEADER_BYTES]  # of its name and of its extra field
     begin = (
@@ -107,7 +107,7 @@ class _Inflate:
 
 
 def _unpacked(packed: memoryview, entry: zipfile.ZipInfo) -> Iterator[bytes]:
-    """What ``packed`` unpacks to, never more than ``PIECE_BYTES`` at once."""
+    """Yield what ``packed`` unpacks to, never more than ``PIECE_BYTES`` at once."""
     decompressor, begin = _decompressor(packed, entry)
     for at in range(begin, len(packed), PIECE_BYTES):
         data = bytes(packed[at : at + PIECE_BYTES])
@@ -123,7 +123,7 @@ def _unpacked(packed: memoryview, entry: zipfile.ZipInfo) -> Iterator[bytes]:
 
 
 def _decompressor(packed: memoryview, entry: zipfile.ZipInfo) -> tuple[_Decompressor, int]:
-    """A decompressor for ``entry``, and where in ``packed`` its stream begins."""
+    """Return a decompressor for ``entry``, and where in ``packed`` its stream begins."""
     if entry.compress_type == zipfile.ZIP_DEFLATED:
         return _Inflate(), 0
     if entry.compress_type == zipfile.ZIP_BZIP2:
@@ -134,7 +134,7 @@ def _decompressor(packed: memoryview, entry: zipfile.ZipInfo) -> tuple[_Decompre
 
 
 def _lzma(packed: memoryview) -> tuple[_Decompressor, int]:
-    """LZMA in a zip archive: two bytes of version, the length of the properties, and these five."""
+    """Return the decompressor of LZMA in a zip archive: version (2 bytes), length of the properties, these five."""
     if len(packed) < 9 or int.from_bytes(packed[2:4], "little") != 5:
         raise ValueError("an LZMA entry without its properties")
     numbers, dictionary_bytes = packed[4], int.from_bytes(packed[5:9], "little")

@@ -80,29 +80,29 @@ class ReadableStorage(Protocol):
     """Where sources live; every URI is absolute."""
 
     def find(self, pattern: str) -> list[ObjectInfo]:
-        """The objects whose URI matches ``pattern`` (``*``, ``?``, ``[…]``, ``**``), sorted by URI.
+        """Return the objects whose URI matches ``pattern`` (``*``, ``?``, ``[…]``, ``**``), sorted by URI.
 
         The object whose URI is ``pattern`` to the letter, if there is one, is the only one.
         """
 
     def identify(self, found: ObjectInfo) -> ObjectInfo:
-        """``found`` with a mark of its bytes: their digest, or an ETag that is as good as one."""
+        """Return ``found`` with a mark of its bytes: their digest, or an ETag that is as good as one."""
 
     def sha256(self, uri: str) -> str | None:
-        """The digest of the object's bytes, or None where there is none."""
+        """Return the digest of the object's bytes, or None where there is none."""
 
     def open(self, uri: str) -> pa.NativeFile:
-        """The object, for reading at any position.  Raises FileNotFoundError."""
+        """Return the object, for reading at any position.  Raises FileNotFoundError."""
 
 
 class Storage(ReadableStorage, Protocol):
     """Where objects are staged and published, too."""
 
     def read(self, uri: str) -> bytes | None:
-        """All bytes of a small object, or None where there is none."""
+        """Return all bytes of a small object, or None where there is none."""
 
     def version(self, uri: str) -> str | None:
-        """A mark of the object that is there now, which another one will not have; None if none is."""
+        """Return a mark of the object that is there now, which another one will not have; None if none is."""
 
     def create(self, uri: str, condition: Unchanged | None = None) -> Pending:
         """Begin an object; ``pending(storage, uri)`` is the safe way to use this.
@@ -113,25 +113,25 @@ class Storage(ReadableStorage, Protocol):
         """
 
     def move(self, source: str, target: str) -> None:
-        """Makes ``target`` what ``source`` was, in one step."""
+        """Make ``target`` what ``source`` was, in one step."""
 
     def remove(self, uri: str) -> None:
-        """Removes the object, if it is there."""
+        """Remove the object, if it is there."""
 
     def remove_tree(self, uri: str) -> None:
-        """Removes everything under ``uri``, if it is there."""
+        """Remove everything under ``uri``, if it is there."""
 
     def tree(self, uri: str) -> list[TreeEntry]:
-        """Everything under ``uri``, also what is hidden or not completed."""
+        """Return everything under ``uri``, also what is hidden or not completed."""
 
     def unfinished(self, uri: str) -> list[tuple[TreeEntry, Callable[[], None]]]:
-        """What writers under ``uri`` have not completed, and how to remove it: on disk that of killed
+        """Return what writers under ``uri`` have not completed, and how to remove it: on disk that of killed
         ones alone; in S3 nobody can tell."""
 
 
 @contextlib.contextmanager
 def pending(storage: Storage, uri: str, condition: Unchanged | None = None) -> Iterator[Pending]:
-    """An object to write and to ``commit``; left without a commit, it never existed."""
+    """Yield an object to write and to ``commit``; without a commit, discard it."""
     try:
         new = storage.create(uri, condition)
     except OSError as error:
@@ -145,7 +145,7 @@ def pending(storage: Storage, uri: str, condition: Unchanged | None = None) -> I
 
 
 def write(storage: Storage, uri: str, data: bytes) -> None:
-    """Makes ``data`` the whole of the object at ``uri``, in one step."""
+    """Make ``data`` the whole of the object at ``uri``, in one step."""
     with pending(storage, uri) as new:
         new.write(data)
         new.commit()

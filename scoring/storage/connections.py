@@ -36,7 +36,7 @@ class Connections:
         return Connections, (self.s3_client, self.database)
 
     def storage(self, uri: str, encryption: Encryption | None = None) -> Storage:
-        """The storage of ``uri``; ``encryption`` is what S3 does with objects written through it."""
+        """Return the storage of ``uri``; ``encryption`` is what S3 does with objects written through it."""
         if not uri.startswith("s3://"):
             from scoring.storage.local import LocalStorage
 
@@ -47,7 +47,7 @@ class Connections:
         return S3Storage(self._client(), encryption.parameters if encryption else {})
 
     def readable_storage(self, uri: str) -> ReadableStorage:
-        """The storage that the source ``uri`` lies in: those of ``storage``, and https."""
+        """Return the storage that the source ``uri`` lies in: those of ``storage``, and https."""
         if uri.startswith("https://"):
             from scoring.storage.https.storage import HttpsStorage
 

@@ -12,10 +12,10 @@ LARGE_BYTES = 256 << 20
 
 
 def most_unpacked_bytes(packed_bytes: int) -> int:
-    """How much may become of ``packed_bytes`` in memory."""
+    """Return how much may become of ``packed_bytes`` in memory."""
     return max(LARGE_BYTES, MOST_TIMES * packed_bytes)
 
 
 def unpacks_too_far(packed_bytes: int, unpacked_bytes: int) -> bool:
-    """Whether to refuse what takes ``packed_bytes`` now and ``unpacked_bytes`` in memory."""
+    """Return whether to refuse what takes ``packed_bytes`` now and ``unpacked_bytes`` in memory."""
     return unpacked_bytes > most_unpacked_bytes(packed_bytes)

@@ -106,7 +106,7 @@ class LocalStorage:
 
 
 def is_held(uri: str) -> bool:
-    """Whether a living process has locked the file."""
+    """Return whether a living process has locked the file."""
     with contextlib.suppress(FileNotFoundError):
         lock = os.open(uri, os.O_RDONLY | os.O_NOFOLLOW)
         try:
@@ -119,7 +119,7 @@ def is_held(uri: str) -> bool:
 
 
 def _now() -> float:
-    """The present, as the file system would note it: nothing here reads a clock of its own."""
+    """Return the present, as the file system would note it: nothing here reads a clock of its own."""
     with tempfile.TemporaryFile() as new:
         return os.fstat(new.fileno()).st_mtime
 
@@ -240,7 +240,7 @@ def _opener(path: str, flags: int) -> int:
 
 
 def _make_folder(path: str) -> None:
-    """``path`` and the folders above it that are missing: ``os.makedirs`` gives modes to the last one only."""
+    """Make ``path`` and the missing folders above it: ``os.makedirs`` gives modes to the last one only."""
     above = os.path.dirname(path)
     if above not in ("", path) and not os.path.exists(above):
         _make_folder(above)
@@ -256,7 +256,7 @@ def _version(status: os.stat_result) -> str:
 
 
 def _flush_folder(path: str) -> None:
-    """Makes a rename in this folder outlast a power failure."""
+    """Make a rename in this folder outlast a power failure."""
     folder = os.open(os.path.dirname(path), os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -265,7 +265,7 @@ def _flush_folder(path: str) -> None:
 
 
 def _remove_abandoned(uri: str) -> None:
-    """Removes what killed writers of ``uri`` left behind: the files that nobody holds any more."""
+    """Remove what killed writers of ``uri`` left behind: the files that nobody holds any more."""
     folder, name = os.path.split(uri)
     for file in os.listdir(folder):
         if file.startswith(f".{name}.") and re.fullmatch(_HIDDEN, file):

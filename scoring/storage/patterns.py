@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 
 def is_match(name: str, pattern: str) -> bool:
-    """Whether ``pattern`` finds the file ``name``, as ``glob.glob(pattern, recursive=True)`` would.
+    """Return whether ``pattern`` finds the file ``name``, as ``glob.glob(pattern, recursive=True)`` would.
 
     ``*``, ``?`` and ``[…]`` stay within a folder and pass over hidden names, those that begin with a
     dot; ``**``, as a whole part, stands for any number of folders.

@@ -60,7 +60,7 @@ class AbandonedFolder:
 
 
 def abandoned_folders() -> list[AbandonedFolder]:
-    """What killed processes of this user have left in TMPDIR."""
+    """Return what killed processes of this user have left in TMPDIR."""
     with contextlib.suppress(OSError):
         names = [str(p) for p in Path(tempfile.gettempdir()).iterdir() if _NAME.fullmatch(p.name)]
         return [AbandonedFolder(name) for name in names if _is_abandoned(name)]
@@ -80,7 +80,7 @@ def _is_abandoned(name: str) -> bool:
 
 @contextlib.contextmanager
 def _locked(name: str) -> Iterator[bool]:
-    """Whether this process could lock the folder, which it holds during the block then."""
+    """Yield whether this process could lock the folder, and hold the lock during the block."""
     try:
         lock = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:

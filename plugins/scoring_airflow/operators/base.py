@@ -64,7 +64,7 @@ class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not re
         self.data_interval_start = data_interval_start
 
     def partition_context(self, context: Context) -> PartitionContext:
-        """What the library scores: one attempt per Dag run, so that a retry finds its staging."""
+        """Return what the library scores: one attempt per Dag run, so that a retry finds its staging."""
         from scoring.job.loader import load_job
         from scoring.job.partitions import partition_at
         from scoring.pipeline.context import PartitionContext
@@ -84,7 +84,7 @@ class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not re
     def asked_model(
         self, context: Context, attempt: PartitionContext
     ) -> Callable[[], ModelFile] | None:
-        """The model that the Dag's ``ExtractOperator`` would take today; None where it has no such task."""
+        """Return the model that the Dag's ``ExtractOperator`` would take today; None where it has no such task."""
         from scoring_airflow.operators.extract import ExtractOperator
 
         tasks = self.dag.task_dict if self.has_dag() else {}
@@ -112,7 +112,7 @@ class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not re
 
 
 def triggered_by(context: Context) -> dict[str, str]:
-    """The task's run and try, for the manifest's ``run``."""
+    """Return the task's run and try, for the manifest's ``run``."""
     dag_run = context["dag_run"]
     return {
         "by": "airflow",
@@ -123,7 +123,7 @@ def triggered_by(context: Context) -> dict[str, str]:
 
 
 def clear_command(context: Context) -> str | None:
-    """What clears the whole run in a shell; None for a run without a logical date."""
+    """Return what clears the whole run in a shell; None for a run without a logical date."""
     dag_run = context["dag_run"]
     if dag_run.logical_date is None:
         return None
@@ -132,7 +132,7 @@ def clear_command(context: Context) -> str | None:
 
 
 def _attempt(dag_id: str, run_id: str) -> str:
-    """A folder name for a Dag run, readable and never the same for two runs."""
+    """Return a folder name for a Dag run, readable and never the same for two runs."""
     digest = hashlib.sha256(f"{dag_id}\0{run_id}".encode()).hexdigest()[:8]
     return re.sub(r"[^A-Za-z0-9-]+", "_", run_id)[:60] + "-" + digest
 

@@ -43,7 +43,7 @@ class ExtractOperator(PartitionOperator):
         return self._extract(context, None)
 
     def resume(self, context: Context, event: dict[str, Any]) -> list[dict[str, Any]]:
-        """Goes on when the ``SourceTrigger`` has fired; whether the source is there is checked again."""
+        """Resume after the ``SourceTrigger`` has fired; check the source again."""
         return self._extract(context, Waiting.of_event(event))
 
     def _extract(self, context: Context, waiting: Waiting | None) -> list[dict[str, Any]]:
@@ -74,7 +74,7 @@ class ExtractOperator(PartitionOperator):
     def _wait_for(
         self, attempt: PartitionContext, missing: SourceMissingError, waiting: Waiting | None
     ) -> None:
-        """Defers this task if the job waits for its source; returns if it does not."""
+        """Defer this task if the job waits for its source."""
         from scoring_airflow.triggers.source import SourceTrigger
 
         wait, template, now = attempt.job.source.wait, attempt.job.source.uri, datetime.now(UTC)

@@ -75,7 +75,7 @@ class UploadOperator(PartitionOperator):
         return _figures(manifest)
 
     def _replaces_newer(self) -> bool:
-        """What the run's conf or the Dag's author says, rendered as text."""
+        """Return what the run's conf or the Dag's author says, rendered as text."""
         text = str(self.replace_newer).strip().lower()
         if text not in ("true", "false"):
             raise AirflowFailException(
@@ -85,7 +85,7 @@ class UploadOperator(PartitionOperator):
 
 
 def _figures(manifest: Manifest) -> dict[str, Any]:
-    """What a reader of the asset's events wants to know, small enough for an event."""
+    """Return what a reader of the asset's events wants to know, small enough for an event."""
     return {
         "job": manifest.job,
         "partition": manifest.partition,

@@ -66,7 +66,7 @@ class SourceTrigger(BaseTrigger):  # type: ignore[misc]  # mypy does not read Ai
         )
 
     def _is_there(self) -> bool:
-        """Whether the source is there; a failed look is logged, since the next one may succeed."""
+        """Return whether the source is there; a failed look is logged, since the next one may succeed."""
         storage = airflow_connections(self.aws_conn_id).readable_storage(self.uri)
         try:
             return bool(storage.find(self.uri))

@@ -30,10 +30,10 @@ class Database(Protocol):
         """What the driver raises."""
 
     def describe_error(self, error: Exception) -> str:
-        """The database's own words for an error, in one line and without a password."""
+        """Return the database's own words for an error, in one line and without a password."""
 
     def read(self, sql: str, values: Mapping[str, Any], wanted: Wanted) -> Iterator[pa.Table]:
-        """The rows of ``sql`` as tables of the ``wanted`` columns; without rows, one empty table.
+        """Yield the rows of ``sql`` as tables of the ``wanted`` columns; without rows, one empty table.
 
         ``values`` are bound to the query's parameters: aware moments in UTC, and text.  Raises
         ``errors``, and SourceError for a column that is missing or of a type that is not read.
@@ -55,7 +55,7 @@ class DatabaseConnection:
 
 
 def redact(secrets: list[str | None], text: str) -> str:
-    """``text`` with stars in the place of each secret."""
+    """Return ``text`` with stars in the place of each secret."""
     for secret in secrets:
         if secret:
             text = text.replace(secret, "***")
@@ -63,7 +63,7 @@ def redact(secrets: list[str | None], text: str) -> str:
 
 
 def must_be_cast(name: str, kind: str, target: str) -> SourceError:
-    """The error for a column of a type that is not read."""
+    """Return the error for a column of a type that is not read."""
     return SourceError(
         f"the query's column {name!r} is {kind}, which is not read as it is: write "
         f"CAST({name} AS {target}) AS {name} in source.sql"

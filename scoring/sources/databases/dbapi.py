@@ -57,7 +57,7 @@ class DbApi:
 
 
 def _driver(connection: Any) -> tuple[str, str]:
-    """The name of the driver's module and its style of parameters."""
+    """Return the name of the driver's module and its style of parameters."""
     parts = type(connection).__module__.split(".")
     for count in range(1, len(parts) + 1):
         name = ".".join(parts[:count])
@@ -82,7 +82,7 @@ def _execute(cursor: Any, sql: str, values: Mapping[str, Any], driver: str, styl
 
 
 def _table(rows: list[Any], names: list[str], wanted: Wanted, driver: str) -> pa.Table:
-    """``rows`` as a table of the ``wanted`` columns; one without a value has Arrow's null type."""
+    """Return ``rows`` as a table of the ``wanted`` columns; one without a value has Arrow's null type."""
     columns = {}
     for name, column in wanted.items():
         position = names.index(name)
@@ -94,7 +94,7 @@ def _table(rows: list[Any], names: list[str], wanted: Wanted, driver: str) -> pa
 
 
 def _is_infinite(value: Any) -> bool:
-    """Whether psycopg2 may mean infinity: it gives the first or the last moment of Python's for it."""
+    """Return whether psycopg2 may mean infinity: it gives the first or the last moment of Python's for it."""
     if isinstance(value, datetime):
         return value.replace(tzinfo=None) in (datetime.min, datetime.max)  # noqa: DTZ901
     return isinstance(value, date) and value in (date.min, date.max)
@@ -108,7 +108,7 @@ _KINDS: dict[type, str] = {
 
 
 def _array(name: str, values: list[Any], column: ColumnConfig | None) -> pa.Array:
-    """``values`` as Arrow's own type; SourceError where they have none, or several."""
+    """Return ``values`` as Arrow's own type; SourceError where they have none, or several."""
     if column is not None and column.type == "boolean" and all(_is_bit(value) for value in values):
         return pa.array([None if value is None else bool(value) for value in values], pa.bool_())
     kind = _only_kind(name, values)
@@ -129,7 +129,7 @@ def _array(name: str, values: list[Any], column: ColumnConfig | None) -> pa.Arra
 
 
 def _only_kind(name: str, values: list[Any]) -> str | None:
-    """The kind that all ``values`` are of; None where there is none."""
+    """Return the kind that all ``values`` are of; None where there is none."""
     types = {type(value) for value in values} - {type(None)}
     for unknown in sorted(types - _KINDS.keys(), key=lambda t: t.__name__):
         raise must_be_cast(name, unknown.__name__, "text")
@@ -143,7 +143,7 @@ def _only_kind(name: str, values: list[Any]) -> str | None:
 
 
 def _would_be_rounded(values: list[Any]) -> bool:
-    """Whether no Arrow type holds all of these numbers: large integers beside floats, or larger ones."""
+    """Return whether no Arrow type holds all of these numbers: large integers beside floats, or larger ones."""
     integers = [value for value in values if isinstance(value, int)]
     floats = any(isinstance(value, float) for value in values)
     return (

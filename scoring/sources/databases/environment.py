@@ -12,7 +12,7 @@ from scoring.sources.databases.base import POSTGRES_CONN_TYPES, Database, Databa
 
 
 def connection_in_environment(conn_id: str) -> DatabaseConnection:
-    """The connection in ``AIRFLOW_CONN_…``, as Airflow reads it; SourceError if there is none."""
+    """Return the connection in ``AIRFLOW_CONN_…``, as Airflow reads it; SourceError if there is none."""
     variable = f"AIRFLOW_CONN_{conn_id.upper()}"
     text = os.environ.get(variable, "")
     if not text:

@@ -106,7 +106,7 @@ class Postgres:
 
 
 def _parameters(connection: DatabaseConnection) -> str:
-    """The connection in libpq's own ``key='value'`` form."""
+    """Return the connection in libpq's own ``key='value'`` form."""
     of = connection
     extra = {key: str(of.extra[key]) for key in _FROM_EXTRA if of.extra.get(key) is not None}
     named = {
@@ -133,7 +133,7 @@ _DAY_MICROSECONDS = 86_400_000_000
 def _readable(
     name: str, field: pa.Field, values: pa.Array, column: ColumnConfig | None
 ) -> pa.Array:
-    """``values`` as Arrow's own types; SourceError where they have none, or another meaning.
+    """Return ``values`` as Arrow's own types; SourceError where they have none, or another meaning.
 
     By the server's name of the type, as the driver gives money as a number of cents.
     """
@@ -150,7 +150,7 @@ def _readable(
 
 
 def _check_moments(name: str, values: pa.Array) -> None:
-    """SourceError for infinity and for years that Python has none of; the driver overflows with some."""
+    """Raise SourceError for infinity and for years that Python has none of; the driver overflows with some."""
     if pa.types.is_date(values.type):
         numbers, first, last = values.cast(pa.int32()), _FIRST_DAY, _LAST_DAY
     elif pa.types.is_timestamp(values.type):

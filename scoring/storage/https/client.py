@@ -50,7 +50,7 @@ class Client:
     def ask(
         self, method: str, uri: str, headers: Mapping[str, str] | None = None
     ) -> Iterator[HTTPResponse]:
-        """The answer, whatever its status, after redirects; to be read within the block.
+        """Yield the answer, whatever its status, after redirects; it must be read within the block.
 
         Raises Interrupted where the network failed, in the block too, and SourceError where another
         try would be of no use.
@@ -84,7 +84,7 @@ class Client:
 
 
 def with_retries(uri: str, look: Callable[[], Result]) -> Result:
-    """What ``look`` returns; SourceError if it is interrupted in each of TRIES tries."""
+    """Return what ``look`` returns; SourceError if it is interrupted in each of TRIES tries."""
     for number in range(1, TRIES + 1):
         try:
             return look()
@@ -96,12 +96,12 @@ def with_retries(uri: str, look: Callable[[], Result]) -> Result:
 
 
 def pause_after(failures: int) -> None:
-    """A pause that doubles with each failure in a row."""
+    """Sleep for a pause that doubles with each failure in a row."""
     time.sleep(FIRST_PAUSE_SECONDS * 2 ** (failures - 1))
 
 
 def unexpected(uri: str, answer: HTTPResponse) -> Exception:
-    """The error for a status that is no file: Interrupted if it may be another one next time."""
+    """Return the error for a status without a file: Interrupted if the next try may succeed."""
     message = f"the server answered {answer.status} {responses.get(answer.status, '')}".rstrip()
     if answer.status in _TEMPORARY:
         return Interrupted(message)

@@ -40,7 +40,7 @@ class Download:
         return self._version[0]
 
     def _begin(self, answer: HTTPResponse | None) -> None:
-        """Takes the file for the one in ``answer``, of which nothing has come yet."""
+        """Take the file for the one in ``answer``, of which nothing has come yet."""
         self.file.seek(0)
         self.file.truncate()
         self.bytes = 0
@@ -66,7 +66,7 @@ class Download:
             pause_after(failures)
 
     def _fetch_rest(self) -> None:
-        """Fetches from where the last try ended, or anew where the server cannot go on from there."""
+        """Fetch from where the last try ended, or from the start where the server cannot resume there."""
         validator = _validator(self._version)
         wanted = {}
         if self.bytes and validator:
@@ -96,7 +96,7 @@ class Download:
             raise Interrupted("the connection was cut")
 
     def _goes_on(self, answer: HTTPResponse) -> bool:
-        """Whether a partial answer begins where this ends, and is of the same file."""
+        """Return whether a partial answer begins where this ends, and is of the same file."""
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
         if found is None or int(found[1]) != self.bytes or _version(answer) != self._version:
             return False
@@ -121,6 +121,6 @@ def _version(answer: HTTPResponse) -> tuple[str | None, str | None]:
 
 
 def _validator(version: tuple[str | None, str | None]) -> str | None:
-    """What ``If-Range`` may name: an ETag that stands for the very bytes, else the time of change."""
+    """Return what ``If-Range`` may name: an ETag that stands for the very bytes, else the time of change."""
     etag, last_modified = version
     return etag if etag and not etag.startswith("W/") else last_modified

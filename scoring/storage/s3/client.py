@@ -47,19 +47,19 @@ def client_config() -> Config:
 
 
 def default_client() -> Any:
-    """A client with boto3's own chain of credentials and settings."""
+    """Return a client with boto3's own chain of credentials and settings."""
     return boto3.client("s3", config=client_config())
 
 
 def split(uri: str) -> tuple[str, str]:
-    """The bucket and the key of an ``s3://`` URI."""
+    """Return the bucket and the key of an ``s3://`` URI."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     return bucket, key
 
 
 @contextlib.contextmanager
 def translate_errors(uri: str, kind: type[ScoringError]) -> Iterator[None]:
-    """botocore's errors in words: FileNotFoundError for an absent object, else ``kind``."""
+    """Translate botocore's errors: FileNotFoundError for an absent object, else ``kind``."""
     try:
         yield
     except ClientError as error:
@@ -85,5 +85,5 @@ def code_of(error: ClientError) -> str:
 
 
 def is_forbidden(error: ClientError) -> bool:
-    """Whether the server or its policy does not offer what was asked for."""
+    """Return whether the server or its policy does not offer what was asked for."""
     return code_of(error) in (*_FORBIDDEN, "NotImplemented", "MethodNotAllowed")

@@ -59,7 +59,7 @@ class ObjectReader(io.RawIOBase):
         return len(data)
 
     def _range(self, start: int, end: int) -> bytes:
-        """Bytes ``start`` to ``end``, whatever is cut on the way."""
+        """Return bytes ``start`` to ``end``, whatever is cut on the way."""
         chunks: list[bytes] = []
         for _ in range(TRIES):
             try:

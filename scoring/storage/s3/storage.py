@@ -138,7 +138,7 @@ class S3Storage:
         return found
 
     def _list(self, prefix: str, kind: type[ScoringError]) -> list[ObjectInfo]:
-        """All objects whose URI begins with ``prefix``, sorted by URI."""
+        """Return all objects whose URI begins with ``prefix``, sorted by URI."""
         bucket, key = split(prefix)
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
         with translate_errors(prefix, kind):
@@ -150,7 +150,7 @@ class S3Storage:
         return sorted(infos, key=lambda info: info.uri)
 
     def _read_whole(self, uri: str, take: Callable[[Iterator[bytes]], Taken]) -> Taken | None:
-        """What ``take`` makes of the object's bytes; None if there is no object."""
+        """Return what ``take`` makes of the object's bytes; None if there is no object."""
         while True:
             try:
                 return take(self._chunks(uri))
@@ -166,7 +166,7 @@ class S3Storage:
 
 
 def _age(answer: dict[str, Any], moment: datetime) -> float:
-    """The seconds since ``moment`` when the server gave its answer, by the server's own clock."""
+    """Return the seconds since ``moment`` when the server gave its answer, by the server's own clock."""
     now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
     return (now - moment).total_seconds()
 

@@ -33,7 +33,7 @@ class Upload:
 
 
 def uploads_under(client: Any, uri: str) -> list[Upload]:
-    """The uploads of keys that begin as ``uri`` does; none where it is not allowed to look."""
+    """Return the uploads of keys that begin as ``uri`` does; none where it is not allowed to look."""
     bucket, prefix = split(uri)
     pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
     with translate_errors(uri, PublicationError):
@@ -46,14 +46,14 @@ def uploads_under(client: Any, uri: str) -> list[Upload]:
 
 
 def abort_uploads(client: Any, bucket: str, uploads: list[Upload]) -> None:
-    """Ends ``uploads`` as far as possible: what fails here is never worth more than it."""
+    """End ``uploads`` as far as possible: what fails here is never worth more than it."""
     for upload in uploads:
         with contextlib.suppress(BotoCoreError, ClientError):
             client.abort_multipart_upload(Bucket=bucket, Key=upload.key, UploadId=upload.id)
 
 
 def upload_entry(client: Any, bucket: str, upload: Upload) -> TreeEntry:
-    """What the parts of ``upload`` take; its age is that of the last part, or of nothing."""
+    """Return the size of the parts of ``upload``; its age is that of the last part, or of nothing."""
     parts, ages = [], [float("inf")]
     with contextlib.suppress(BotoCoreError, ClientError):  # completed or aborted meanwhile
         answer = client.list_parts(Bucket=bucket, Key=upload.key, UploadId=upload.id)
@@ -111,7 +111,7 @@ class PendingUpload:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing: a part is sent when it is full."""
+        """Do nothing: a part is sent when it is full."""
 
     @property
     def sha256(self) -> str:
@@ -167,7 +167,7 @@ class PendingUpload:
         return str(version)
 
     def _completed_by_an_earlier_try(self, error: ClientError) -> str | None:
-        """The object's version, if the server did as translate_errors but its answer was lost."""
+        """Return the object's version, if the server did as translate_errors but its answer was lost."""
         if not error.response["ResponseMetadata"].get("RetryAttempts"):
             return None
         try:
@@ -179,7 +179,7 @@ class PendingUpload:
         return str(head["ETag"]) if head.get("ChecksumSHA256") == expected else None
 
     def _others(self) -> list[Upload]:
-        """The uploads of this very object that are in progress, without this one."""
+        """Return the uploads of this very object that are in progress, without this one."""
         found = uploads_under(self._client, self.uri)
         return [u for u in found if u.key == self._key and u.id != self._upload]
 
