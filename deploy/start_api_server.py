@@ -1,4 +1,4 @@
-"""Starts Airflow's API server with one user, `admin`, whose password is the variable UI_PASSWORD.
+"""Start Airflow's API server with one user, `admin`, with the password of the variable UI_PASSWORD.
 
 Airflow's SimpleAuthManager takes passwords from a file that it must be able to write. Without one it
 generates a password and prints it to the log.

@@ -1,7 +1,7 @@
 """Starts SeaweedFS so that nobody gets past its S3 port: all its other ports ask for a certificate.
 
 SeaweedFS' master, volume server and filer obey every client that reaches their ports, by HTTP and gRPC.  Here
-gRPC and the master's HTTP ask for a certificate that is made at the first start, whose key lies in a file that only
+gRPC and the master's HTTP ask for a certificate that is made at the first start, with its key in a file that only
 its owner can read; volume server and filer ask for tokens, which are signed with keys that nobody else knows.  (Not
 for the certificate: SeaweedFS 4.48 reads encrypted objects by plain HTTP, whatever its settings say.)
 """

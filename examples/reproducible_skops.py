@@ -1,4 +1,4 @@
-"""A skops file whose bytes depend on the model alone.
+"""A skops file with bytes that depend on the model alone.
 
 skops writes the time of day, memory addresses and random file names into its archive, so saving one model twice gives
 two digests. A model version is known by its digest: training it again from the same rows should give the same one.

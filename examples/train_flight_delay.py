@@ -6,8 +6,8 @@ writes DATA/models/flight_delay/v1.skops, trained on January 2013, and v2.skops,
 from February and v2 from July: neither has seen a month that it scores. Both take the same columns (INPUTS), known when
 a flight leaves the gate; rows without a departure or an arrival (cancelled, diverted) teach nothing and are left out.
 
-`month` is no input: v1 knows a single one. The loss is the absolute error: a few flights are twenty hours late, and a
-model of the mean would be led by them.
+`month` is not an input: v1 knows a single one. The loss is the absolute error: a few flights are twenty hours late, and
+a model of the mean would be led by them.
 """
 
 import sys

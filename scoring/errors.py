@@ -223,7 +223,7 @@ def resource_error(error: BaseException) -> ResourceError | None:
 
 
 def raise_if_resource_error(error: BaseException) -> None:
-    """Raise ``resource_error``: for whoever takes any other exception for the fault of a file."""
+    """Raise ``resource_error``: for callers that take any other exception for the fault of a file."""
     found = resource_error(error)
     if found is not None:
         raise found from error

@@ -17,7 +17,7 @@ def score(job: Path, partition: str, data: Path, *options: str) -> dict[str, Any
     return json.loads(done.stdout)
 
 
-def tells_the_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def record_the_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two manifests tell of the same work: all but who did it, where and how fast."""
     return _work(one) == _work(other)
 

@@ -73,7 +73,7 @@ def start(
         f"http://{HOST}:{ports['s3']}", secrets.s3_access_key, secrets.s3_secret_key
     )
     home.object_store.mkdir(parents=True, exist_ok=True)
-    home.object_store.chmod(0o700)  # whoever may read the files needs no port
+    home.object_store.chmod(0o700)  # a reader of the files needs no port
     command = [
         str(_program()),
         "mini",

@@ -21,7 +21,7 @@ def check_conf(context: Any) -> None:
 
     For the Dag of a job, as ``pre_execute`` of its first task.  The Params of the Dag are in a conf
     too, as the trigger form sends all of them.  A key that begins with an underscore or with
-    ``airflow`` is left to whoever adds it.
+    ``airflow`` is left to the author who adds it.
     """
     conf = context["dag_run"].conf or {}
     params = list(context["dag"].params)

@@ -24,7 +24,7 @@ def job_dag(job_file: JobFile) -> DAG:
     """Return one run a partition: extract the rows, score each shard, publish the predictions.
 
     Raises JobError for a job that would score several partitions from the same rows, and for what
-    only Airflow can tell: an executor or a notifier that it does not have.
+    only Airflow can detect: an executor or a notifier that it does not have.
     """
     check_every_partition(job_file)
     notifications.check_alerts(job_file)

@@ -1,4 +1,4 @@
-"""Telling people, through the notifiers of a job's ``alerts``, that a run has failed or is late.
+"""Alert people, through the notifiers of a job's ``alerts``, that a run has failed or is late.
 
 A notifier is any class derived from Airflow's ``BaseNotifier``.  Its arguments are templates, and
 know the names in ``FACTS`` only: what Airflow knows beside them (connections, variables) is out of

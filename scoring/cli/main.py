@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         status = command(options)
-        sys.stdout.flush()  # here, where a reader that has gone away is no error
+        sys.stdout.flush()  # here, where a reader that has gone away is not an error
         return status
     except ScoringError as error:
         print(f"error: {error}", file=sys.stderr)

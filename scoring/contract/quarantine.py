@@ -1,4 +1,4 @@
-"""Quarantined rows: set aside with a reason each, never dropped.
+"""Quarantined rows: stored with a reason each, never dropped.
 
 A quarantine table has the row ids, then ``row`` (the row's number in the source, from 1),
 ``reason``, ``column`` (null where the reason is about the whole row), ``value`` (what stood in the

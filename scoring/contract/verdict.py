@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Verdict(BaseModel):
-    """What a gate found: its figure, held against a limit of the job's ``checks``."""
+    """What a gate found: its figure, compared with a limit of the job's ``checks``."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 

@@ -1,4 +1,4 @@
-"""Whose destination it is: the job of the manifests that are published there."""
+"""The owner of a destination: the job of the manifests that are published there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scoring.storage.base import Storage
 def check_owner(layout: Layout, storage: Storage, path: str, job: Job) -> Manifest | None:
     """Return the manifest of the partition at ``path``, where ``job`` may publish; None if there is none.
 
-    Raises DestinationTakenError where another job has published.  Three manifests tell: that of the
+    Raises DestinationTakenError where another job has published.  Three manifests decide: that of the
     partition, the first and the last one.  All that a job publishes after this check are its own.
     """
     own: Manifest | None = None

@@ -279,7 +279,7 @@ class ParquetPublication:
 
     def _write_manifest(self, uri: str, data: bytes, output: str) -> None:
         """Write the manifest while the predictions are still those that were committed here."""
-        # The manifest's version is noted before the predictions' is looked at: whoever swaps them
+        # The manifest's version is noted before the predictions' is looked at: a process that swaps them
         # after that look writes the manifest later than this, or makes this write fail.
         while True:
             unchanged = Unchanged(self._storage.version(uri))
@@ -308,7 +308,7 @@ def _left_by_others(layout: Layout, storage: Storage, partition: Partition) -> l
 
 
 def _parquet_writer(output: Pending, schema: pa.Schema) -> pq.ParquetWriter:
-    # Here, because whoever only asks what is published needs none of it.
+    # Imported here: a reader of what is published needs none of it.
     import pyarrow as pa
     import pyarrow.parquet as pq
 

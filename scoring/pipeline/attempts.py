@@ -1,4 +1,4 @@
-"""Whose staging is whose: attempts that are at work, and those whose process was killed.
+"""Ownership of staging: attempts that are at work, and those with a killed process.
 
 On disk an attempt is held by a lock beside its folder, ``ATTEMPT.lock``, which ends with its process.  In
 S3 there are no locks; there a record, ``ATTEMPT.owner``, says which process it belongs to.  An attempt of
@@ -28,7 +28,7 @@ DAYS_KEPT = 14
 
 
 class Owner(BaseModel):
-    """A process, so that others of the same machine can tell whether it still runs.
+    """A process, so that others of the same machine can check whether it still runs.
 
     The same ids mean other processes on another machine, after another start of it (``boot_id``), and in
     another container (``pid_namespace``).

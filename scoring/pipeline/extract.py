@@ -141,7 +141,7 @@ class PartitionStager:
         rows = np.arange(batch.num_rows) + self.tally.rows_in + 1
         if verdicts.any():
             ids = typed.select(self.job.row_id)
-            self._set_aside(
+            self._quarantine_rows(
                 quarantine.by_verdict(
                     ids, batch, rows, verdicts, self._contract.rules, self.context.partition.key
                 )
@@ -189,9 +189,9 @@ class PartitionStager:
         self._count_inputs(rows, sign=-1)
         ids, numbers = rows.select(self.job.row_id), rows.column(ROW).to_numpy()
         rule, partition = Rule("duplicate_row_id"), self.context.partition.key
-        self._set_aside(quarantine.by_rule(ids, numbers, rule, partition))
+        self._quarantine_rows(quarantine.by_rule(ids, numbers, rule, partition))
 
-    def _set_aside(self, rows: pa.Table) -> None:
+    def _quarantine_rows(self, rows: pa.Table) -> None:
         self.tally.add(rows)
         self.quarantine.write(rows)
 

@@ -57,7 +57,7 @@ class Rehearsal:
 
 @dataclass(frozen=True)
 class SourceFound:
-    """``rows`` and ``bytes`` are None where only reading it all could tell."""
+    """``rows`` and ``bytes`` are None where only reading it all could show them."""
 
     uri: str
     rows: int | None

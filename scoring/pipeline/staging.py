@@ -1,7 +1,7 @@
 """Staged tables: what the steps of a run hand to each other, under the destination's ``_staging``.
 
 A staged table is an Arrow IPC stream, compressed with LZ4 and named by its digest in a ``Staged``
-reference.  Whoever reads one checks the digest first, so a torn or foreign file is never used.
+reference.  Readers check the digest first, so a torn or foreign file is never used.
 """
 
 from __future__ import annotations

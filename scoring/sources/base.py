@@ -57,7 +57,7 @@ class Source(Protocol):
 
     @property
     def rows(self) -> int | None:
-        """How many rows there are; None where only reading them all can tell."""
+        """How many rows there are; None where only reading them all can show it."""
 
     def batches(self, sizes: Iterator[int]) -> Iterator[pa.Table]:
         """Yield tables of the job's columns, in source order, with as many rows as ``sizes`` says next.

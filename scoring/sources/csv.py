@@ -41,7 +41,7 @@ class CsvSource(FileSource):
     """The CSV files of one partition, gzipped where their names say so; a ``Source``."""
 
     text_only = True
-    rows = None  # only reading them all can tell
+    rows = None  # only reading them all can show it
 
     def read(self, uri: str) -> Iterator[pa.Table]:
         """See ``FileSource``.  Raises SourceError, with the line, for what is not well-formed CSV."""

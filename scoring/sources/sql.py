@@ -27,7 +27,7 @@ class SqlSource:
     """The rows of one partition from a database; a ``Source``."""
 
     text_only = False
-    rows = None  # only the database could tell, by reading them all
+    rows = None  # only the database could count them, by reading them all
 
     def __init__(
         self, job: Job, partition: Partition, roots: Roots, connections: Connections

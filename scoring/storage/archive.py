@@ -1,7 +1,7 @@
 """How many bytes a zip archive unpacks to, counted in little memory, with the archives inside it.
 
 An archive's own figures are only a claim.  Here each entry is unpacked piece by piece and thrown away,
-so that whoever unpacks it afterwards gets what the archive says and no more.
+so that unpacking it afterwards gives what the archive says and no more.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """An object that exists: its URI, its size in bytes, and what tells its bytes from others."""
+    """An object that exists: its URI, its size in bytes, and what identifies its bytes."""
 
     uri: str
     bytes: int
@@ -126,7 +126,7 @@ class Storage(ReadableStorage, Protocol):
 
     def unfinished(self, uri: str) -> list[tuple[TreeEntry, Callable[[], None]]]:
         """Return what writers under ``uri`` have not completed, and how to remove it: on disk that of killed
-        ones alone; in S3 nobody can tell."""
+        ones alone; in S3 nothing shows it."""
 
 
 @contextlib.contextmanager

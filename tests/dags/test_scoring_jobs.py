@@ -74,7 +74,7 @@ def test_one_dag_for_each_job_file(jobs: Path) -> None:
     assert set(bag.dags) == {"alpha", "beta"}
 
 
-def test_other_files_beside_the_jobs_are_no_jobs(jobs: Path) -> None:
+def test_other_files_beside_the_jobs_are_not_jobs(jobs: Path) -> None:
     (jobs / "notes.txt").write_text("no job")
     (jobs / "scorer.py").write_text("raise SystemExit('Airflow must not run this: airflow dag')")
     (jobs / ".airflowignore").write_text("*.py\n")
@@ -101,9 +101,9 @@ def test_a_job_that_only_airflow_refuses_does_not_stop_the_others(jobs: Path) ->
     _write(jobs, name="long", destination={"uri": "/" + "x" * 2000})
     bag = _parse(jobs.parent)
     assert set(bag.import_errors) == {"jobs/long.yaml"}
-    told = bag.import_errors["jobs/long.yaml"]
-    assert told.startswith("Traceback")
-    assert "Asset uri cannot exceed 1500 characters" in told
+    message = bag.import_errors["jobs/long.yaml"]
+    assert message.startswith("Traceback")
+    assert "Asset uri cannot exceed 1500 characters" in message
     assert set(bag.dags) == {"alpha", "beta"}  # and no half Dag called long
 
 
@@ -125,13 +125,13 @@ def test_two_jobs_with_one_destination_are_an_import_error_of_the_later_one(
     _write(jobs, name="zeta")
     bag = _parse(jobs.parent)
     assert set(bag.import_errors) == {"jobs/gamma.yaml"}
-    told = bag.import_errors["jobs/gamma.yaml"]
-    assert told.startswith(f"{path} is not a valid job file (1 problem):\n  line ")
+    message = bag.import_errors["jobs/gamma.yaml"]
+    assert message.startswith(f"{path} is not a valid job file (1 problem):\n  line ")
     assert (
         ", destination.uri: overlaps with the destination of the job alpha (alpha.yaml), {data}/predictions/alpha"
-        in told
+        in message
     )
-    assert "Give gamma a separate folder" in told
+    assert "Give gamma a separate folder" in message
     assert set(bag.dags) == {"alpha", "beta", "zeta"}
 
 
@@ -153,7 +153,7 @@ def test_two_files_cannot_be_one_job(jobs: Path) -> None:
     assert set(bag.dags) == {"alpha", "beta"}
 
 
-def test_the_error_is_gone_when_the_file_is_mended(jobs: Path) -> None:
+def test_the_error_is_gone_when_the_file_is_fixed(jobs: Path) -> None:
     _break(jobs)
     assert set(_parse(jobs.parent).import_errors) == {"jobs/broken.yaml"}
     _write(jobs, name="broken")
@@ -176,9 +176,9 @@ def test_another_airflow_gets_the_error_itself(jobs: Path, monkeypatch: pytest.M
     importer = get_importer_registry().get_importer("loader.py")
     monkeypatch.delattr(type(importer), "_process_modules")
     error = JobError("what is wrong")
-    with pytest.raises(JobError) as told:
+    with pytest.raises(JobError) as raised:
         report_import_error(jobs / "broken.yaml", error)
-    assert told.value is error
+    assert raised.value is error
 
 
 def test_a_task_reads_its_own_job_only(jobs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

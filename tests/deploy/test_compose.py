@@ -189,7 +189,7 @@ def test_make_env_writes_what_is_needed_once_and_for_its_owner_only(tmp_path: Pa
 
 def test_the_example_has_the_names_and_no_value() -> None:
     lines = (REPOSITORY / ".env.example").read_text().splitlines()
-    told = [line for line in lines if line and not line.startswith("#")]
-    assert told == [f"{name}=" for name in SECRET_NAMES]
+    seen = [line for line in lines if line and not line.startswith("#")]
+    assert seen == [f"{name}=" for name in SECRET_NAMES]
     with_default = set(re.findall(r"^# ([A-Z_0-9]+)=", "\n".join(lines), re.MULTILINE))
     assert with_default == set(re.findall(r"\$\{(\w+):-", TEXT))

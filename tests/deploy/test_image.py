@@ -74,7 +74,7 @@ def test_the_api_server_does_not_start_without_a_password() -> None:
 )
 def test_a_health_check_says_what_is_wrong(component: str, says: str) -> None:
     """Port 1 refuses; that the checks pass when all is well is shown by tests/integration/test_stack.py."""
-    told = healthcheck.problem(
+    message = healthcheck.problem(
         component,
         {
             "AIRFLOW__API__PORT": "1",
@@ -82,9 +82,9 @@ def test_a_health_check_says_what_is_wrong(component: str, says: str) -> None:
             "AIRFLOW__CELERY__BROKER_URL": "redis://:secret@127.0.0.1:1/0",
         },
     )
-    assert told is not None
-    assert told.startswith(says)
-    assert "secret" not in told
+    assert message is not None
+    assert message.startswith(says)
+    assert "secret" not in message
 
 
 def test_a_health_check_of_an_unknown_component_is_refused() -> None:

@@ -47,7 +47,7 @@ def test_it_starts_where_only_its_owner_may_enter(
 
 
 @pytest.mark.parametrize("sign", ['"', "$", "`", "\\"])
-def test_a_path_that_initdb_cannot_quote_is_told(
+def test_a_path_that_initdb_cannot_quote_is_reported(
     closed: Path, monkeypatch: pytest.MonkeyPatch, sign: str
 ) -> None:
     odd = closed.parent / f"a{sign}b"
@@ -57,7 +57,7 @@ def test_a_path_that_initdb_cannot_quote_is_told(
         postgres.program("initdb")
 
 
-def test_programs_that_may_not_be_executed_are_told(
+def test_programs_that_may_not_be_executed_are_reported(
     closed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs_in(closed, monkeypatch)

@@ -40,6 +40,6 @@ def test_the_password_is_not_printed(tmp_path: Path) -> None:
     home = Home(tmp_path)
     secrets = load_or_create(home.secrets)
     of = installation.describe(home, tmp_path, None, secrets, "postgresql://")
-    told = str(session.access(home, of))
-    assert str(home.passwords) in told
-    assert secrets.ui_password not in told
+    message = str(session.access(home, of))
+    assert str(home.passwords) in message
+    assert secrets.ui_password not in message

@@ -1,6 +1,6 @@
 """Every command that the pages name exists, with the options that they name.
 
-Commands are read by the programs' own parsers, so a page cannot name an argument that code has not.
+Commands are read by the programs' own parsers, so a page cannot name an unknown argument.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def test_the_commands_of_the_shell_are_all_in_the_pages() -> None:
         assert re.search(rf"(python -m |`|^)scoring {name}\b", text, re.MULTILINE), name
 
 
-def test_make_targets_are_told_in_the_pages() -> None:
+def test_make_targets_are_documented_in_the_pages() -> None:
     text = "\n".join(page.text for page in PAGES)
     for target in TARGETS - {"help"}:
         assert f"make {target}" in text, target

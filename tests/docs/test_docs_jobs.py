@@ -109,9 +109,9 @@ def test_exit_statuses() -> None:
         for error in vars(errors).values()
         if isinstance(error, type) and issubclass(error, errors.ScoringError)
     }
-    told = [int(row[0]) for row in table]
-    assert set(told) == raised | {0, 130}
-    assert all(a < b for a, b in pairwise(told))
+    seen = [int(row[0]) for row in table]
+    assert set(seen) == raised | {0, 130}
+    assert all(a < b for a, b in pairwise(seen))
 
 
 def test_the_scorer_runs() -> None:

@@ -96,7 +96,7 @@ def test_add_your_own_job(tmp_path: Path) -> None:
 def test_from_the_shell(tmp_path: Path, example_data: Path) -> None:
     checkout = Checkout(tmp_path)
     shutil.copytree(example_data, checkout.root / ".run" / "data")
-    assert "are there: .run/data" in checkout.run(".venv/bin/python -m examples")
+    assert "exist: .run/data" in checkout.run(".venv/bin/python -m examples")
     (commands,) = marked("test", "shell")
     printed = checkout.run(commands)
     assert "the same" in printed

@@ -134,7 +134,7 @@ SAFE = {
     "disk": ["pandas", "pyarrow", "whole files"],
     "S3": ["whole files"],
 }
-"""Those that get exactly one version of each month, whoever publishes meanwhile."""
+"""Those that get exactly one version of each month, whatever is published meanwhile."""
 
 READERS: dict[str, Callable[[str], Read]] = {
     "pandas": by_pandas,

@@ -39,8 +39,8 @@ def run(df, model):
 """
 
 
-def _told(root: Path, job: str) -> Path:
-    return root / f"told_{job}.txt"
+def _reported(root: Path, job: str) -> Path:
+    return root / f"alerts_{job}.txt"
 
 
 def write_jobs(jobs: Path) -> None:
@@ -50,7 +50,7 @@ def write_jobs(jobs: Path) -> None:
 
     def job(name: str, **changes: object) -> None:
         text = "{{ job }} {{ partition }}: {{ problem }}"
-        arguments = {"path": str(_told(root, name)), "text": text}
+        arguments = {"path": str(_reported(root, name)), "text": text}
         small_job.write_job(
             jobs,
             name=name,
@@ -83,11 +83,11 @@ def _tries(stack: Stack, dag_id: str) -> dict[str, tuple[str, int]]:
 
 
 def _lines(stack: Stack, job: str) -> list[str]:
-    path = _told(stack.home.root, job)
+    path = _reported(stack.home.root, job)
     return path.read_text().splitlines() if path.exists() else []
 
 
-def test_a_failed_run_is_told_once_after_the_last_retry(stack: Stack) -> None:
+def test_a_failed_run_is_reported_once_after_the_last_retry(stack: Stack) -> None:
     assert _ended(stack, "failing") == "failed"
     assert _tries(stack, "failing")["extract"] == ("failed", 3)  # two retries
     stack.wait_for("alert", lambda: _lines(stack, "failing"))
@@ -103,7 +103,7 @@ def test_a_task_that_hangs_is_ended_and_tried_again(stack: Stack) -> None:
     assert _lines(stack, "hanging") == []
 
 
-def test_a_late_run_is_told_while_it_is_still_at_work(stack: Stack) -> None:
+def test_a_late_run_is_reported_while_it_is_still_at_work(stack: Stack) -> None:
     stack.unpause("late")
     stack.wait_for("alert", lambda: _lines(stack, "late"))
     assert _lines(stack, "late") == [

@@ -91,9 +91,9 @@ def test_catchup_scores_every_month_as_the_shell_does(
         assert (run.state, run.run_type) == ("success", "scheduled")
         assert _tasks(stack, run) == _all_tasks_succeeded(month)
         predictions, manifest = _published(stack.home.data, month)
-        expected, told = _by_shell(stack, data, month)
+        expected, by_shell = _by_shell(stack, data, month)
         assert predictions == expected
-        assert shell.tells_the_same(manifest, told)
+        assert shell.record_the_same(manifest, by_shell)
         assert manifest["run"]["run_id"] == run.run_id
         assert manifest["rows"]["in"] == small_job.MONTHS[month]
         assert manifest["rows"]["quarantined"] == small_job.rows_quarantined(month)
@@ -134,9 +134,9 @@ def test_a_backfill_scores_months_again_with_another_model(
         assert (runs[month].state, runs[month].run_type) == ("success", "backfill")
         assert _tasks(stack, runs[month]) == _all_tasks_succeeded(month)
         predictions, manifest = _published(stack.home.data, month)
-        expected, told = _by_shell(stack, data, month, "--model-version", "v2")
+        expected, by_shell = _by_shell(stack, data, month, "--model-version", "v2")
         assert predictions == expected
-        assert shell.tells_the_same(manifest, told)
+        assert shell.record_the_same(manifest, by_shell)
         assert manifest["model"]["version"] == "v2"
     assert runs["2013-04"] == before["2013-04"]
     assert _published(stack.home.data, "2013-04") == april

@@ -1,4 +1,4 @@
-"""What whoever may trigger a run can do with its conf: choose a model version of the job, little more."""
+"""What a user who may trigger a run can do with its conf: choose a model version of the job, little more."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_other_keys_fail_the_first_task(extracted, conf: dict[str, Any]) -> None
     assert found == []
 
 
-def test_keys_of_airflow_and_of_the_trigger_form_are_no_mistakes(extracted) -> None:
+def test_keys_of_airflow_and_of_the_trigger_form_are_not_mistakes(extracted) -> None:
     conf = {
         "model_version": None,
         "replace_newer": False,
@@ -86,7 +86,7 @@ KNOWN = "(known here: model_version, replace_newer)"
 
 
 @pytest.mark.parametrize(
-    ("conf", "told"),
+    ("conf", "expected"),
     [
         ({"model_verzion": "v2"}, f'"model_verzion"; did you mean model_version? {KNOWN}'),
         ({"Model_Version": "v2"}, "; did you mean model_version?"),
@@ -102,8 +102,8 @@ KNOWN = "(known here: model_version, replace_newer)"
         ({"a": 1, "b": 2}, '"a" (known here: model_version, replace_newer); unknown key "b" ('),
     ],
 )  # fmt: skip
-def test_what_is_wrong_in_a_conf_is_said(conf: dict[str, Any], told: str) -> None:
-    assert told in checked(conf)
+def test_what_is_wrong_in_a_conf_is_said(conf: dict[str, Any], expected: str) -> None:
+    assert expected in checked(conf)
     assert "Nothing was read or published. Start another run" in checked(conf)
 
 
@@ -126,7 +126,7 @@ def test_params_of_the_dag_are_in_its_conf() -> None:
     ],
     ids=["path", "template", "secret", "sql", "large", "list", "mapping", "number"],
 )
-def test_there_is_no_run_with_a_version_that_the_job_has_not(
+def test_there_is_no_run_with_a_version_that_the_job_does_not_list(
     extracted, data: Path, version: Any
 ) -> None:
     with pytest.raises(ParamValidationError, match=r"is not (one of|of type)"):

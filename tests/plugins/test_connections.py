@@ -97,11 +97,11 @@ def test_a_month_from_postgres_is_the_month_from_a_file(
     assert json.loads(manifest.read_text())["source"]["uri"] == "sql:warehouse"
     with create_session() as session:
         returned = session.query(XComModel).filter_by(run_id=run.run_id).all()
-        told = json.dumps([row.value for row in returned])
+        found = json.dumps([row.value for row in returned])
     assert len(returned) > 3
     captured = capfd.readouterr()
     assert "came in from sql:warehouse" in captured.out + captured.err
-    for text in (manifest.read_text(), told, captured.out, captured.err):
+    for text in (manifest.read_text(), found, captured.out, captured.err):
         assert "it's a pass" not in text
         assert quote(PASSWORD, safe="") not in text
 
@@ -129,16 +129,16 @@ def test_nothing_of_a_runs_conf_reaches_the_query(
 
 
 @pytest.mark.parametrize(
-    ("argument", "told"),
+    ("argument", "expected"),
     [("model_version", "has no model version"), ("data_interval_start", "is not a moment")],
 )
 def test_what_an_operator_is_given_is_a_version_or_a_moment_or_nothing(
-    start: Start, in_postgres: Warehouse, argument: str, told: str
+    start: Start, in_postgres: Warehouse, argument: str, expected: str
 ):
     of = start(source=source(), extract={argument: INJECTION})
     result = of.run.run(of.extract)
     assert result.state == "failed"
-    assert told in str(result.error)
+    assert expected in str(result.error)
     assert in_postgres.database.execute("SELECT count(*) FROM flights") == [(2502,)]
 
 
@@ -160,16 +160,16 @@ CONNECTIONS = {
 }
 
 
-@pytest.mark.parametrize(("connection", "told"), CONNECTIONS.values(), ids=CONNECTIONS)
-def test_a_connection_that_leads_nowhere_is_told_without_its_secrets_and_retried(
+@pytest.mark.parametrize(("connection", "expected"), CONNECTIONS.values(), ids=CONNECTIONS)
+def test_a_connection_that_leads_nowhere_is_reported_without_its_secrets_and_retried(
     start: Start, in_postgres: Warehouse, monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str], connection: Any, told: str,
+    capfd: pytest.CaptureFixture[str], connection: Any, expected: str,
 ):  # fmt: skip
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", connection(in_postgres))
     of = start(source=source())
     result = of.run.run(of.extract)
     assert result.state == "up_for_retry"
-    assert re.search(told, str(result.error))
+    assert re.search(expected, str(result.error))
     assert "warehouse" in str(result.error)
     captured = capfd.readouterr()
     for text in (str(result.error), captured.out, captured.err):

@@ -50,7 +50,7 @@ def test_what_the_job_says_about_itself_is_shown(make) -> None:
     assert dag.tags == {"flights", "scoring"}
     assert {task.owner for task in dag.tasks} == {"analytics"}
     assert dag.owner == "analytics"
-    for told in (
+    for message in (
         "Arrival delay of a few flights.",
         "One run scores one month, from 2013-02 to 2013-04, in UTC time.",
         "{data}/flights/{partition}.parquet",
@@ -61,7 +61,7 @@ def test_what_the_job_says_about_itself_is_shown(make) -> None:
         "| v2 | 2013-04 | `{models}/v2.skops` |",
         "Each month is scored with the version that was in force then.",
     ):
-        assert told in dag.doc_md
+        assert message in dag.doc_md
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_what_the_job_says_about_itself_is_shown(make) -> None:
         ("hour", "15 * * * *", "2013-11-03T01-0500", "America/New_York"),
     ],
 )
-def test_the_backfill_that_it_tells_scores_one_partition(
+def test_the_backfill_that_it_shows_scores_one_partition(
     make, kind: str, cron: str, first: str, zone: str
 ) -> None:
     version = {"version": "v1", "uri": "{models}/v1.skops", "in_force_from": first}
@@ -84,12 +84,12 @@ def test_the_backfill_that_it_tells_scores_one_partition(
     )  # fmt: skip
     (command,) = [line.strip() for line in dag.doc_md.splitlines() if "airflow backfill" in line]
     words = shlex.split(command)
-    told = dict(zip(words[3::2], words[4::2], strict=True))
-    assert told["--dag-id"] == "small_flights"
-    assert told["--dag-run-conf"] == '{"model_version": "v1"}'
+    found = dict(zip(words[3::2], words[4::2], strict=True))
+    assert found["--dag-id"] == "small_flights"
+    assert found["--dag-run-conf"] == '{"model_version": "v1"}'
     stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
     runs = stored.iter_dagrun_infos_between(
-        timezone.parse(told["--from-date"]), timezone.parse(told["--to-date"])
+        timezone.parse(found["--from-date"]), timezone.parse(found["--to-date"])
     )
     starts = [run.data_interval.start for run in runs]
     assert [partition_at(start, kind, ZoneInfo(zone)).key for start in starts] == [first]
@@ -179,14 +179,14 @@ def test_what_has_to_be_there_for_the_tasks_is_shown(make) -> None:
         run={"queue": "big", "pool": "models", "executor": "LocalExecutor", "deadline_hours": 1.5},
         alerts=[alert | {"arguments": {"to": "team@example.org"}}],
     )
-    for told in (
+    for message in (
         "queue `big`: some worker has to take tasks from it",
         "pool `models`. Without such a pool (Admin, Pools) they stay *scheduled*",
         "run by `LocalExecutor`",
         "late 1.5 hours after it was queued",
         "reported by `SmtpNotifier`",
     ):
-        assert told in dag.doc_md
+        assert message in dag.doc_md
 
 
 def test_a_task_may_take_so_long(make) -> None:
@@ -199,7 +199,7 @@ def test_every_task_runs_in_the_executor_that_the_job_names(make) -> None:
     assert {task.executor for task in dag.tasks} == {"LocalExecutor"}
 
 
-def test_an_executor_that_airflow_has_not_is_a_mistake_of_the_job(make, tmp_path: Path) -> None:
+def test_an_unknown_executor_is_a_mistake_of_the_job(make, tmp_path: Path) -> None:
     with pytest.raises(JobError) as error:
         make(run={"executor": "KubernetesExecutor"})
     lines = (tmp_path / "small_flights.yaml").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Who is told what when a run has failed or is late."""
+"""Which alerts are sent when a run has failed or is late."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Notifier(BaseNotifier):
     """Keeps what it was to tell; the text ``fail`` makes it fail."""
 
     template_fields = ("text",)
-    told: ClassVar[list[tuple[str, dict[str, Any]]]] = []
+    sent: ClassVar[list[tuple[str, dict[str, Any]]]] = []
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Notifier(BaseNotifier):
     def notify(self, context: Any) -> None:
         if self.text == "fail":
             raise ConnectionError("nobody listens")
-        self.told.append((self.text, dict(context)))
+        self.sent.append((self.text, dict(context)))
 
 
 def no_notifier(text: str) -> None:
@@ -45,9 +45,9 @@ def no_notifier(text: str) -> None:
 
 
 @pytest.fixture
-def told():
-    Notifier.told.clear()
-    return Notifier.told
+def sent():
+    Notifier.sent.clear()
+    return Notifier.sent
 
 
 @pytest.fixture
@@ -88,46 +88,46 @@ def _miss(dag: Any, context: dict[str, Any]) -> None:
     asyncio.run(notifications.run_is_late(**deadline.callback.kwargs, context=context))
 
 
-def test_a_failed_run_is_told_to_all(make, told) -> None:
+def test_a_failed_run_is_reported_to_all(make, sent) -> None:
     make(TEXT, "{{ partition }}").on_failure_callback(FAILED)
     expected = (
         f"small_flights 2013-02: failed in task score (scheduled__2013-03-02T03:00:00+00:00) {URL}"
     )
-    assert [text for text, _ in told] == [expected, "2013-02"]
+    assert [text for text, _ in sent] == [expected, "2013-02"]
 
 
-def test_a_second_run_is_told_for_itself(make, told) -> None:
+def test_a_second_run_is_reported_by_itself(make, sent) -> None:
     dag = make("{{ partition }}")
     dag.on_failure_callback(FAILED)
     march = SimpleNamespace(run_id="x", data_interval_start=datetime(2013, 3, 2, 3, tzinfo=UTC))
     dag.on_failure_callback(FAILED | {"dag_run": march})
-    assert [text for text, _ in told] == ["2013-02", "2013-03"]
+    assert [text for text, _ in sent] == ["2013-02", "2013-03"]
 
 
-def test_a_run_that_failed_without_a_task_is_told_too(make, told) -> None:
+def test_a_run_that_failed_without_a_task_is_reported_too(make, sent) -> None:
     make("{{ partition }} {{ problem }} {{ run_id }}").on_failure_callback({"run_id": "by hand"})
-    assert [text for text, _ in told] == ["(no partition) failed by hand"]
+    assert [text for text, _ in sent] == ["(no partition) failed by hand"]
 
 
-def test_the_notifier_gets_no_more_than_the_job_file_may_name(make, told) -> None:
+def test_the_notifier_gets_no_more_than_the_job_file_may_name(make, sent) -> None:
     make("x").on_failure_callback(FAILED)
-    ((_, context),) = told
+    ((_, context),) = sent
     assert set(context) == {*notifications.FACTS, "text"}
 
 
-def test_one_alert_that_fails_does_not_keep_back_the_others(make, told, caplog) -> None:
+def test_one_alert_that_fails_does_not_keep_back_the_others(make, sent, caplog) -> None:
     dag = make("fail", "sent")
     with pytest.raises(ConnectionError, match="nobody listens"):
         dag.on_failure_callback(FAILED)
-    assert [text for text, _ in told] == ["sent"]
+    assert [text for text, _ in sent] == ["sent"]
     assert f"the alert by {NOTIFIER} could not be sent" in caplog.text
 
 
-def test_a_late_run_is_told_to_the_same(make, told) -> None:
+def test_a_late_run_is_reported_to_the_same(make, sent) -> None:
     dag = make("{{ job }} {{ partition }}: {{ problem }}", deadline_hours=1.5)
     _miss(dag, LATE)
     expected = "small_flights 2013-02: not published 1.5 hours after the run was queued"
-    assert [text for text, _ in told] == [expected]
+    assert [text for text, _ in sent] == [expected]
 
 
 def test_a_late_run_of_a_job_without_alerts_is_logged(make, caplog) -> None:
@@ -164,7 +164,7 @@ def test_airflow_can_store_it(make) -> None:
         ),
     ],
 )
-def test_what_is_no_notifier_is_a_mistake_of_the_job(
+def test_what_is_not_a_notifier_is_a_mistake_of_the_job(
     make, tmp_path: Path, notifier: str, message: str
 ) -> None:
     with pytest.raises(JobError) as error:
@@ -201,11 +201,11 @@ def test_arguments_that_the_notifier_does_not_take_are_a_mistake_of_the_job(
         job_dag(load_job(path))
 
 
-def test_templates_cannot_reach_python(make, told, caplog) -> None:
+def test_templates_cannot_reach_python(make, sent, caplog) -> None:
     dag = make("{{ job.__class__.__mro__ }}")
     with pytest.raises(Exception, match="unsafe"):
         dag.on_failure_callback(FAILED)
-    assert told == []
+    assert sent == []
     assert re.search("could not be sent", caplog.text)
 
 

@@ -54,7 +54,7 @@ def test_right_keys_leave_no_trace(
     assert server_of_tests.uploads(s3) == []
 
 
-def test_wrong_keys_are_told_without_saying_them(
+def test_wrong_keys_are_reported_without_saying_them(
     started: Any,
     s3_server: ObjectStore,
     s3: Any,
@@ -69,7 +69,7 @@ def test_wrong_keys_are_told_without_saying_them(
     assert result.state == "up_for_retry"
     assert "these credentials may not do this, or are not known" in str(result.error)
     output = capfd.readouterr()
-    told = output.out + output.err + caplog.text + str(result.error)
-    assert wrong.secret_key not in told
+    message = output.out + output.err + caplog.text + str(result.error)
+    assert wrong.secret_key not in message
     assert places_with(wrong.secret_key, tmp_path, s3) == []
     assert server_of_tests.keys(s3, "airflow/predictions") == []

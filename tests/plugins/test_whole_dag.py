@@ -1,4 +1,4 @@
-"""Whole Dags from Dag files, run by Airflow's own ``dag.test()``, held against the shell command."""
+"""Whole Dags from Dag files, run by Airflow's own ``dag.test()``, compared with the shell command."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def test_a_month_by_airflow_is_the_month_by_the_shell(
     )
     assert manifest["model"]["version"] == version
     assert manifest["rows"]["scored"] == 2450
-    assert shell.tells_the_same(manifest, expected)
+    assert shell.record_the_same(manifest, expected)
 
 
-def test_mapped_tasks_are_told_apart_by_what_they_do(
+def test_mapped_tasks_are_distinguished_by_what_they_do(
     job: Path, dags_folder: Path, data: Path
 ) -> None:
     run = _dag(dags_folder, "small_flights").test(logical_date=FEBRUARY_IS_OVER)

@@ -13,7 +13,7 @@ import pytest
 from tests.s3_server import BUCKET
 from tests.scoring.factories import Place, linear, rows
 
-# A shared machine can be slow for a moment; that is no failure.  CI tries the same examples each
+# A shared machine can be slow for a moment; that is not a failure.  CI tries the same examples each
 # time, so that a change is judged by itself; everyone else tries new ones.
 hypothesis.settings.register_profile(
     "scoring", deadline=None, max_examples=30, derandomize="CI" in os.environ

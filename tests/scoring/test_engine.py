@@ -80,7 +80,7 @@ def test_a_model_that_knows_no_names_gets_the_inputs_in_the_order_of_the_job():
         assert outputs["y"].tolist() == pytest.approx([y])
 
 
-def test_a_model_trained_with_columns_that_the_job_has_not_is_refused_before_any_row():
+def test_a_model_trained_with_columns_that_are_not_inputs_is_refused_before_any_row():
     with pytest.raises(ModelError) as error:
         scorer_for(job(), None, linear(columns=("x", "speed", "height")))
     assert str(error.value) == (
@@ -123,7 +123,7 @@ def test_probabilities_of_a_model_that_has_none_are_refused():
         scorer_for(job(output={"probabilities": {"p": 1}}), None, linear())
 
 
-def test_a_model_that_fails_is_told_with_the_rows_it_had():
+def test_a_model_that_fails_is_reported_with_the_rows_it_had():
     model = LinearRegression().fit(np.array([[1.0, 2.0], [3.0, 4.0]]), [1, 2])
     score = scorer_for(job(), None, model)
     with (
@@ -167,7 +167,7 @@ def test_each_row_gets_its_own_prediction_whatever_holds_them(result: Any):
 
 
 @pytest.mark.parametrize(
-    ("result", "told"),
+    ("result", "expected"),
     [
         (lambda x: pd.Series([1.0, 2.0, 3.0], index=[1, 2, 3]), "a Series with an index of its own, from 1 to 3"),
         (lambda x: x["x"].sort_values(ascending=False), "a Series with an index of its own, from 2 to 0"),
@@ -181,10 +181,10 @@ def test_each_row_gets_its_own_prediction_whatever_holds_them(result: Any):
         (lambda x: {"y": [1.0, 2.0, 3.0]}, "returned dict"),
     ],
 )  # fmt: skip
-def test_predictions_whose_rows_are_not_known_are_refused(result: Any, told: str):
+def test_predictions_whose_rows_are_not_known_are_refused(result: Any, expected: str):
     with pytest.raises(ScorerError) as error:
         scorer_for(job(), None, Predicts(result))(INPUTS)
-    assert told in str(error.value)
+    assert expected in str(error.value)
 
 
 class Probabilities:
@@ -298,7 +298,7 @@ def test_two_scorer_files_of_one_name_are_not_mixed_up(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ("df.iloc[:2]", "was given 3 rows and returned 2 with another index (missing: [2], added: none"),
         ("df.dropna().query('x < 2')", "returned 1 with another index (missing: [1, 2], added: none"),
@@ -309,12 +309,12 @@ def test_two_scorer_files_of_one_name_are_not_mixed_up(tmp_path: Path):
         ("df.iloc[:0]", "was given 3 rows and returned 0"),
     ],
 )  # fmt: skip
-def test_other_rows_than_were_given_are_refused(tmp_path: Path, change: str, told: str):
+def test_other_rows_than_were_given_are_refused(tmp_path: Path, change: str, expected: str):
     score = own(tmp_path, f"def run(df):\n    return {change}.assign(y=1)")
     with pytest.raises(ScorerError) as error:
         score(INPUTS)
     assert str(error.value).startswith("the scorer ")
-    assert told in str(error.value)
+    assert expected in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -353,7 +353,7 @@ def test_a_column_that_comes_twice_is_refused(tmp_path: Path):
         own(tmp_path, code)(INPUTS)
 
 
-def test_a_scorer_that_fails_is_told_with_the_rows_it_had(tmp_path: Path):
+def test_a_scorer_that_fails_is_reported_with_the_rows_it_had(tmp_path: Path):
     score = own(tmp_path, "def run(df):\n    raise KeyError('speed')")
     with pytest.raises(ScorerError) as error:
         score(INPUTS)
@@ -371,7 +371,7 @@ def test_a_scorer_may_raise_an_error_for_the_user_itself(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "expected"),
     [
         ("import not_installed_here", "cannot be imported: ModuleNotFoundError: No module named"),
         ("def run(df):\nreturn df", "cannot be imported: IndentationError: "),
@@ -382,10 +382,10 @@ def test_a_scorer_may_raise_an_error_for_the_user_itself(tmp_path: Path):
         ("def run(df, model, more):\n    pass", "must define run(df, model) or run(df)"),
     ],
 )
-def test_a_scorer_file_that_cannot_be_used_is_named(tmp_path: Path, code: str, told: str):
+def test_a_scorer_file_that_cannot_be_used_is_named(tmp_path: Path, code: str, expected: str):
     with pytest.raises(ScorerError) as error:
         own(tmp_path, code)
-    assert f"the scorer {tmp_path}/scorer.py {told}" in str(error.value)
+    assert f"the scorer {tmp_path}/scorer.py {expected}" in str(error.value)
 
 
 def test_the_digest_of_a_scorer_is_that_of_its_bytes(tmp_path: Path):
@@ -437,7 +437,7 @@ def test_a_scorer_may_drop_what_would_be_taken(tmp_path: Path):
 @pytest.mark.parametrize(
     "columns", ["'X': 1.0, 'x': 2.0", "'Y': 1.0", "'ID': 1.0", "1: 1.0, '1': 2.0"]
 )
-def test_columns_of_a_scorer_that_readers_could_not_tell_apart_are_refused(
+def test_columns_of_a_scorer_that_readers_could_not_distinguish_are_refused(
     tmp_path: Path, columns: str
 ):
     code = "import pandas as pd\ndef run(df):\n"

@@ -1,4 +1,4 @@
-"""Requests over HTTPS: certificates verified, redirects held to https, failures told apart.
+"""Requests over HTTPS: certificates verified, redirects held to https, failures classified.
 
 No credentials are ever sent: there are none.  Protocol: https://www.rfc-editor.org/rfc/rfc9110
 """

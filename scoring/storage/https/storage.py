@@ -41,7 +41,7 @@ class HttpsStorage:
     def open(self, uri: str) -> pa.NativeFile:
         from pyarrow import OSFile
 
-        # The copy has no name; this opens it anew, with a position of its own.
+        # The copy has no name; this opens it again, with a position of its own.
         return OSFile(f"/proc/self/fd/{self._copy(uri).file.fileno()}")
 
     def _copy(self, uri: str) -> Download:

@@ -20,7 +20,7 @@ _CONFLICT = (
     "PreconditionFailed",
     "ConditionalRequestConflict",
     "OperationAborted",
-    "NoSuchUpload",  # whoever has won aborts the uploads of those that have lost by that
+    "NoSuchUpload",  # the winner aborts the uploads of those that have lost by that
 )
 _FORBIDDEN = ("AccessDenied", "403", "AllAccessDisabled")
 _BUSY = "the server is overloaded or failing, also after several retries: try again later"

@@ -103,7 +103,7 @@ class PendingUpload:
         self.size += len(data)
         while len(self._waiting) >= PART_BYTES:
             if self._upload is None:
-                # What a killed writer left that begins anew here: of two, the later one is wanted.
+                # What a killed writer left that restarts here: of two, the later one is wanted.
                 self._abort_others(self._others())
                 self.begin()
             self._send(bytes(self._waiting[:PART_BYTES]))

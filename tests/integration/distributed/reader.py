@@ -1,6 +1,6 @@
 """A reader that reads all published months all the time: python reader.py ENDPOINT BUCKET DESTINATION DIGESTS REPORT
 
-It is no part of the product and uses none of it: boto3 reads, hashlib judges. Keys come by boto3's own variables.
+It is not part of the product and uses none of it: boto3 reads, hashlib judges. Keys come by boto3's own variables.
 DIGESTS is a JSON file, month → the digests that its predictions may have. A month is read well when it is absent and
 has never been there, or when it is whole: a digest that is expected, and that a manifest of the month names. REPORT
 holds the figures as JSON after each look at all months.
@@ -41,7 +41,7 @@ class Reader:
             before = self.named(month)
             data = self.get(f"month={month}/predictions.parquet")
             named = before | self.named(month)
-        except (BotoCoreError, ClientError):  # the server is down, which is no answer
+        except (BotoCoreError, ClientError):  # the server is down, which does not count
             self.counts["unanswered"] += 1
             return
         self.counts["reads"] += 1

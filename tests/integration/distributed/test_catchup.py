@@ -28,14 +28,14 @@ def test_three_years_catch_up_without_a_failed_task_and_again_is_nothing(cluster
         expected.append(f"{DESTINATION}/_manifests/month={month}.json")
     assert sorted(objects) == sorted(expected)
 
-    # The same again: unpaused once more, a scheduler that starts anew, a backfill of all the months.
+    # The same again: unpaused once more, a scheduler that is restarted, a backfill of all the months.
     cluster.unpause(JOB)
     restart_scheduler(cluster)
-    told = cluster.airflow(
+    message = cluster.airflow(
         "backfill", "create", "--dag-id", JOB, "--from-date", "2011-01-01", "--to-date", "2013-12-31"
     )  # fmt: skip
     cluster.wait_for("end of the backfill", lambda: backfill_is_closed(cluster))
-    assert cluster.api.runs(JOB) == runs, told
+    assert cluster.api.runs(JOB) == runs, message
     assert cluster.tasks(JOB) == tasks
     assert cluster.objects(DESTINATION) == objects
 

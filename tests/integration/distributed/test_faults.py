@@ -118,7 +118,7 @@ def test_nothing_is_lost_or_half_there_whatever_dies(
             assert reader.poll() is None
             report = json.loads((tmp_path / "report.json").read_text())
             figures.reads, figures.bad_reads = report["reads"], report["bad"]
-            print(f"round {number + 1}: {told(figures.faults[-len(faults.KINDS) :])}")
+            print(f"round {number + 1}: {summary_of(figures.faults[-len(faults.KINDS) :])}")
             soak.write(figures.table(), number + 1, seed)
     finally:
         print(figures.table())
@@ -226,13 +226,13 @@ def newest_event(cluster: Cluster) -> int:
 
 
 def assert_one_event_each(cluster: Cluster, after: int, digests: dict[str, str]) -> None:
-    """Who listens to the asset was told of each month once, with the digest of what lies there."""
+    """Assert that the asset has one event for each month, with the digest of what lies there."""
     rows = cluster.database.execute(
         f"SELECT extra FROM asset_event WHERE source_dag_id = '{JOB}' AND id > {after}"
     )
-    told_of = [(extra["partition"], extra["sha256"]) for (extra,) in rows]
-    assert sorted(told_of) == sorted(digests.items())
+    events = [(extra["partition"], extra["sha256"]) for (extra,) in rows]
+    assert sorted(events) == sorted(digests.items())
 
 
-def told(of_round: list[Fault]) -> str:
+def summary_of(of_round: list[Fault]) -> str:
     return ", ".join(f"{f.kind} {f.seconds:.0f} s ({len(f.at_work)} at work)" for f in of_round)

@@ -42,11 +42,11 @@ def test_catchup_on_the_stack_publishes_the_bytes_of_the_laptop(cluster: Cluster
     assert set(scored_by) == set(cluster.stack.workers), scored_by
 
     on_laptop = cluster.score_on_laptop("flight_delay", jobs.ELEVEN)
-    for month, (expected, told) in on_laptop.items():
+    for month, (expected, by_shell) in on_laptop.items():
         data, manifest = cluster.published(DESTINATION, month)
         assert data == expected, month
-        sources = manifest.pop("source"), told.pop("source")
-        assert shell.tells_the_same(manifest, told)
+        sources = manifest.pop("source"), by_shell.pop("source")
+        assert shell.record_the_same(manifest, by_shell)
         for name in ("rows", "bytes"):  # its mark is a digest on disk, an ETag in S3
             assert sources[0][name] == sources[1][name]
         assert manifest["output"]["uri"].startswith("s3://scoring/")

@@ -69,9 +69,9 @@ def test_only_transient_errors_are_retried(error: type[Exception]) -> None:
     final = None if error.__name__ in TRANSIENT else AirflowFailException
     wrong = error("what is wrong")
     wrong.__cause__ = OSError("disk full")
-    with pytest.raises(final or error, match=r"^what is wrong$") as told, fail_if_permanent():
+    with pytest.raises(final or error, match=r"^what is wrong$") as raised, fail_if_permanent():
         raise wrong
-    assert told.value.__cause__ is wrong.__cause__  # and not the error itself, told twice
+    assert raised.value.__cause__ is wrong.__cause__  # and not the error itself, shown twice
 
 
 def test_an_error_that_nobody_foresaw_keeps_its_traceback() -> None:

@@ -89,7 +89,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD)
-def test_what_a_retry_cannot_mend_fails_at_once(start: Start, changes: dict, message: str) -> None:
+def test_what_a_retry_cannot_fix_fails_at_once(start: Start, changes: dict, message: str) -> None:
     of = start(**changes)
     result = of.run.run(of.extract)
     assert result.state == "failed"  # although two retries are left
@@ -134,9 +134,9 @@ def test_more_shards_than_airflow_maps_over(start: Start, monkeypatch: pytest.Mo
     assert result.state == "failed"
     assert "run.shard_rows" in str(result.error)
     assert "at least 1250" in str(result.error)
-    mended = start(FEBRUARY + timedelta(days=1), run_id="two", run={"shard_rows": 1250})
-    assert mended.run.run(mended.extract).state == "success"
-    assert len(mended.run.returned(mended.extract)) == 2
+    fixed = start(FEBRUARY + timedelta(days=1), run_id="two", run={"shard_rows": 1250})
+    assert fixed.run.run(fixed.extract).state == "success"
+    assert len(fixed.run.returned(fixed.extract)) == 2
 
 
 WAITING = {"source": {"wait": {"timeout_hours": 1, "poke_interval_seconds": 1}}}
@@ -191,7 +191,7 @@ def test_when_its_time_is_over_it_fails_and_is_not_tried_again(start: Start, dat
     )
 
 
-def test_what_waiting_cannot_mend_fails_before_it(start: Start, data: Path) -> None:
+def test_what_waiting_cannot_fix_fails_before_it(start: Start, data: Path) -> None:
     of = start(**WAITING, extract={"model_version": "v9"})
     (data / "flights" / "2013-02.parquet").unlink()
     assert of.run.run(of.extract).state == "failed"

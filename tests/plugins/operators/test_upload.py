@@ -125,7 +125,7 @@ def test_a_failed_upload_that_is_cleared_replaces_no_newer_publication(overtaken
     assert snapshot(overtaken.published) == before
 
 
-def test_a_cleared_upload_replaces_it_when_it_is_told_to_and_says_so(overtaken) -> None:
+def test_a_cleared_upload_replaces_it_when_asked_to_and_says_so(overtaken) -> None:
     clear_upload(overtaken)
     overtaken.upload.replace_newer = "True"  # as the template of the Dag renders a run's conf
     assert overtaken.run.run(overtaken.upload).state == "success"
@@ -225,7 +225,7 @@ def test_an_upload_that_is_cleared_alone_reports_what_its_run_has_published(fini
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "expected"),
     [
         ("pin", "and now model version v2 is requested"),
         ("policy", "small_flights.yaml has changed and model version v9 is requested"),
@@ -234,7 +234,7 @@ def test_an_upload_that_is_cleared_alone_reports_what_its_run_has_published(fini
     ],
 )
 def test_an_upload_that_is_cleared_alone_does_not_pass_old_predictions_for_what_is_asked_now(
-    finished, data: Path, changed: str, told: str
+    finished, data: Path, changed: str, expected: str
 ) -> None:
     before = snapshot(finished.published)
     text = finished.job.read_text()
@@ -253,7 +253,7 @@ def test_an_upload_that_is_cleared_alone_does_not_pass_old_predictions_for_what_
     assert (
         "small_flights 2013-02: this run has published it with model version v1, and now" in message
     )
-    assert told in message
+    assert expected in message
     assert "what was published stays" in message
     assert command_for(finished) in message
     assert snapshot(finished.published) == before

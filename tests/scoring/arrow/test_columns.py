@@ -109,7 +109,7 @@ def test_decimals_become_integers_digit_for_digit(stored: pa.DataType):
 
 
 @pytest.mark.parametrize("stored", [pa.decimal32(9, 2), pa.decimal128(38, 2)], ids=str)
-def test_a_decimal_that_is_no_such_integer_is_unfit_and_the_others_stay(stored: pa.DataType):
+def test_a_decimal_that_is_not_such_an_integer_is_unfit_and_the_others_stay(stored: pa.DataType):
     numbers = ["300", "-128", "127", "128", "1.50", None]
     values = pa.array([n and decimal.Decimal(n) for n in numbers], stored)
     assert typed(values, "int8") == (
@@ -154,7 +154,7 @@ def test_text_is_text_however_it_is_stored(stored: pa.DataType):
         (pa.array([b"a"]), "string"),
     ],
 )
-def test_another_kind_of_thing_is_no_value_of_the_type(values: pa.Array, kind: str):
+def test_another_kind_of_thing_is_not_a_value_of_the_type(values: pa.Array, kind: str):
     with pytest.raises(NotCastableError):
         cast(values, ColumnConfig(type=kind), text_only=False)
 
@@ -210,7 +210,7 @@ def test_text_of_a_csv_is_parsed(kind: str, texts: list[str | None], values: lis
         ("timestamp", "noon"), ("timestamp", "2013-13-01"), ("timestamp", ""),
     ],
 )  # fmt: skip
-def test_text_that_is_no_such_value_does_not_fit_and_its_neighbours_do(kind: str, text: str):
+def test_text_that_is_not_such_a_value_does_not_fit_and_its_neighbours_do(kind: str, text: str):
     good = {"boolean": "1", "date": "2013-05-07", "timestamp": "2013-05-07"}.get(kind, "1")
     found, unfit = typed(pa.array([good, text, None, good]), kind, text_only=True)
     assert unfit == [False, True, False, False]
@@ -269,7 +269,7 @@ def test_a_moment_without_an_offset_stays_without(text: str):
         (pa.array([1, 2]), [False, False]),
     ],
 )
-def test_null_and_nan_are_no_value(values: pa.Array, missing: list[bool]):
+def test_null_and_nan_are_missing_values(values: pa.Array, missing: list[bool]):
     assert null_mask(values).tolist() == missing
 
 

@@ -77,7 +77,7 @@ def test_an_error_of_a_real_command_is_one_message_on_stderr(jobs: Place):
     assert message.count("othing was published") == 1
 
 
-def test_a_reader_that_goes_away_is_no_error(jobs: Place):
+def test_a_reader_that_goes_away_is_not_an_error(jobs: Place):
     reader, writer = os.pipe()
     os.close(reader)
     done = shell("list", *in_folder(jobs), "--json", stdout=writer)
@@ -91,23 +91,23 @@ def test_help_says_what_each_command_and_each_option_is_for(
 ):
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert ended.value.code == 0
-    assert f"usage: scoring {command}" in told
-    assert "--jobs DIR" in told
-    assert "$SCORING_JOBS" in told
-    assert "--json" in told
-    assert "$SCORING_DATA" in " ".join(told.split())
-    assert "exit status:" in told
+    assert f"usage: scoring {command}" in output
+    assert "--jobs DIR" in output
+    assert "$SCORING_JOBS" in output
+    assert "--json" in output
+    assert "$SCORING_DATA" in " ".join(output.split())
+    assert "exit status:" in output
 
 
 def test_help_names_all_commands(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert ended.value.code == 0
     for command in COMMANDS:
-        assert f"\n    {command} " in told
+        assert f"\n    {command} " in output
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out == f"{scoring.__version__}\n"
@@ -118,15 +118,15 @@ def test_statuses_in_the_help_are_those_of_the_errors(capsys: pytest.CaptureFixt
 
     with pytest.raises(SystemExit):
         main(["run", "--help"])
-    told = capsys.readouterr().out.partition("exit status:")[2].split()
-    numbers = {int(word) for word in told if word.isdigit()}
+    output = capsys.readouterr().out.partition("exit status:")[2].split()
+    numbers = {int(word) for word in output if word.isdigit()}
     kinds = [k for k in vars(errors).values() if hasattr(k, "exit_status")]
     interrupted = 130
     assert numbers == {0, interrupted} | {kind.exit_status for kind in kinds}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         ([], "required: COMMAND"),
         (["score"], "invalid choice: 'score'"),
@@ -137,13 +137,13 @@ def test_statuses_in_the_help_are_those_of_the_errors(capsys: pytest.CaptureFixt
     ],
 )
 def test_wrong_usage_has_status_2(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     printed = capsys.readouterr()
     assert (ended.value.code, printed.out) == (2, "")
-    assert told in printed.err
+    assert expected in printed.err
 
 
 def source_missing(place: Place) -> None:
@@ -197,15 +197,15 @@ def test_each_kind_of_error_has_its_status_and_one_message(
     capsys: pytest.CaptureFixture[str],
 ):
     failure(jobs)
-    status, told = FAILURES[failure]
+    status, message = FAILURES[failure]
     found = main(["run", "sample", MONTH, *in_folder(jobs), "--workers", "1", *json_wanted])
     printed = capsys.readouterr()
     assert (found, printed.out) == (status, "")
-    assert told in one_error(printed.err)
+    assert message in one_error(printed.err)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["run", "sample", "2013-05"], "sample has no partition 2013-05"),
         (["run", "sample", "2013-1"], "'2013-1' is not a month"),
@@ -218,11 +218,11 @@ def test_each_kind_of_error_has_its_status_and_one_message(
     ],
 )
 def test_a_partition_or_job_that_is_not_there_has_status_2(
-    jobs: Place, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    jobs: Place, arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ):
     where = in_folder(jobs)[:2] if arguments[0] == "check" else in_folder(jobs)
     assert main([*arguments, *where]) == 2
-    assert told in one_error(capsys.readouterr().err)
+    assert expected in one_error(capsys.readouterr().err)
 
 
 def test_an_unknown_version_has_status_5_and_names_those_that_are_known(
@@ -249,9 +249,9 @@ def test_verify_says_same_or_has_status_8(jobs: Place, capsys: pytest.CaptureFix
     assert "nothing is published for sample 2013-02" in one_error(capsys.readouterr().err)
     published = run_steps(jobs.run(jobs.job(model={"versions": VERSIONS}, end="2013-04")))
     assert main(command) == 0
-    told = capsys.readouterr().out
-    assert "sample 2013-02: scored again with model version v1, the same" in told
-    assert published.output.sha256 in told
+    text = capsys.readouterr().out
+    assert "sample 2013-02: scored again with model version v1, the same" in text
+    assert published.output.sha256 in text
     assert main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "job": "sample",
@@ -279,17 +279,17 @@ def test_what_another_job_has_published_is_not_replaced(
     for month in (MONTH, "2013-03"):
         for force in ([], ["--force"]):
             assert main(["run", "renamed", month, *options, *force]) == 7
-            told = one_error(capsys.readouterr().err)
+            text = one_error(capsys.readouterr().err)
             assert (
                 f"renamed publishes to {jobs.out}, and what is published there is the job sample's"
-                in told
+                in text
             )
-            assert "destination: {former_names: [sample]}" in told
+            assert "destination: {former_names: [sample]}" in text
     assert {name: (jobs.out / name).read_bytes() for name in jobs.files()} == before
     assert main(["verify", "renamed", MONTH, *options]) == 8
-    told = one_error(capsys.readouterr().err)
+    text = one_error(capsys.readouterr().err)
     assert (
-        f"what is published for 2013-02 under {jobs.out} is the job sample's, not renamed's" in told
+        f"what is published for 2013-02 under {jobs.out} is the job sample's, not renamed's" in text
     )
     assert main(["show", "renamed", MONTH, *in_folder(jobs), "--json"]) == 1
     assert "is the job sample's, not renamed's" in one_error(capsys.readouterr().err)
@@ -369,8 +369,8 @@ def test_check_names_jobs_that_publish_to_one_place(
         printed = capsys.readouterr()
         assert printed.out == ""
         for name, another in {"other": "sample", "sample": "other"}.items():
-            told = f"destination.uri: overlaps with the destination of the job {another} ({another}.yaml), {{data}}/out"
-            assert (told in printed.err) == (name in [Path(n).stem for n in names])
+            text = f"destination.uri: overlaps with the destination of the job {another} ({another}.yaml), {{data}}/out"
+            assert (text in printed.err) == (name in [Path(n).stem for n in names])
         assert "broken" not in printed.err
     other.write_text(yaml.safe_dump(values | {"destination": {"uri": "{data}/out2"}}))
     assert main(["check", "other", "sample", "--jobs", str(jobs.folder)]) == 0
@@ -398,7 +398,7 @@ def test_one_file_for_all_months_is_refused_by_check_and_warned_of_by_run(
     assert capsys.readouterr().err == ""
 
 
-def test_a_folder_without_job_files_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_folder_without_job_files_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for command in ("check", "list"):
         assert main([command, "--jobs", str(tmp_path)]) == 2
         message = one_error(capsys.readouterr().err)
@@ -436,7 +436,7 @@ def test_a_wrong_job_file_does_not_keep_the_others_from_being_listed(
     assert [job["job"] for job in json.loads(printed.out)] == ["sample"]
 
 
-def test_show_lists_all_partitions_or_tells_of_one(jobs: Place, capsys: pytest.CaptureFixture[str]):
+def test_show_lists_all_partitions_or_shows_one(jobs: Place, capsys: pytest.CaptureFixture[str]):
     jobs.source(rows(20, x=[None, *map(float, range(2, 21))]), "2013-03.parquet")
     job = jobs.job(model={"versions": VERSIONS}, end="2013-04")
     published = run_steps(jobs.run(job, "2013-03"))
@@ -498,8 +498,8 @@ def test_run_does_not_wait_for_a_late_source_and_says_who_does(
 ):
     place.job(source={"wait": {"timeout_hours": 1}})
     assert main(["run", "sample", "2013-03", *in_folder(place)]) == 3
-    told = one_error(capsys.readouterr().err)
-    assert "the source of sample 2013-03 is not there" in told
-    assert told.endswith(
+    output = one_error(capsys.readouterr().err)
+    assert "the source of sample 2013-03 is not there" in output
+    assert output.endswith(
         "In Airflow this job waits for its source (source.wait); this command does not."
     )

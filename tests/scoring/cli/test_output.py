@@ -37,20 +37,20 @@ def published(empty: Place) -> Manifest:
     return run_steps(empty.run(empty.job(end="2013-03")))
 
 
-def test_a_manifest_is_told_with_counts_reasons_and_figures(
+def test_a_manifest_is_shown_with_counts_reasons_and_figures(
     published: Manifest, capsys: pytest.CaptureFixture[str]
 ):
     display.manifest(published, as_json=False)
     printed = capsys.readouterr().out
-    told = values(printed)
-    assert told["job"] == "sample"
-    assert told["partition"] == "2013-02"
-    assert told["model version"] == "v1"
-    assert (told["rows in"], told["scored"], told["quarantined"]) == ("3,000", "2,997", "3")
+    found = values(printed)
+    assert found["job"] == "sample"
+    assert found["partition"] == "2013-02"
+    assert found["model version"] == "v1"
+    assert (found["rows in"], found["scored"], found["quarantined"]) == ("3,000", "2,997", "3")
     assert re.search(r"^ +2  missing_value: x$", "\n".join(lines(printed)), re.MULTILINE)
     assert re.search(r"^ +1  duplicate_row_id$", "\n".join(lines(printed)), re.MULTILINE)
     figures = re.fullmatch(
-        r"mean (\S+), median about (\S+), std (\S+), from (\S+) to (\S+)", told["y"]
+        r"mean (\S+), median about (\S+), std (\S+), from (\S+) to (\S+)", found["y"]
     )
     assert figures is not None
     mean, median, std, smallest, largest = map(float, figures.groups())
@@ -58,11 +58,11 @@ def test_a_manifest_is_told_with_counts_reasons_and_figures(
     assert median == pytest.approx(1001, rel=0.02)
     assert std == pytest.approx(2998 * 2 / 3 / 12**0.5, rel=0.01)  # evenly spread
     assert (smallest, largest) == (2, 1999)
-    assert Path(told["predictions"]).is_file()
-    assert Path(told["quarantine"]).is_file()
-    assert re.fullmatch(r"[0-9a-f]{64}", told["sha256"])
+    assert Path(found["predictions"]).is_file()
+    assert Path(found["quarantine"]).is_file()
+    assert re.fullmatch(r"[0-9a-f]{64}", found["sha256"])
     assert re.fullmatch(
-        r"\d+\.\d\d s of work: extract \d+\.\d\d s, score \d+\.\d\d s, upload .* s", told["took"]
+        r"\d+\.\d\d s of work: extract \d+\.\d\d s, score \d+\.\d\d s, upload .* s", found["took"]
     )
 
 
@@ -73,16 +73,16 @@ def test_a_manifest_as_json_is_the_file_that_lies_beside_the_data(
     assert capsys.readouterr().out == (empty.out / "_manifests/month=2013-02.json").read_text()
 
 
-def test_classes_are_told_with_their_counts_and_as_they_are_written(
+def test_classes_are_shown_with_their_counts_and_as_they_are_written(
     empty: Place, capsys: pytest.CaptureFixture[str]
 ):
     code = "def run(df):\n    return df.assign(y=['[red]late', ':no_entry:', '[red]late'])\n"
     empty.source(rows(3))
     empty.model()
     display.manifest(run_steps(empty.run(empty.job(scorer=empty.scorer(code)))), as_json=False)
-    told = values(capsys.readouterr().out)
-    assert told["y"] == "[red]late: 2, :no_entry:: 1"
-    assert "quarantine" not in told
+    found = values(capsys.readouterr().out)
+    assert found["y"] == "[red]late: 2, :no_entry:: 1"
+    assert "quarantine" not in found
 
 
 def test_long_addresses_stay_whole_in_a_pipe(

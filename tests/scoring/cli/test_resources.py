@@ -116,9 +116,9 @@ def test_what_may_not_be_read_is_one_line(place: Place, capsys: pytest.CaptureFi
     (place.out / "_manifests" / "month=2013-02.json").mkdir(parents=True)
     job = str(place.job().path)
     assert main(["show", job, "2013-02", "--data", str(place.data)]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("error: ")
-    assert told.endswith("month=2013-02.json: Is a directory\n")
+    output = capsys.readouterr().err
+    assert output.startswith("error: ")
+    assert output.endswith("month=2013-02.json: Is a directory\n")
 
 
 @pytest.mark.parametrize(
@@ -129,11 +129,11 @@ def test_what_may_not_be_read_is_one_line(place: Place, capsys: pytest.CaptureFi
 def test_each_error_of_the_family_says_what_to_do(number: int):
     found = resource_error(OSError(number, os.strerror(number), "/some/file"))
     assert isinstance(found, ResourceError)
-    told = str(found)
-    assert told.startswith(
+    message = str(found)
+    assert message.startswith(
         f"{os.strerror(number)}: /some/file; the run has ended, and a partition is"
     )
-    assert told.count(". ") == 1
+    assert message.count(". ") == 1
 
 
 def test_other_errors_are_none_of_it():

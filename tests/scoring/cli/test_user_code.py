@@ -52,11 +52,11 @@ def test_the_users_own_lines_are_shown_and_no_traceback_first(
 
 def test_verbose_shows_the_whole_traceback(with_helper: Place, capsys: pytest.CaptureFixture[str]):
     assert run(with_helper, "--verbose") == 6
-    told = capsys.readouterr().err
-    assert told.startswith("error: sample 2013-02, rows 1 to 3: predicting failed with KeyError")
-    assert "Traceback (most recent call last):" in told
-    assert "site-packages/pandas" in told
-    assert told.rstrip().endswith("KeyError: 'nosuch'\nNothing was published for sample 2013-02.")
+    output = capsys.readouterr().err
+    assert output.startswith("error: sample 2013-02, rows 1 to 3: predicting failed with KeyError")
+    assert "Traceback (most recent call last):" in output
+    assert "site-packages/pandas" in output
+    assert output.rstrip().endswith("KeyError: 'nosuch'\nNothing was published for sample 2013-02.")
 
 
 def test_a_scorer_that_cannot_be_imported_shows_its_line(
@@ -64,6 +64,6 @@ def test_a_scorer_that_cannot_be_imported_shows_its_line(
 ):
     job = place.job(scorer=place.scorer("x = 1\ny = 1 / 0\n"))
     assert main(["run", str(job.path), MONTH, "--data", str(place.data)]) == 6
-    told = capsys.readouterr().err
-    assert "scorer.py cannot be imported: ZeroDivisionError: division by zero" in told
-    assert f'File "{place.folder}/scorer.py", line 2, in <module>' in told
+    output = capsys.readouterr().err
+    assert "scorer.py cannot be imported: ZeroDivisionError: division by zero" in output
+    assert f'File "{place.folder}/scorer.py", line 2, in <module>' in output

@@ -20,7 +20,7 @@ def candidates(hashes: list[int], rows_in_memory: int, batch: int) -> list[list[
         return [found.tolist() for found in index.candidates()]
 
 
-def test_rows_whose_hash_comes_once_are_no_candidates():
+def test_rows_with_a_unique_hash_are_not_candidates():
     assert candidates([3, 1, 2], rows_in_memory=10, batch=2) == []
     assert candidates([], rows_in_memory=10, batch=1) == []
 

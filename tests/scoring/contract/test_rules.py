@@ -335,7 +335,7 @@ def test_every_reason_has_its_advice():
     assert {r for r in reasons if advice_for(Rule(r, "x"), job())} == reasons
 
 
-def test_too_few_rows_are_told():
+def test_too_few_rows_are_reported():
     of_job = job(checks={"min_rows": 1000})
     with pytest.raises(
         ContractError, match=r"sample 2013-02: 7 rows came in, fewer than checks.min_rows, 1,000"

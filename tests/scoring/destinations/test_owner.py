@@ -89,7 +89,7 @@ def test_a_former_name_is_the_jobs_own(place: Place):
 
 
 def test_a_destination_that_two_jobs_have_mixed_is_neither_ones(place: Place):
-    """As releases before this check left them: each is told, before it replaces more."""
+    """As releases before this check left them: each is message, before it replaces more."""
     place.source(rows(10), "2013-03.parquet")
     run_steps(place.run())
     former = {"destination": {"uri": "{data}/out", "former_names": ["sample"]}}

@@ -56,13 +56,13 @@ def test_published_months_are_listed_in_order(three: list[PartitionContext]):
 def waiting(run: PartitionContext, sha256: str | None = None) -> Path:
     """A manifest that waits for its predictions, whose digest is ``sha256`` or the published one."""
     current = Path(Layout(run.publisher.uri).manifest(run.partition.path))
-    told = json.loads(current.read_bytes())
-    told["run"] = {"by": "the next one"}
-    told["output"]["sha256"] = sha256 or told["output"]["sha256"]
+    found = json.loads(current.read_bytes())
+    found["run"] = {"by": "the next one"}
+    found["output"]["sha256"] = sha256 or found["output"]["sha256"]
     path = Path(
-        Layout(run.publisher.uri).next_manifest(run.partition.path, told["output"]["sha256"])
+        Layout(run.publisher.uri).next_manifest(run.partition.path, found["output"]["sha256"])
     )
-    path.write_text(json.dumps(told))
+    path.write_text(json.dumps(found))
     return path
 
 

@@ -45,11 +45,11 @@ def test_the_manifest_waits_as_long_as_it_may_be_the_true_one(
         dying.setattr(storage._PendingFile, "commit", without_an_answer)
         with pytest.raises(PublicationError, match="does not answer"):
             publish(run, shards, RUN)
-    told = run.publisher.published(run.partition)
-    assert told is not None
-    assert told.model.version == ("v2" if swapped else "v1")
+    message = run.publisher.published(run.partition)
+    assert message is not None
+    assert message.model.version == ("v2" if swapped else "v1")
     published = Path(layout(run).output(run.partition)).read_bytes()
-    assert hashlib.sha256(published).hexdigest() == told.output.sha256
+    assert hashlib.sha256(published).hexdigest() == message.output.sha256
 
     again = publish(run, shards, RUN)
     assert (again.model.version, run.publisher.published(run.partition)) == ("v2", again)

@@ -12,7 +12,7 @@ PATH = "airflow.providers.slack.notifications.slack.SlackNotifier"
 
 def problems(**arguments: Any) -> list[str]:
     found = list(AlertConfig(notifier=PATH, arguments=arguments).problems())
-    assert all("Airflow connection" in told for _, told in found)
+    assert all("Airflow connection" in message for _, message in found)
     return [".".join(map(str, loc)) for loc, _ in found]
 
 

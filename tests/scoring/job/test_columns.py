@@ -29,7 +29,7 @@ def problems(kind: Kind = "month", **changes: Any) -> dict[str, str]:
         "model": {"versions": [{"version": "v1", "uri": "a.skops", "in_force_from": start}]},
     }
     job = Job.model_validate(merged(JOB, values | changes))
-    return {".".join(map(str, loc)): told for loc, told in job.problems()}
+    return {".".join(map(str, loc)): message for loc, message in job.problems()}
 
 
 TAKEN = ["model_version", "partition", "__row__", "__filename", "__fragment_index"]
@@ -43,9 +43,9 @@ def test_no_published_column_has_the_name_of_the_folders_key(kind: Kind):
         ("output", {"output": {"prediction": kind}}),
         ("output", {"output": {"probabilities": {kind: 1}}}),
     ):
-        told = problems(kind, **changes)[where]
-        assert f"'{kind}' is the name of the destination's partition folders ({kind}=…)" in told
-        assert "rename" in told
+        message = problems(kind, **changes)[where]
+        assert f"'{kind}' is the name of the destination's partition folders ({kind}=…)" in message
+        assert "rename" in message
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
@@ -64,9 +64,9 @@ def test_names_that_are_taken_are_refused_in_any_capitals(name: str):
         ("output", {"output": {"prediction": name}}),
         ("output", {"output": {"probabilities": {name: 1}}}),
     ):
-        told = problems(**changes)[where]
-        assert f"'{name}' is " in told
-        assert ("names are compared without regard to case" in told) == (name != name.lower())
+        message = problems(**changes)[where]
+        assert f"'{name}' is " in message
+        assert ("names are compared without regard to case" in message) == (name != name.lower())
 
 
 @pytest.mark.parametrize("name", ["row", "reason", "column", "value", "Row", "VALUE"])
@@ -94,9 +94,10 @@ def test_the_staged_row_number_has_its_name_for_itself():
     ],
 )
 def test_published_names_that_differ_in_case_only_are_refused(changes: dict[str, Any]):
-    told = problems(**changes)["output"]
+    message = problems(**changes)["output"]
     assert (
-        "differ only in case, and readers such as DuckDB and Spark treat them as the same" in told
+        "differ only in case, and readers such as DuckDB and Spark treat them as the same"
+        in message
     )
 
 

@@ -27,16 +27,16 @@ def problems(kind: Kind, zone: str = "America/New_York", **changes: Any) -> dict
     }
     job = Job.model_validate(merged(JOB, values | changes))
     assert list(job.problems()) == []
-    return {".".join(map(str, loc)): told for loc, told in problems_of_every_partition(job)}
+    return {".".join(map(str, loc)): message for loc, message in problems_of_every_partition(job)}
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
 @pytest.mark.parametrize("uri", ["a.parquet", "{data}/*.csv", "https://host/x.csv", "YYYY-MM.csv"])
 def test_one_uri_for_all_partitions_is_refused(kind: Kind, uri: str):
-    told = problems(kind, source={"uri": uri})["source.uri"]
-    assert told.startswith(f"is the same for every {kind}; add {{")
-    assert "source.date_column" in told
-    assert f"For a job of one {kind}, set end to start" in told
+    message = problems(kind, source={"uri": uri})["source.uri"]
+    assert message.startswith(f"is the same for every {kind}; add {{")
+    assert "source.date_column" in message
+    assert f"For a job of one {kind}, set end to start" in message
 
 
 @pytest.mark.parametrize("kind", get_args(Kind))
@@ -46,7 +46,7 @@ def test_a_single_partition_may_have_any_uri(kind: Kind):
 
 @pytest.mark.parametrize("kind", get_args(Kind))
 @pytest.mark.parametrize("uri", ["a.parquet", "{year}.parquet"])
-def test_a_date_column_tells_whose_rows_they_are(kind: Kind, uri: str):
+def test_a_date_column_assigns_rows_to_partitions(kind: Kind, uri: str):
     assert problems(kind, source={"uri": uri, "date_column": "at"}) == {}
 
 
@@ -76,9 +76,9 @@ def test_a_date_column_tells_whose_rows_they_are(kind: Kind, uri: str):
         ("hour", "{year}-{day}T{hour}"),
     ],
 )
-def test_fields_that_do_not_tell_all_partitions_apart_are_refused(kind: Kind, uri: str):
-    told = problems(kind, source={"uri": f"{{data}}/{uri}.parquet"})["source.uri"]
-    assert " would have the same source, {data}/" in told
+def test_fields_that_do_not_distinguish_all_partitions_are_refused(kind: Kind, uri: str):
+    message = problems(kind, source={"uri": f"{{data}}/{uri}.parquet"})["source.uri"]
+    assert " would have the same source, {data}/" in message
 
 
 @pytest.mark.parametrize(
@@ -94,15 +94,17 @@ def test_fields_that_do_not_tell_all_partitions_apart_are_refused(kind: Kind, ur
         ("day", "{year}-{week}-{day}"),
     ],
 )
-def test_fields_that_tell_all_partitions_apart_are_enough(kind: Kind, uri: str):
+def test_fields_that_distinguish_all_partitions_are_enough(kind: Kind, uri: str):
     assert problems(kind, source={"uri": f"{{data}}/{uri}.parquet"}) == {}
 
 
 def test_an_hour_that_comes_twice_has_the_same_local_fields():
     source = {"uri": "{year}-{month}-{day}T{hour}.parquet"}
-    told = problems("hour", source=source)["source.uri"]
-    assert told.startswith("2013-11-03T01-0400 and 2013-11-03T01-0500 would have the same source")
-    assert "; add {partition}" in told
+    message = problems("hour", source=source)["source.uri"]
+    assert message.startswith(
+        "2013-11-03T01-0400 and 2013-11-03T01-0500 would have the same source"
+    )
+    assert "; add {partition}" in message
     for zone in ("UTC", "Asia/Tokyo"):
         start = {"UTC": "2013-05-07T03+0000", "Asia/Tokyo": "2013-05-07T03+0900"}[zone]
         assert problems("hour", zone, start=start, source=source) == {}
@@ -111,8 +113,8 @@ def test_an_hour_that_comes_twice_has_the_same_local_fields():
 def test_only_partitions_of_the_job_count():
     source = {"uri": "{month}.parquet"}
     assert problems("month", source=source, end="2014-04") == {}
-    told = problems("month", source=source, end="2014-05")["source.uri"]
-    assert told.startswith("2013-05 and 2014-05 would have the same source, 05.parquet")
+    message = problems("month", source=source, end="2014-05")["source.uri"]
+    assert message.startswith("2013-05 and 2014-05 would have the same source, 05.parquet")
 
 
 def test_a_year_that_is_about_to_end_is_the_same_for_later_partitions():
@@ -125,8 +127,8 @@ def test_a_year_that_is_about_to_end_is_the_same_for_later_partitions():
 def test_a_query_without_the_partition_is_refused(kind: Kind):
     sql = "SELECT id, x FROM t WHERE note <> ':start' ORDER BY id -- :end"
     source = {"uri": None, "sql": sql, "conn_id": "warehouse"}
-    told = problems(kind, source=source)["source.sql"]
-    assert told.startswith(f"uses none of :start, :end and :partition, so every {kind} would")
+    message = problems(kind, source=source)["source.sql"]
+    assert message.startswith(f"uses none of :start, :end and :partition, so every {kind} would")
     assert problems(kind, source=source, end=EXAMPLES[kind]) == {}
     assert problems(kind, source=source | {"date_column": "at"}) == {}
     for name in ("start", "end", "partition"):

@@ -16,7 +16,10 @@ from tests.scoring.factories import JOB, Place, merged
 
 
 def problems(**column: Any) -> list[str]:
-    return [f"{'.'.join(map(str, loc))}: {told}" for loc, told in ColumnConfig(**column).problems()]
+    return [
+        f"{'.'.join(map(str, loc))}: {message}"
+        for loc, message in ColumnConfig(**column).problems()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -38,8 +41,8 @@ def test_limits_and_allowed_values_are_within_the_type(kind: str, lowest: Any, h
     for value in beyond:
         for field in ({"min": value}, {"max": value}, {"allowed": [value]}):
             if not (isinstance(value, float) and math.isinf(value)):
-                (told,) = problems(type=kind, **field)
-                assert f"is outside of {kind}" in told
+                (message,) = problems(type=kind, **field)
+                assert f"is outside of {kind}" in message
 
 
 def test_what_is_allowed_is_exact():
@@ -52,12 +55,12 @@ def test_limits_are_finite(value: float):
     for field in ("min", "max"):
         with pytest.raises(ValidationError, match="is not a finite number; remove the key"):
             ColumnConfig(type="float64", **{field: value})
-    (told,) = problems(type="float64", allowed=[value])
-    assert "is not a finite number, and rows with such a value are quarantined" in told
+    (message,) = problems(type="float64", allowed=[value])
+    assert "is not a finite number, and rows with such a value are quarantined" in message
 
 
 @pytest.mark.parametrize(
-    ("column", "told"),
+    ("column", "expected"),
     [
         ({"type": "int8", "allowed": [999]}, "999 is outside of int8, from -128 to 127"),
         ({"type": "int8", "min": -200}, "min: -200 is outside of int8"),
@@ -97,9 +100,9 @@ def test_limits_are_finite(value: float):
         ),
     ],
 )  # fmt: skip
-def test_what_no_row_could_have_is_reported(column: dict[str, Any], told: str):
+def test_what_no_row_could_have_is_reported(column: dict[str, Any], expected: str):
     (found,) = problems(**column)
-    assert told in found
+    assert expected in found
 
 
 @pytest.mark.parametrize(
@@ -120,7 +123,7 @@ def test_what_rows_can_have_is_right(column: dict[str, Any]):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("min: .inf", "inputs.x.min: .inf is not a finite number; remove the key for no limit"),
         ("max: -.inf", "inputs.x.max: -.inf is not a finite number"),
@@ -133,11 +136,11 @@ def test_what_rows_can_have_is_right(column: dict[str, Any]):
         (f"allowed: [{10**400}]", "is outside of float64, whose largest value is 1.79"),
     ],
 )
-def test_a_limit_in_a_job_file(empty: Place, text: str, told: str):
+def test_a_limit_in_a_job_file(empty: Place, text: str, expected: str):
     job = merged(JOB, {"inputs": None})
     path = empty.folder / "sample.yaml"
     path.write_text(yaml.safe_dump(job) + f"inputs: {{x: {{type: float64, {text}}}}}\n")
     with pytest.raises(JobError) as error:
         load_job(path)
     assert "(1 problem)" in str(error.value)
-    assert told in str(error.value)
+    assert expected in str(error.value)

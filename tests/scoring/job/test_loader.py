@@ -40,7 +40,7 @@ def write(folder: Path, text: str | bytes) -> Path:
     return path
 
 
-def told(folder: Path, text: str | bytes) -> str:
+def message_of(folder: Path, text: str | bytes) -> str:
     """What is said of a wrong job file, without the file's name."""
     path = write(folder, text)
     with pytest.raises(JobError) as error:
@@ -422,17 +422,17 @@ def test_a_mistake_is_named_with_its_line_its_field_what_stands_there_and_what_m
     tmp_path: Path, old: str, new: str, line: int, field: str, message: str
 ):
     assert old in TEXT
-    text = told(tmp_path, TEXT.replace(old, new, 1))
+    text = message_of(tmp_path, TEXT.replace(old, new, 1))
     assert f"\n  line {line}, {field}: " in text
     assert message in text
     assert text.startswith(" is not a valid job file (1 problem):")
 
 
-def test_all_mistakes_of_a_file_are_told_in_the_order_of_their_lines(tmp_path: Path):
+def test_all_mistakes_of_a_file_are_reported_in_the_order_of_their_lines(tmp_path: Path):
     text = (
         TEXT.replace("float64", "real").replace("name: sample", "name: 7").replace("start", "strat")
     )
-    lines = told(tmp_path, text).splitlines()
+    lines = message_of(tmp_path, text).splitlines()
     assert lines[0] == " is not a valid job file (4 problems):"
     assert [line.split(":")[0] for line in lines[1:]] == [
         "  line 1, name",
@@ -477,10 +477,10 @@ def test_all_mistakes_of_a_file_are_told_in_the_order_of_their_lines(tmp_path: P
         ("name\n", ", line 1: a job file is a mapping of keys"),
     ],
 )  # fmt: skip
-def test_what_is_no_mapping_of_keys_is_named_with_its_line(
+def test_what_is_not_a_mapping_of_keys_is_named_with_its_line(
     tmp_path: Path, text: str | bytes, message: str
 ):
-    assert message in told(tmp_path, text)
+    assert message in message_of(tmp_path, text)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path):
@@ -500,28 +500,28 @@ MERGES = ["a0: &a0 {x: 1}"] + [f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for
 def test_aliases_of_aliases_are_refused_before_they_fill_the_memory(
     tmp_path: Path, lines: list[str]
 ):
-    text = told(tmp_path, "\n".join(lines))
+    text = message_of(tmp_path, "\n".join(lines))
     assert ": not a job file: more than 20,000 values, counting what stands behind each" in text
 
 
 def test_a_long_value_is_quoted_in_part_and_on_one_line(tmp_path: Path):
-    text = told(tmp_path, TEXT.replace("float64", '"' + "x" * 5000 + '"'))
+    text = message_of(tmp_path, TEXT.replace("float64", '"' + "x" * 5000 + '"'))
     assert 'inputs.x.type: "xxx' in text
     assert "x… (5,002 characters) is not allowed; valid values: 'string'" in text
     assert len(text) < 1000
-    text = told(tmp_path, '"a\\n  line 99, name: \\e[31m": 1\n' + TEXT)
+    text = message_of(tmp_path, '"a\\n  line 99, name: \\e[31m": 1\n' + TEXT)
     assert "\n  line 1, a\\n  line 99, name: \\x1b[31m: unknown key" in text
 
 
 @pytest.mark.parametrize("scorer", ["../scorer.py", "own/../../scorer.py", "/srv/scorer.py"])
 def test_a_scorer_lies_where_the_job_file_is_reviewed(tmp_path: Path, scorer: str):
-    text = told(tmp_path, TEXT + f"scorer: {scorer}\n")
+    text = message_of(tmp_path, TEXT + f"scorer: {scorer}\n")
     assert f"line 15, scorer: '{scorer}' is not in the job file's folder" in text
 
 
 @pytest.mark.parametrize("scorer", ["~/scorer.py", "{data}/scorer.py", "$HOME/s.py", r"own\s.py"])
 def test_a_scorers_path_is_not_expanded(tmp_path: Path, scorer: str):
-    text = told(tmp_path, TEXT + f"scorer: '{scorer}'\n")
+    text = message_of(tmp_path, TEXT + f"scorer: '{scorer}'\n")
     assert "line 15, scorer: " in text
     assert "is not expanded" in text
 

@@ -156,7 +156,7 @@ def test_where_midnight_comes_twice_the_day_begins_with_the_first():
     assert day.start.isoformat() == "2013-11-03T00:00:00-04:00"
 
 
-def test_a_day_that_the_zone_left_out_is_no_partition():
+def test_a_day_that_the_zone_left_out_is_not_a_partition():
     apia = ZoneInfo("Pacific/Apia")
     assert parse_key("2011-12-29", "day", apia).next().key == "2011-12-31"
     with pytest.raises(PartitionError, match="'2011-12-30' is not a day"):

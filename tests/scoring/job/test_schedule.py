@@ -91,24 +91,26 @@ def test_one_run_for_each_partition_fits(cron: str, kind: Kind):
         ("15 * * * 1-6", "hour", "no run for some hours"),
     ],
 )
-def test_a_schedule_that_does_not_fit_is_told_with_one_that_does(cron: str, kind: Kind, why: str):
-    told = misfit_of(cron, kind)
-    assert told is not None
-    assert told.startswith(f"{cron!r} does not fit {kind} partitions: there would be {why}")
-    fitting = told.split("'")[-2]
+def test_a_schedule_that_does_not_fit_is_reported_with_one_that_does(
+    cron: str, kind: Kind, why: str
+):
+    message = misfit_of(cron, kind)
+    assert message is not None
+    assert message.startswith(f"{cron!r} does not fit {kind} partitions: there would be {why}")
+    fitting = message.split("'")[-2]
     assert misfit_of(fitting, kind) is None
 
 
 def test_a_schedule_without_any_run_does_not_fit():
-    told = misfit_of("0 3 5 * mon#2", "month")
-    assert told is not None
-    assert "no run for 2013-02" in told
+    message = misfit_of("0 3 5 * mon#2", "month")
+    assert message is not None
+    assert "no run for 2013-02" in message
 
 
 def test_the_29th_does_not_fit_even_when_the_first_february_is_of_a_leap_year():
-    told = misfit_of("0 3 29 * *", "month", "2023-03")
-    assert told is not None
-    assert "no run for 2025-02" in told
+    message = misfit_of("0 3 29 * *", "month", "2023-03")
+    assert message is not None
+    assert "no run for 2025-02" in message
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kolkata", "Europe/Berlin"])

@@ -52,7 +52,7 @@ def test_a_pinned_version_is_taken_whatever_the_policy_says():
     assert of_job.version_for(of_job.parse("2013-02"), "v3").version == "v3"
 
 
-def test_a_pinned_version_that_the_job_has_not_is_told_those_it_has():
+def test_an_unknown_pinned_version_is_reported_with_the_known_ones():
     of_job = job(model={"versions": VERSIONS})
     with pytest.raises(ModelError, match="sample has no model version 'v9'; it has v2, v1, v3"):
         of_job.version_for(of_job.parse("2013-02"), "v9")
@@ -111,15 +111,15 @@ def test_partitions_from_start_to_end_are_the_jobs(key: str):
 
 
 @pytest.mark.parametrize(
-    ("end", "key", "told"),
+    ("end", "key", "expected"),
     [
         ("2014-01", "2013-02", "sample has no partition 2013-02: .* from 2013-03 to 2014-01"),
         ("2014-01", "2014-02", "sample has no partition 2014-02: .* from 2013-03 to 2014-01"),
         (None, "2013-02", "sample has no partition 2013-02: .* from 2013-03 on"),
     ],
 )
-def test_other_partitions_are_not(end: str | None, key: str, told: str):
-    with pytest.raises(PartitionError, match=told):
+def test_other_partitions_are_not(end: str | None, key: str, expected: str):
+    with pytest.raises(PartitionError, match=expected):
         job(start="2013-03", end=end).partition_to_score(key)
 
 
@@ -158,7 +158,7 @@ TEXT = {"type": "string"}
 
 
 @pytest.mark.parametrize(
-    ("changes", "place", "told"),
+    ("changes", "place", "expected"),
     [
         ({"start": "2013-2"}, "start", "'2013-2' is not a month"),
         ({"end": "2013-W02"}, "end", "'2013-W02' is not a month"),
@@ -179,9 +179,9 @@ TEXT = {"type": "string"}
     ],
 )  # fmt: skip
 def test_fields_that_do_not_fit_each_other_are_named(
-    changes: dict[str, Any], place: str, told: str
+    changes: dict[str, Any], place: str, expected: str
 ):
-    assert told in problems(**changes)[place]
+    assert expected in problems(**changes)[place]
 
 
 @pytest.mark.parametrize(
@@ -198,8 +198,8 @@ def test_fields_that_do_not_fit_each_other_are_named(
 def test_an_allowed_value_that_the_column_cannot_have_is_named(
     kind: str, allowed: list[Any], wrong: str
 ):
-    told = problems(inputs={"x": {"type": kind, "allowed": allowed}})
-    assert told["inputs.x.allowed"].startswith(f"{wrong} is not of type {kind}")
+    message = problems(inputs={"x": {"type": kind, "allowed": allowed}})
+    assert message["inputs.x.allowed"].startswith(f"{wrong} is not of type {kind}")
 
 
 @pytest.mark.parametrize(
@@ -218,12 +218,12 @@ def test_allowed_values_of_the_columns_own_kind_are_right(kind: str, allowed: li
 
 
 def test_probabilities_need_a_model():
-    told = problems(model=None, scorer="s.py", output={"probabilities": {"p": 1}})
-    assert told == {"output.probabilities": "requires a model with predict_proba"}
+    message = problems(model=None, scorer="s.py", output={"probabilities": {"p": 1}})
+    assert message == {"output.probabilities": "requires a model with predict_proba"}
 
 
 @pytest.mark.parametrize(
-    ("change", "place", "told"),
+    ("change", "place", "expected"),
     [
         ({"version": "v2"}, "version", "'v2' is listed twice"),
         ({"in_force_from": "2013-07"}, "in_force_from", "2013-07 is also that of v2"),
@@ -232,9 +232,11 @@ def test_probabilities_need_a_model():
         ({"uri": "v1.joblib"}, "sha256", "a joblib file can run code when it is loaded"),
     ],
 )
-def test_a_wrong_model_version_is_named_by_its_place(change: dict[str, str], place: str, told: str):
+def test_a_wrong_model_version_is_named_by_its_place(
+    change: dict[str, str], place: str, expected: str
+):
     versions = [VERSIONS[0], VERSIONS[1] | change]
-    assert told in problems(model={"versions": versions})[f"model.versions.1.{place}"]
+    assert expected in problems(model={"versions": versions})[f"model.versions.1.{place}"]
 
 
 def test_a_joblib_model_with_a_digest_is_right():

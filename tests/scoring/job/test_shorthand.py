@@ -78,9 +78,9 @@ def reported(folder: Path, changes: dict[str, Any] | str) -> str:
     ],
 )  # fmt: skip
 def test_what_to_write_is_said(tmp_path: Path, text: str, field: str, hint: str):
-    told = reported(tmp_path, text)
-    assert f", {field}: " in told
-    assert hint in told
+    message = reported(tmp_path, text)
+    assert f", {field}: " in message
+    assert hint in message
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_what_to_write_is_said(tmp_path: Path, text: str, field: str, hint: str)
     ],
 )
 def test_types_of_other_tools_are_translated(tmp_path: Path, given: str, meant: str):
-    told = reported(tmp_path, {"inputs": {"x": {"type": given}}})
-    assert told.endswith(f"; did you mean {meant}?")
+    message = reported(tmp_path, {"inputs": {"x": {"type": given}}})
+    assert message.endswith(f"; did you mean {meant}?")
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_fields_of_an_input(tmp_path: Path, column: dict[str, Any], hint: str):
 
 
 def test_a_key_without_a_space_after_its_colon_is_recognised(tmp_path: Path):
-    told = reported(tmp_path, "inputs:\n  x: {type: float64, min:0}")
-    assert "inputs.x.min:0: unknown key; a space is missing after the colon of min:" in told
+    message = reported(tmp_path, "inputs:\n  x: {type: float64, min:0}")
+    assert "inputs.x.min:0: unknown key; a space is missing after the colon of min:" in message
 
 
 def test_keys_that_are_not_indented_are_recognised(tmp_path: Path):

@@ -30,7 +30,7 @@ def test_a_query_is_a_select_with_an_order(sql: str):
 
 
 @pytest.mark.parametrize(
-    ("sql", "told"),
+    ("sql", "expected"),
     [
         (
             QUERY.replace(":end", ":stop"),
@@ -63,8 +63,8 @@ def test_a_query_is_a_select_with_an_order(sql: str):
         ("SELECT a FROM t /* ORDER /* BY */ a", "a comment of the query, /*, is not closed"),
     ],
 )
-def test_what_is_none_is_told(sql: str, told: str):
-    with pytest.raises(ValueError, match=re.escape(told)):
+def test_what_is_none_is_reported(sql: str, expected: str):
+    with pytest.raises(ValueError, match=re.escape(expected)):
         check_query(sql)
 
 
@@ -136,13 +136,13 @@ def test_text_goes_to_the_driver_as_it_stands(parts: list[str]):
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_a_query_or_told_why_not(text: str):
+def test_any_text_is_a_query_or_rejected_with_a_reason(text: str):
     with contextlib.suppress(ValueError):
         assert check_query(text) == text
 
 
 @given(st.text(alphabet="ab':;-*/ \"\n", max_size=20))
-def test_a_literal_is_told_apart_as_a_database_does(text: str):
+def test_a_literal_is_recognized_as_a_database_does(text: str):
     literal = "'" + text.replace("'", "''") + "'"
     query, names = render_paramstyle(f"SELECT {literal}, :end", "qmark")
     assert names == ["end"]

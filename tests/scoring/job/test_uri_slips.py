@@ -98,7 +98,7 @@ def test_what_only_looks_like_it_is_taken_as_it_is(template: str):
 
 
 @pytest.mark.parametrize(
-    ("template", "told"),
+    ("template", "expected"),
     [
         ("{data}/{{ ds }}", "write {data} {models}, in single braces"),
         ("{data}/%Y", "%Y is a date format, and this is one URI for all partitions; remove it"),
@@ -107,8 +107,8 @@ def test_what_only_looks_like_it_is_taken_as_it_is(template: str):
         ("v1\\a.skops", "is a Windows path"),
     ],
 )
-def test_nothing_is_filled_in_for_all_partitions_either(template: str, told: str):
-    with pytest.raises(ValueError, match=re.escape(told)):
+def test_nothing_is_filled_in_for_all_partitions_either(template: str, expected: str):
+    with pytest.raises(ValueError, match=re.escape(expected)):
         check_root_template(template)
 
 

@@ -36,7 +36,7 @@ def test_templates_of_known_fields_are_taken_as_they_are(template: str):
 
 
 @pytest.mark.parametrize(
-    ("template", "told"),
+    ("template", "expected"),
     [
         ("{data}/{moth}.parquet", "{moth} is not a field of a URI; known: data, models, year"),
         ("{data}/{}.parquet", "{} is not a field of a URI"),
@@ -63,8 +63,8 @@ def test_templates_of_known_fields_are_taken_as_they_are(template: str):
         ("https://[host/x.csv", "has no host or an invalid port"),
     ],
 )
-def test_a_wrong_template_is_told_what_may_stand_there(template: str, told: str):
-    with pytest.raises(ValueError, match="^" + re.escape(told)):
+def test_a_wrong_template_is_reported_with_what_may_stand_there(template: str, expected: str):
+    with pytest.raises(ValueError, match="^" + re.escape(expected)):
         check_source_template(template)
 
 
@@ -74,7 +74,7 @@ def test_models_and_what_is_published_lie_on_disk_or_in_s3(scheme: str):
         check_root_template(f"{scheme}://host/models/v1.skops")
 
 
-def test_a_password_is_not_told_again():
+def test_a_password_is_not_repeated():
     with pytest.raises(ValueError, match="secrets do not belong in a job file") as error:
         check_source_template("https://user:hunter2@host/x.csv")
     assert "hunter2" not in str(error.value)
@@ -130,7 +130,7 @@ def test_a_template_expands_to_an_absolute_uri(template: str, uri: str):
     assert Roots("/srv", "/srv/models", Path("/jobs")).expand(template, MAY) == uri
 
 
-def test_braces_in_a_root_are_no_fields():
+def test_braces_in_a_root_are_not_fields():
     assert Roots("/a{b}", "/m", Path("/jobs")).expand("{data}/x", MAY) == "/a{b}/x"
 
 
@@ -172,6 +172,6 @@ def test_a_template_reaches_nothing_but_its_fields(template: str):
         check_source_template(template)
 
 
-def test_what_a_root_contains_is_no_template(tmp_path: Path):
+def test_what_a_root_contains_is_not_a_template(tmp_path: Path):
     roots = Roots("/data/{models}", "/models", tmp_path)
     assert roots.expand("{data}/x") == "/data/{models}/x"

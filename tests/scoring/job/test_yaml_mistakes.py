@@ -122,7 +122,7 @@ def test_lines_are_counted_however_they_end(tmp_path: Path, ending: str):
         load_job(path)
 
 
-def test_a_byte_order_mark_is_no_mistake(tmp_path: Path):
+def test_a_byte_order_mark_is_not_a_mistake(tmp_path: Path):
     path = tmp_path / "sample.yaml"
     for encoding in ("utf-8-sig", "utf-16"):
         path.write_bytes(TEXT.encode(encoding))

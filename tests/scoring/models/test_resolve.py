@@ -100,7 +100,7 @@ def test_a_scorer_that_is_not_there_is_named(empty: Place):
         empty.run(job).model_file()
 
 
-# --- vouched for -------------------------------------------------------------------------------
+# --- pinned by digest --------------------------------------------------------------------------
 
 
 def test_a_model_with_the_right_digest_is_loaded(empty: Place):
@@ -110,7 +110,7 @@ def test_a_model_with_the_right_digest_is_loaded(empty: Place):
     assert model.runtime_versions == {"scikit-learn": sklearn.__version__}
 
 
-def test_a_model_with_another_digest_is_refused_and_both_are_told(empty: Place):
+def test_a_model_with_another_digest_is_refused_and_both_are_reported(empty: Place):
     digest = empty.model()
     job = job_with(empty, version("v1", "2013-02", sha256="0" * 64))
     with pytest.raises(ModelError) as error:
@@ -161,7 +161,7 @@ class Bomb:
         return Path.touch, (self.proof,)
 
 
-def test_a_joblib_model_is_loaded_when_the_job_vouches_for_it(empty: Place):
+def test_a_joblib_model_is_loaded_when_the_job_pins_its_digest(empty: Place):
     digest = empty.model(linear(2.0), "v1.joblib")
     model = loaded(empty, joblib_job(empty, digest))
     assert model.native.predict(ONE_ROW).tolist() == pytest.approx([2.0])
@@ -297,7 +297,7 @@ def test_a_pickle_inside_a_skops_file_never_runs(empty: Place, tmp_path: Path):
     assert not proof.exists()
 
 
-def test_a_function_is_no_model_that_skops_may_call(empty: Place, tmp_path: Path):
+def test_a_function_is_not_a_model_that_skops_may_call(empty: Place, tmp_path: Path):
     proof = tmp_path / "exploded"
     empty.model()
     path = empty.data / "models" / "v1.skops"
@@ -364,11 +364,12 @@ def test_a_model_of_another_scikit_learn_is_refused_with_what_to_do(
     job = job_with(empty, version("v1", "2013-02", uri=f"{{models}}/{name}", sha256=digest))
     with pytest.raises(ModelError) as error:
         loaded(empty, job)
-    told = str(error.value)
+    message = str(error.value)
     assert (
-        f"{name} was saved with scikit-learn {release}, and this is {sklearn.__version__}" in told
+        f"{name} was saved with scikit-learn {release}, and this is {sklearn.__version__}"
+        in message
     )
-    assert "Train or save it again" in told
+    assert "Train or save it again" in message
 
 
 def test_an_old_model_is_refused_even_where_warnings_are_ignored(

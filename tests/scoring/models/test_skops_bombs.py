@@ -187,7 +187,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_skops_file_that_would_fill_the_memory_is_not_unpacked(tmp_path: Path, name: str):
-    make, told = BOMBS[name]
+    make, message = BOMBS[name]
     path = tmp_path / "v1.skops"
     path.write_bytes(make())
     assert path.stat().st_size < 2 * MB
@@ -197,7 +197,7 @@ def test_a_skops_file_that_would_fill_the_memory_is_not_unpacked(tmp_path: Path,
     assert done.returncode == 0, done.stderr[-2000:]
     *said, peak = done.stdout.splitlines()
     assert said[0].startswith("refused"), said
-    assert told in "\n".join(said)
+    assert message in "\n".join(said)
     assert int(peak) < PEAK_MB, f"{peak} MB; {said}"
 
 

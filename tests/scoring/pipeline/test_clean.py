@@ -155,11 +155,11 @@ def test_the_command_removes_it_in_s3_too_and_a_living_run_goes_on(
     before = staged(s3)
     command = ["clean", str(file.path), "--data", "s3://scoring/lake", "--json"]
     assert main([*command, "--dry-run"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    document = json.loads(capsys.readouterr().out)
     assert staged(s3) == before
     assert main(command) == 0
     done = json.loads(capsys.readouterr().out)
-    assert done["bytes"] == told["bytes"] > 0
+    assert done["bytes"] == document["bytes"] > 0
     assert {f["uri"]: f["removed"] for f in done["found"]} == {
         dead.staging: True,
         living.staging: False,
@@ -340,7 +340,7 @@ def test_a_new_temporary_folder_takes_the_abandoned_ones_away_and_no_others(temp
 # --- whose ------------------------------------------------------------------------------------
 
 
-def test_a_process_is_told_from_another_one_with_its_number():
+def test_a_process_is_distinguished_from_another_one_with_its_number():
     ours = Owner.this_process()
     assert ours.is_gone() is False
     assert ours.model_copy(update={"started": "1"}).is_gone() is True

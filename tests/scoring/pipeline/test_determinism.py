@@ -88,10 +88,10 @@ def dirty(empty: Place) -> Place:
 
 def test_the_same_month_scored_twice_is_the_same_to_the_byte(dirty: Place):
     one = run_steps(dirty.run(dirty.job(**JOB)))
-    predicted, aside = bytes_of(one.output.uri), bytes_of(one.quarantine.uri)
+    predicted, rejected = bytes_of(one.output.uri), bytes_of(one.quarantine.uri)
     other = run_steps(dirty.run(dirty.job(**JOB), attempt="b"))
     assert bytes_of(other.output.uri) == predicted
-    assert bytes_of(other.quarantine.uri) == aside
+    assert bytes_of(other.quarantine.uri) == rejected
     assert one.output.sha256 == hashlib.sha256(predicted).hexdigest()
     assert one.rows.quarantined > 0
     assert other.rows == one.rows
@@ -114,11 +114,11 @@ def test_how_the_source_is_stored_does_not_change_a_byte(
     folder.source(table, **one)
     first = run_steps(run)
     predicted = bytes_of(first.output.uri)
-    aside = bytes_of(first.quarantine.uri) if first.quarantine else None
+    rejected = bytes_of(first.quarantine.uri) if first.quarantine else None
     folder.source(table, **other)
     second = run_steps(run)
     assert bytes_of(second.output.uri) == predicted
-    assert (bytes_of(second.quarantine.uri) if second.quarantine else None) == aside
+    assert (bytes_of(second.quarantine.uri) if second.quarantine else None) == rejected
     assert second.statistics == first.statistics
 
 
@@ -126,7 +126,7 @@ def test_how_the_source_is_stored_does_not_change_a_byte(
     "text",
     [
         lambda i: f"kind {i // 100}",
-        lambda i: f"a long text that comes twice, so that it is no dictionary: {i // 2}",
+        lambda i: f"a long text that comes twice, so that it is not a dictionary: {i // 2}",
         lambda i: f"few {i % 7}" if i < 1500 else f"a long text of its own, {i}",
     ],
     ids=["few values", "many values", "few, then many"],
@@ -160,9 +160,9 @@ def test_the_size_of_shards_changes_neither_rows_nor_counts(
     folder.source(table)
     first = run_steps(folder.run(in_shards_of(folder.job(**JOB), one)))
     predicted = predictions(first).to_pylist()
-    aside = quarantine(first).sort_by("row").to_pylist() if first.quarantine else []
+    rejected = quarantine(first).sort_by("row").to_pylist() if first.quarantine else []
     second = run_steps(folder.run(in_shards_of(folder.job(**JOB), other)))
     assert predictions(second).to_pylist() == predicted
-    assert (quarantine(second).sort_by("row").to_pylist() if second.quarantine else []) == aside
+    assert (quarantine(second).sort_by("row").to_pylist() if second.quarantine else []) == rejected
     assert second.rows == first.rows
-    assert len(predicted) + len(aside) == table.num_rows
+    assert len(predicted) + len(rejected) == table.num_rows

@@ -63,7 +63,7 @@ def test_the_source_is_recorded(place: Place):
     assert [(f.uri, f.bytes) for f in record.files] == [(str(path), path.stat().st_size)]
 
 
-def test_bad_rows_are_set_aside_with_what_stood_there(empty: Place, small_batches: None):
+def test_bad_rows_are_quarantined_with_what_stood_there(empty: Place, small_batches: None):
     empty.model()
     xs = [1.0, None, float("inf"), 4.0, -1.0]
     empty.source(pa.table({"id": ["a", "b", "c", None, "e"], "x": xs}))
@@ -124,7 +124,7 @@ def test_with_far_too_many_repeats_no_further_ones_are_looked_for(
         extracted(empty.run(job))
 
 
-def test_rows_with_the_same_hash_and_other_ids_are_no_duplicates(
+def test_rows_with_the_same_hash_and_other_ids_are_not_duplicates(
     empty: Place, small_batches: None, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(hashing, "hash_rows", lambda arrays: np.zeros(len(arrays[0]), np.uint64))
@@ -223,7 +223,7 @@ def test_a_missing_source_is_an_error_of_its_own(empty: Place):
         extracted(empty.run())
 
 
-def test_a_second_attempt_begins_anew(place: Place):
+def test_a_second_attempt_starts_over(place: Place):
     run = place.run(in_shards_of(place.job(), 4))
     extracted(run)
     place.source(rows(3))
@@ -293,19 +293,19 @@ def test_a_batch_of_a_csv_may_lack_all_moments(empty: Place, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "expected"),
     [
         (lambda run: None, "extraction.json is not there; run the whole partition again"),
         (extracted, "sample.yaml has changed since 2013-02 was extracted"),
     ],
 )
 def test_an_extraction_that_is_gone_or_of_another_job_file_is_not_used(
-    place: Place, spoil: Callable[[Any], Any], told: str
+    place: Place, spoil: Callable[[Any], Any], expected: str
 ):
     run = place.run()
     spoil(run)
     changed = replace(run, job_file=place.job(description="changed"))
-    with pytest.raises(PublicationError, match=told):
+    with pytest.raises(PublicationError, match=expected):
         load_extraction(changed)
 
 

@@ -140,16 +140,16 @@ def test_repeated_ids_that_are_found_after_a_shard_is_scored_are_quarantined(lar
     assert len(set(predictions(manifest).column("id").to_pylist())) == ROWS - 2
 
 
-def test_progress_is_told_for_both_steps_up_to_all_rows(large: Place):
+def test_progress_is_reported_for_both_steps_up_to_all_rows(large: Place):
     large.source(rows(ROWS, x=[None, *map(float, range(2, ROWS + 1))]))
-    told: dict[str, list[tuple[int, int | None]]] = {"extract": [], "upload": []}
+    seen: dict[str, list[tuple[int, int | None]]] = {"extract": [], "upload": []}
     score_partition(
-        large.run(), {"by": "test"}, None, 1, lambda step, n, total: told[step].append((n, total))
+        large.run(), {"by": "test"}, None, 1, lambda step, n, total: seen[step].append((n, total))
     )
-    assert sum(n for n, _ in told["extract"]) == ROWS
-    assert {total for _, total in told["extract"]} == {ROWS}
-    assert sum(n for n, _ in told["upload"]) == ROWS - 1
-    assert {total for _, total in told["upload"]} == {ROWS - 1}
+    assert sum(n for n, _ in seen["extract"]) == ROWS
+    assert {total for _, total in seen["extract"]} == {ROWS}
+    assert sum(n for n, _ in seen["upload"]) == ROWS - 1
+    assert {total for _, total in seen["upload"]} == {ROWS - 1}
 
 
 def test_a_scoring_process_that_is_killed_is_a_readable_error_and_leaves_nothing(large: Place):
@@ -178,7 +178,7 @@ FAILING_AT_THE_END = (
 
 
 @pytest.mark.parametrize(
-    ("changes", "kind", "told"),
+    ("changes", "kind", "expected"),
     [
         ({"source": {"uri": "{data}/nothing.parquet"}}, SourceMissingError, "nothing.parquet"),
         ({"checks": {"min_rows": 2501}}, ContractError, "checks.min_rows"),
@@ -196,13 +196,13 @@ FAILING_AT_THE_END = (
     ids=["no source", "few rows", "bad rows", "scorer fails late", "no scorer"],
 )
 def test_what_fails_leaves_the_published_month_and_no_staging(
-    large: Place, changes: dict, kind: type[ScoringError], told: str
+    large: Place, changes: dict, kind: type[ScoringError], expected: str
 ):
     large.scorer(FAILING_AT_THE_END, "odd.py")
     before = score(large.run())
     files = large.files()
     run = large.run(large.job(**changes))
-    with pytest.raises(kind, match=told) as error:
+    with pytest.raises(kind, match=expected) as error:
         score(run)
     assert type(error.value) is kind
     assert run.publisher.published(run.partition) == before

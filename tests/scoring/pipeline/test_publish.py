@@ -97,8 +97,8 @@ def seen_by_a_reader(run: PartitionContext) -> Content:
     assert manifest.rows.scored == found.num_rows
     assert manifest.rows.rows_in == manifest.rows.scored + manifest.rows.quarantined
     assert manifest.quarantine is not None
-    aside = Path(manifest.quarantine.uri).read_bytes()
-    assert hashlib.sha256(aside).hexdigest() == manifest.quarantine.sha256
+    rejected = Path(manifest.quarantine.uri).read_bytes()
+    assert hashlib.sha256(rejected).hexdigest() == manifest.quarantine.sha256
     assert set(quarantine(manifest).column("id").to_pylist()) == SET_ASIDE[manifest.model.version]
     return content(found)
 
@@ -234,7 +234,7 @@ def test_another_run_does_not_take_what_is_published_for_its_own(versions: Place
             publish(run, [], evidence | other)
 
 
-def test_whoever_reads_all_the_time_sees_only_whole_months(versions: Place):
+def test_a_reader_at_any_time_sees_only_whole_months(versions: Place):
     versions.source(without(2000, 3))
     run = job_of(versions)
     run_steps(run, "v1")
@@ -336,7 +336,7 @@ def test_shards_that_came_in_any_order_can_be_put_in_order(
 
 
 @pytest.mark.parametrize(
-    ("chosen", "told"),
+    ("chosen", "reason"),
     [
         ([], "0 of 3 shards were scored"),
         ([0, 1], "2 of 3 shards were scored"),
@@ -346,11 +346,11 @@ def test_shards_that_came_in_any_order_can_be_put_in_order(
     ],
 )
 def test_shards_that_are_missing_or_come_twice_are_refused(
-    published: tuple[PartitionContext, list[Scored]], chosen: list[int], told: str
+    published: tuple[PartitionContext, list[Scored]], chosen: list[int], reason: str
 ):
     run, shards = published
     message = refused(run, [shards[i] for i in chosen])
-    assert f"sample 2013-02: {told}" in message
+    assert f"sample 2013-02: {reason}" in message
     assert "Run the whole partition again" in message
 
 
@@ -391,8 +391,8 @@ def test_accounts_that_do_not_come_out_even_are_refused(
     run, shards = published
     path = Path(f"{run.staging}/extraction.json")
     path.write_text(path.read_text().replace('"rows_in":2500', '"rows_in":2501'))
-    told = "2,501 rows came in, 2,499 were scored and 1 quarantined"
-    assert told in refused(run, shards)
+    message = "2,501 rows came in, 2,499 were scored and 1 quarantined"
+    assert message in refused(run, shards)
 
 
 def changed(staged_uri: str) -> None:
@@ -412,7 +412,7 @@ def removed(staged_uri: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"),
+    ("harm", "expected"),
     [
         (changed, "differs from what the previous step wrote"),
         (cut_off, "differs from what the previous step wrote"),
@@ -423,7 +423,7 @@ def removed(staged_uri: str) -> None:
 def test_a_staged_table_that_was_tampered_with_is_named(
     published: tuple[PartitionContext, list[Scored]],
     harm: Callable[[str], None],
-    told: str,
+    expected: str,
     which: str,
 ):
     run, shards = published
@@ -431,10 +431,10 @@ def test_a_staged_table_that_was_tampered_with_is_named(
     assert prediction is not None
     uri = prediction.uri if which == "predictions" else run.staged("quarantine", 0)
     harm(uri)
-    assert f"the staged table {uri} {told}" in refused(run, shards)
+    assert f"the staged table {uri} {expected}" in refused(run, shards)
 
 
-def test_a_job_file_that_was_changed_between_the_steps_is_told(
+def test_a_job_file_that_was_changed_between_the_steps_is_reported(
     versions: Place, published: tuple[PartitionContext, list[Scored]]
 ):
     _, shards = published
@@ -565,7 +565,7 @@ def test_an_older_staged_result_never_replaces_a_newer_publication(
     assert {name: (versions.out / name).read_bytes() for name in versions.files()} == before
 
 
-def test_whoever_insists_replaces_it_and_the_manifest_says_so(
+def test_replace_newer_replaces_it_and_the_manifest_says_so(
     overtaken: tuple[PartitionContext, list[Scored]],
 ):
     older, staged = overtaken

@@ -278,17 +278,17 @@ def test_the_command_reports_each_step(place: Place, capsys: pytest.CaptureFixtu
     assert not place.out.exists()
 
     assert main(["check", "--deep", "sample", "2013-04", *where, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["job"], told["partition"]) == ("sample", "2013-04")
-    assert told["source"]["rows"] == 2500
-    assert told["model"]["version"] == "v1"
-    assert told["rows"]["reasons"] == {"missing_value: x": 1}
-    assert told["rows"]["scored_example"] == {"id": 2, "y": pytest.approx(2.0)}
-    assert told["destination"] == {"uri": str(place.out), "writable": True}
+    found = json.loads(capsys.readouterr().out)
+    assert (found["job"], found["partition"]) == ("sample", "2013-04")
+    assert found["source"]["rows"] == 2500
+    assert found["model"]["version"] == "v1"
+    assert found["rows"]["reasons"] == {"missing_value: x": 1}
+    assert found["rows"]["scored_example"] == {"id": 2, "y": pytest.approx(2.0)}
+    assert found["destination"] == {"uri": str(place.out), "writable": True}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "told"),
+    ("arguments", "status", "expected"),
     [
         ([], 2, "--deep tries one job: check --deep JOB [PARTITION]"),
         (["sample", MONTH, "more"], 2, "--deep tries one job"),
@@ -303,14 +303,14 @@ def test_the_status_is_that_of_the_error(
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     status: int,
-    told: str,
+    expected: str,
 ):
     place.job()
     where = ["--jobs", str(place.folder), "--data", str(place.data)]
     assert main(["check", "--deep", *arguments, *where, "--json"]) == status
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert told in printed.err
+    assert expected in printed.err
 
 
 def test_without_deep_json_lists_the_files(place: Place, capsys: pytest.CaptureFixture[str]):

@@ -163,7 +163,7 @@ def test_ids_of_files_that_differ_in_type_are_never_rounded(empty: Place, order:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reason"),
     [
         ('id,x,name\n1,2,a\n2,3,"open\n3,4,c\n4,5,d\n', "line 3 begins a row with a quote that is never closed"),
         ("id,x,name\n1,2,a\n2,3\n", "line 3 begins a row of 2 fields, and the header has 3"),
@@ -173,12 +173,12 @@ def test_ids_of_files_that_differ_in_type_are_never_rounded(empty: Place, order:
         ('id,x,name\n1,2,"a"\n2,3,\udce9\n', "line 3 is not UTF-8"),
     ],
 )  # fmt: skip
-def test_a_csv_that_would_lose_a_row_is_refused_with_its_line(empty: Place, text: str, told: str):
+def test_a_csv_that_would_lose_a_row_is_refused_with_its_line(empty: Place, text: str, reason: str):
     empty.model()
     path = empty.csv(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(SourceError) as error:
         run_steps(empty.run(empty.job(**CSV)))
-    assert str(error.value).startswith(f"{path}, {told}")
+    assert str(error.value).startswith(f"{path}, {reason}")
 
 
 def test_a_file_of_a_pattern_that_ends_within_a_quote_is_refused(empty: Place):
@@ -248,9 +248,9 @@ def test_a_month_that_does_not_fit_is_refused_with_the_way_out(empty: Place):
     scored(empty, output={"keep": ["g"]})
     with pytest.raises(PublicationError) as error:
         scored(empty, NEXT, output={"keep": ["g"]})
-    told = str(error.value)
-    assert told.startswith("sample 2013-03: the column 'g' is published as int64 so far")
-    assert "name a new destination.uri and score the past again" in told
+    message = str(error.value)
+    assert message.startswith("sample 2013-03: the column 'g' is published as int64 so far")
+    assert "name a new destination.uri and score the past again" in message
     assert read_all(empty)["g"].tolist() == [1, 2]
 
 

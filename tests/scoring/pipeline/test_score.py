@@ -192,13 +192,15 @@ def test_columns_and_types_must_be_the_same_for_all_rows(
     empty.source(rows(8))
     with pytest.raises(ScorerError) as error:
         published(empty, CHANGING.format(columns, more), shard_rows)
-    told = str(error.value)
-    assert told.startswith(
+    message = str(error.value)
+    assert message.startswith(
         "sample 2013-02: the scorer returned other columns or types for some rows than for the "
         f"first ones ({changed}"
     )
     if more == "":
-        assert told.endswith("output.types in the job file says which it is, such as {y: float64}")
+        assert message.endswith(
+            "output.types in the job file says which it is, such as {y: float64}"
+        )
 
 
 @pytest.mark.parametrize("y", ["[1, 'a', None, 2.5]", "[{1}, 2, 3, 4]", "[1j, 2, 3, 4]"])
@@ -312,7 +314,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     resolve_module._kept.clear()
 
 
-def test_a_model_is_loaded_once_for_all_shards_and_anew_when_it_is_another(
+def test_a_model_is_loaded_once_for_all_shards_and_again_when_it_has_changed(
     empty: Place, loads: list[str]
 ):
     first = empty.model(linear(2.0))

@@ -87,7 +87,7 @@ def flip_a_bit(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "expected"),
     [
         (Path.unlink, "is missing or incomplete"),
         (flip_a_bit, "differs from what the previous step wrote"),
@@ -107,17 +107,17 @@ def test_a_staged_table_that_is_not_the_one_meant_is_never_read(
     tmp_path: Path,
     read: Callable[[Staged, LocalStorage], object],
     damage: Callable[[Path], object],
-    told: str,
+    expected: str,
 ):
     staged = stage(tmp_path, ONE)
     damage(Path(staged.uri))
     with pytest.raises(PublicationError) as error:
         read(staged, LocalStorage())
-    assert f"the staged table {staged.uri} {told}" in str(error.value)
+    assert f"the staged table {staged.uri} {expected}" in str(error.value)
     assert "Run the whole partition again" in str(error.value)
 
 
-def test_a_file_that_is_no_table_is_never_read(tmp_path: Path):
+def test_a_file_that_is_not_a_table_is_never_read(tmp_path: Path):
     path = tmp_path / "x.arrow"
     path.write_bytes(b"no table")
     staged = Staged(number=0, uri=str(path), rows=1, sha256=hashlib.sha256(b"no table").hexdigest())

@@ -60,10 +60,10 @@ def test_a_month_that_gives_the_same_bytes_again_is_verified_and_left_alone(
     empty: Place, published: PartitionContext
 ):
     before = {path: (empty.out / path).stat().st_mtime_ns for path in empty.files()}
-    told = []
-    manifest = verify_partition(published, 1, lambda step, n, total: told.append((step, n)))
+    seen = []
+    manifest = verify_partition(published, 1, lambda step, n, total: seen.append((step, n)))
     assert manifest == published.publisher.published(published.partition)
-    assert told == [("extract", 10), ("upload", 9)]
+    assert seen == [("extract", 10), ("upload", 9)]
     assert {path: (empty.out / path).stat().st_mtime_ns for path in empty.files()} == before
     assert list((empty.folder / "tmp").iterdir()) == []
 
@@ -144,10 +144,10 @@ def test_another_release_of_the_code_or_of_a_package_is_named(
     empty: Place, published: PartitionContext
 ):
     path = Path(layout(published).manifest(published.partition.path))
-    told = json.loads(path.read_bytes())
-    told["code_version"] = "0.0.9+0123456789ab"
-    told["packages"] |= {"numpy": "1.26.4"}
-    path.write_text(json.dumps(told))
+    found = json.loads(path.read_bytes())
+    found["code_version"] = "0.0.9+0123456789ab"
+    found["packages"] |= {"numpy": "1.26.4"}
+    path.write_text(json.dumps(found))
     assert verify(published).code_version == "0.0.9+0123456789ab"  # the bytes are what counts
     change_source(empty)
     named = difference(empty, published).partition("Changed since: ")[2].split("; ")

@@ -56,7 +56,7 @@ def test_a_month_of_one_value_is_an_error_where_the_job_says_so(empty: Place):
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_few_rows_are_no_reason_for_a_warning(empty: Place, count: int):
+def test_few_rows_are_not_a_reason_for_a_warning(empty: Place, count: int):
     empty.model()
     empty.source(rows(2).slice(0, count))
     assert warnings(empty, checks={"min_rows": 0}) == []
@@ -98,10 +98,10 @@ def test_a_vectorizer_that_knows_no_input_is_a_warning(empty: Place, feature: st
         "    return df.assign(y=estimator.predict(vectorizer.transform(df.to_dict('records'))))[['y']]\n"
     )
     empty.source(rows(3))
-    told = warnings(empty, **joblib_of(empty, model), scorer=empty.scorer(code))
+    message = warnings(empty, **joblib_of(empty, model), scorer=empty.scorer(code))
     expected = "no_known_feature: DictVectorizer knows PULocationID, and none of them is an input of the job (x)"
-    assert (expected in told) == found
-    assert any(w.startswith(CONSTANT) for w in told) == found
+    assert (expected in message) == found
+    assert any(w.startswith(CONSTANT) for w in message) == found
 
 
 def test_the_time_that_a_month_took_adds_up(empty: Place, capsys: pytest.CaptureFixture[str]):

@@ -36,7 +36,7 @@ def _result(run: PartitionContext, shards: list[Staged]) -> Extraction:
         return extraction.result(shards.append, lambda rows, total: None)
 
 
-def test_each_shard_is_told_and_lies_where_it_says(run: PartitionContext):
+def test_each_shard_is_reported_and_lies_where_it_says(run: PartitionContext):
     shards: list[Staged] = []
     extraction = _result(run, shards)
     assert shards == extraction.shards
@@ -104,8 +104,8 @@ place.source(rows(10))
 x = rows(2000).select(["x"]).to_pandas()
 with threadpool_limits(2, "openmp"):
     model = HistGradientBoostingRegressor(max_iter=2).fit(x, x["x"])
-vouched = {"uri": "{models}/v1.joblib", "sha256": place.model(model, "v1.joblib")}
-version = {"version": "v1", "in_force_from": "2013-02", **vouched}
+pinned = {"uri": "{models}/v1.joblib", "sha256": place.model(model, "v1.joblib")}
+version = {"version": "v1", "in_force_from": "2013-02", **pinned}
 job = place.job(model={"versions": [version]}, run={"threads": 2})
 print(score_partition(place.run(job), {}, workers=1).rows.scored)
 """

@@ -235,7 +235,7 @@ def test_a_csv_is_the_same_wherever_a_block_of_it_ends(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         (b"id,x\n1,2\n1,2,3\n", "line 3 begins a row of 3 fields, and the header has 2"),
         (
@@ -246,12 +246,12 @@ def test_a_csv_is_the_same_wherever_a_block_of_it_ends(
         (b"", "has no column 'id', 'x'"),
     ],
 )
-def test_a_csv_that_cannot_be_read_is_named(empty: Place, content: bytes, told: str):
+def test_a_csv_that_cannot_be_read_is_named(empty: Place, content: bytes, expected: str):
     path = empty.csv(content)
     with pytest.raises(SourceError) as error:
         read(source_of(empty, **CSV))
     assert str(path) in str(error.value)
-    assert told in str(error.value)
+    assert expected in str(error.value)
 
 
 def test_a_zip_that_is_none_is_named(empty: Place):

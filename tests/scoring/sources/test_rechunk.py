@@ -29,14 +29,14 @@ def test_types_that_cannot_be_one_are_an_error_that_says_where():
 
 
 @pytest.mark.parametrize(
-    ("present", "told"),
+    ("present", "expected"),
     [
         (["id", "z"], r"here has no column 'x'; it has id, z"),
         (["id", "x", "x"], "here has more than one column 'x'"),
     ],
 )
-def test_columns_that_are_not_there_exactly_once_are_named(present: list[str], told: str):
-    with pytest.raises(SourceError, match=told):
+def test_columns_that_are_not_there_exactly_once_are_named(present: list[str], expected: str):
+    with pytest.raises(SourceError, match=expected):
         check_columns("here", ["id", "x"], present)
 
 
@@ -47,7 +47,7 @@ def test_columns_that_nobody_asked_for_may_be_there_twice():
 def test_the_names_of_a_source_cannot_fill_or_forge_a_message():
     with pytest.raises(SourceError) as error:
         check_columns("a.csv", ["x"], ["y\nERROR - \x1b[2J", "z" * 1_000_000])
-    told = str(error.value)
-    assert told.startswith("a.csv has no column 'x'; it has y\\nERROR - \\x1b[2J, zzz")
-    assert "… (1,000,016 characters). Correct the names" in told
-    assert len(told) < 1200
+    message = str(error.value)
+    assert message.startswith("a.csv has no column 'x'; it has y\\nERROR - \\x1b[2J, zzz")
+    assert "… (1,000,016 characters). Correct the names" in message
+    assert len(message) < 1200

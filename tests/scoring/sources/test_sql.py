@@ -170,14 +170,14 @@ FAILURES: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("sql", "told"), FAILURES.values(), ids=FAILURES)
-def test_what_fails_in_the_database_publishes_nothing(orders: Place, sql: str, told: str):
+@pytest.mark.parametrize(("sql", "expected"), FAILURES.values(), ids=FAILURES)
+def test_what_fails_in_the_database_publishes_nothing(orders: Place, sql: str, expected: str):
     manifest = run_steps(asking(orders))
     before = orders.files()
     with pytest.raises(SourceError) as error:
         score_partition(asking(orders, sql), {}, workers=1)
     assert str(error.value).startswith("sql:warehouse")
-    assert told in str(error.value)
+    assert expected in str(error.value)
     assert "\n" not in str(error.value)
     assert error.value.__cause__ is None
     assert orders.files() == before
@@ -198,7 +198,7 @@ def test_a_connection_that_is_cut_in_the_middle_publishes_nothing(
         list(batches)
 
 
-def test_a_database_that_is_not_there_is_told_without_the_password(
+def test_a_database_that_is_not_there_is_reported_without_the_password(
     orders: Place, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", warehouse.with_port(free_port()).connection())

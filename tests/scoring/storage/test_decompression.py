@@ -48,9 +48,9 @@ def read(place: Place, **changes: object) -> str:
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    *told, peak = done.stdout.splitlines()
-    assert int(peak) < PEAK_MB, f"{peak} MB; {told}"
-    return "\n".join(told)
+    *message, peak = done.stdout.splitlines()
+    assert int(peak) < PEAK_MB, f"{peak} MB; {message}"
+    return "\n".join(message)
 
 
 def test_small_and_honest_files_may_unpack_as_they_like():
@@ -74,8 +74,8 @@ def test_millions_of_equal_rows_are_read_piece_by_piece(empty: Place):
             ids = np.arange(start, start + 1_000_000)
             writer.write_table(pa.table({"id": ids} | zeros, schema=schema))
     assert path.stat().st_size < 2 * MB  # and 576 MB in memory
-    told = read(empty, output={"keep": kept}, run={"shard_rows": 3_000_000})
-    assert told == f"rows {rows}"
+    message = read(empty, output={"keep": kept}, run={"shard_rows": 3_000_000})
+    assert message == f"rows {rows}"
 
 
 def test_a_giant_page_is_refused(empty: Place):
@@ -86,10 +86,10 @@ def test_a_giant_page_is_refused(empty: Place):
         data_page_size=MB << 10, write_batch_size=rows, max_rows_per_page=rows,
     )  # fmt: skip
     assert path.stat().st_size < MB
-    told = read(empty)
-    assert f"refused {path}: 'x' has " in told
-    assert "bytes in row group 1 that unpack to 320," in told
-    assert "If they are meant to, write the file with smaller row groups" in told
+    message = read(empty)
+    assert f"refused {path}: 'x' has " in message
+    assert "bytes in row group 1 that unpack to 320," in message
+    assert "If they are meant to, write the file with smaller row groups" in message
 
 
 def test_a_giant_text_in_a_cell_is_refused(empty: Place):
@@ -111,20 +111,20 @@ def _endless(start: bytes, piece: bytes, pieces: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("start", "told"),
+    ("start", "expected"),
     [
         (b"id,", "refused "),  # in the line of names
         (b"id,x\n1,", "line 2 has more than 4,194,304 bytes"),
     ],
     ids=["names", "row"],
 )
-def test_an_endless_line_is_refused(empty: Place, start: bytes, told: str):
+def test_an_endless_line_is_refused(empty: Place, start: bytes, expected: str):
     path = empty.csv(_endless(start, b"9" * (64 * MB), 20), "2013-02.csv.gz")
     assert path.stat().st_size < 2 * MB  # and 1.3 GB in memory
     source = {"uri": "{data}/source/2013-02.csv.gz"}
     found = read(empty, source=source)
     assert found.startswith("refused ")
-    assert told in found
+    assert expected in found
 
 
 def test_a_column_nested_too_deep_is_an_error_of_the_source(empty: Place):

@@ -123,7 +123,7 @@ def test_where_the_target_is_a_folder_nothing_is_left(tmp_path: Path):
     assert names(tmp_path) == ["a"]
 
 
-def test_whoever_has_the_old_object_open_goes_on_reading_it(tmp_path: Path):
+def test_a_reader_with_the_old_object_open_goes_on_reading_it(tmp_path: Path):
     uri = f"{tmp_path}/a"
     write(STORAGE, uri, b"old bytes")
     with STORAGE.open(uri) as reader:
@@ -133,7 +133,7 @@ def test_whoever_has_the_old_object_open_goes_on_reading_it(tmp_path: Path):
     assert STORAGE.read(uri) == b"NEW BYTES"
 
 
-def test_moving_replaces_and_removing_what_is_not_there_is_no_error(tmp_path: Path):
+def test_moving_replaces_and_removing_what_is_not_there_is_not_an_error(tmp_path: Path):
     write(STORAGE, f"{tmp_path}/a", b"a")
     write(STORAGE, f"{tmp_path}/b", b"b")
     STORAGE.move(f"{tmp_path}/a", f"{tmp_path}/b")
@@ -188,7 +188,7 @@ def test_what_others_are_still_writing_is_left_to_them(tmp_path: Path):
     assert names(tmp_path) == sorted([*of_another_target, "a"])
 
 
-def test_where_a_folder_should_be_and_is_none_is_told(tmp_path: Path):
+def test_where_a_folder_should_be_and_is_none_is_reported(tmp_path: Path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(
         PublicationError, match=r"file/a cannot be written: .*/file is not a folder"
@@ -239,7 +239,7 @@ def test_when_the_disk_takes_no_more_the_old_object_stays_and_nothing_is_left(
     assert names(tmp_path) == ["a"]
 
 
-def test_only_one_process_holds_a_claim_and_the_other_is_told(tmp_path: Path):
+def test_only_one_process_holds_a_claim_and_the_other_is_reported(tmp_path: Path):
     lock = f"{tmp_path}/locks/month=2013-02"
 
     def claim_too() -> None:

@@ -226,7 +226,7 @@ def test_a_missing_column_is_named_beside_those_that_are_there(sqlite: DbApi):
         read(sqlite, "SELECT id, x FROM t ORDER BY id", y=None)
 
 
-def test_what_the_driver_says_is_told_in_one_line_and_the_connection_closed(sqlite: DbApi):
+def test_what_the_driver_says_is_reported_in_one_line_and_the_connection_closed(sqlite: DbApi):
     with pytest.raises(sqlite3.OperationalError) as error:
         read(sqlite, "SELECT x\nFROM nosuch ORDER BY 1", x=None)
     assert sqlite.describe_error(error.value) == "no such table: nosuch"
@@ -234,7 +234,7 @@ def test_what_the_driver_says_is_told_in_one_line_and_the_connection_closed(sqli
     assert sqlite.describe_error(ValueError()) == "ValueError"
 
 
-def test_a_password_that_the_driver_repeats_is_not_told():
+def test_a_password_that_the_driver_repeats_is_not_shown():
     database = DbApi(lambda: None, ["secret", None])
     assert (
         database.describe_error(ValueError("no such host: me:secret@db\nand more"))

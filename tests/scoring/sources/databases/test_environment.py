@@ -72,7 +72,7 @@ def test_a_connection_that_is_not_there_is_named_with_its_variable():
      '{"conn_type": "postgres", "port": "secret"}', '{"conn_type": "postgres", "extra": "secret"}',
      "postgres://db/x?__extra__=secret", "postgres://me:secret@[db/x"],
 )  # fmt: skip
-def test_what_is_no_connection_is_not_repeated(text: str, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_not_a_connection_is_not_repeated(text: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", text)
     with pytest.raises(SourceError, match="AIRFLOW_CONN_WAREHOUSE is not a connection") as error:
         connection_in_environment("warehouse")
@@ -92,5 +92,5 @@ def test_secrets_become_stars():
     assert redact([None, "", "hush", "hot"], "a hush, so hot") == "a ***, so ***"
 
 
-def test_a_column_to_cast_is_told_how():
+def test_a_column_to_cast_is_reported_with_the_cast():
     assert "CAST(n AS bigint) AS n in source.sql" in str(must_be_cast("n", "numeric", "bigint"))

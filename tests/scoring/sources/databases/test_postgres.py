@@ -246,8 +246,8 @@ def test_all_rows_come_in_order_and_in_pieces(connect: Any, rows: int):
 
 def test_nothing_is_written_whatever_a_query_calls(connect: Any, warehouse: Warehouse):
     warehouse.execute("DROP SEQUENCE IF EXISTS numbers", "CREATE SEQUENCE numbers")
-    told = failure(connect(), "SELECT nextval('numbers') AS x ORDER BY 1")
-    assert told == "cannot execute nextval() in a read-only transaction"
+    message = failure(connect(), "SELECT nextval('numbers') AS x ORDER BY 1")
+    assert message == "cannot execute nextval() in a read-only transaction"
 
 
 def test_rows_that_come_meanwhile_are_not_read(connect: Any, warehouse: Warehouse):
@@ -261,7 +261,7 @@ def test_rows_that_come_meanwhile_are_not_read(connect: Any, warehouse: Warehous
     assert first.num_rows + sum(piece.num_rows for piece in pieces) == FETCH_ROWS + 10
 
 
-def test_what_the_database_says_is_told_in_one_line(connect: Any):
+def test_what_the_database_says_is_reported_in_one_line(connect: Any):
     database = connect()
     assert (
         failure(database, "SELECT x\nFROM\nnosuch ORDER BY 1") == 'relation "nosuch" does not exist'
@@ -272,8 +272,8 @@ def test_what_the_database_says_is_told_in_one_line(connect: Any):
 
 def test_a_statement_that_takes_too_long_is_ended_by_the_server(connect: Any):
     database = connect(options="-c statement_timeout=3s")
-    told = failure(database, "SELECT pg_sleep(600)::text AS x ORDER BY 1")
-    assert told == "canceling statement due to statement timeout"
+    message = failure(database, "SELECT pg_sleep(600)::text AS x ORDER BY 1")
+    assert message == "canceling statement due to statement timeout"
 
 
 def test_a_connection_that_is_cut_is_an_error_at_the_next_piece(connect: Any, warehouse: Warehouse):
@@ -291,21 +291,19 @@ def test_a_connection_that_is_cut_is_an_error_at_the_next_piece(connect: Any, wa
     )
 
 
-def test_who_cannot_get_in_is_told_why_and_not_with_which_password(
-    connect: Any, warehouse: Warehouse
-):
+def test_a_refused_login_is_reported_without_the_password(connect: Any, warehouse: Warehouse):
     wrong = "wrong one"
-    told = failure(connect(warehouse.with_password(wrong)))
-    assert 'password authentication failed for user "airflow"' in told
-    assert wrong not in told
-    told = failure(connect(warehouse.with_port(free_port())))
-    assert "Connection refused" in told
-    assert PASSWORD not in told
-    told = failure(connect(sslmode="require"))
-    assert "server does not support SSL" in told
+    message = failure(connect(warehouse.with_password(wrong)))
+    assert 'password authentication failed for user "airflow"' in message
+    assert wrong not in message
+    message = failure(connect(warehouse.with_port(free_port())))
+    assert "Connection refused" in message
+    assert PASSWORD not in message
+    message = failure(connect(sslmode="require"))
+    assert "server does not support SSL" in message
 
 
-def test_a_password_that_the_database_repeats_is_not_told(connect: Any):
+def test_a_password_that_the_database_repeats_is_not_shown(connect: Any):
     sql = f"SELECT CAST('{PASSWORD.replace(chr(39), chr(39) * 2)}' AS int) AS x ORDER BY 1"
     assert failure(connect(), sql) == 'invalid input syntax for type integer: "***"'
 

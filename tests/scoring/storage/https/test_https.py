@@ -238,7 +238,7 @@ def test_a_server_that_cannot_go_on_starts_over(site: Site, url: str, changes: d
 
 
 @pytest.mark.parametrize("etag", ["weak", ""])
-def test_without_a_strong_etag_the_time_of_change_tells_versions_apart(
+def test_without_a_strong_etag_the_time_of_change_distinguishes_versions(
     site: Site, url: str, etag: str
 ):
     site.files["/x"], site.ends, site.etag = DATA, [100_000], etag
@@ -249,7 +249,7 @@ def test_without_a_strong_etag_the_time_of_change_tells_versions_apart(
 
 @pytest.mark.parametrize("looks_at_if_range", [True, False])
 @pytest.mark.parametrize("new", [DATA[::-1], DATA[:1000], DATA * 2], ids=["same", "short", "long"])
-def test_a_file_that_is_replaced_meanwhile_is_fetched_anew(
+def test_a_file_that_is_replaced_meanwhile_is_fetched_again(
     site: Site, url: str, new: bytes, looks_at_if_range: bool
 ):
     site.files["/x"], site.replaced_by, site.ends = DATA, {"/x": new}, [100_000]
@@ -264,7 +264,7 @@ def test_a_body_in_chunks_has_an_end_too(site: Site, url: str, ends: list[int | 
     assert site.bytes_sent == len(DATA)
 
 
-def test_a_body_whose_end_nobody_can_tell_is_not_taken(site: Site, url: str):
+def test_a_body_without_a_known_end_is_not_taken(site: Site, url: str):
     site.files["/x"], site.framing = DATA, "none"
     with pytest.raises(SourceError, match="the server does not say how long the file is"):
         fetched(f"{url}/x")
@@ -304,7 +304,7 @@ def test_an_error_that_passes_is_waited_out(site: Site, url: str, status: int):
     assert fetched(f"{url}/x") == DATA
 
 
-def test_an_error_that_stays_is_told_with_the_tries(site: Site, url: str):
+def test_an_error_that_stays_is_reported_with_the_tries(site: Site, url: str):
     site.files["/x"], site.statuses = DATA, [500] * 10
     with pytest.raises(SourceError, match=r"the server answered 500 .*, in each of 5 tries"):
         Connections().readable_storage(url).find(f"{url}/x")
@@ -312,21 +312,21 @@ def test_an_error_that_stays_is_told_with_the_tries(site: Site, url: str):
 
 
 @pytest.mark.parametrize("head_status", [None, 403])
-def test_a_refusal_is_told_at_once(site: Site, url: str, head_status: int | None):
+def test_a_refusal_is_reported_at_once(site: Site, url: str, head_status: int | None):
     site.files["/x"], site.statuses, site.head_status = DATA, [403] * 3, head_status
     with pytest.raises(SourceError, match=r"answered 403 Forbidden; nothing .* anyone may fetch"):
         fetched(f"{url}/x")
     assert len(site.requests) == 2  # the refused HEAD, and one GET
 
 
-def test_a_server_that_is_not_there_is_told(site: Site, url: str):
+def test_a_server_that_is_not_there_is_reported(site: Site, url: str):
     with pytest.raises(SourceError, match="refused, in each of 5 tries"):
         Connections().readable_storage(url).find(f"https://127.0.0.1:{free_port()}/x")
     with pytest.raises(SourceError, match=r"https://a\.\.b/x cannot be asked for"):
         Connections().readable_storage(url).find("https://a..b/x")
 
 
-def test_a_copy_that_cannot_be_kept_is_no_error_of_the_network(site: Site, url: str):
+def test_a_copy_that_cannot_be_kept_is_not_an_error_of_the_network(site: Site, url: str):
     site.files["/x"] = DATA
     storage = Connections().readable_storage(url)
 

@@ -21,7 +21,7 @@ from tests.s3_server import BUCKET, client, keys, storage_for, use_client
         ({"secret_key": "guessed-by-a-stranger"}, "the secret key is wrong"),
     ],
 )
-def test_wrong_keys_are_told_plainly_and_not_repeated(
+def test_wrong_keys_are_reported_plainly_and_not_repeated(
     s3_server: ObjectStore, s3: Any, change: dict[str, str], meaning: str
 ):
     stranger = S3Storage(client(replace(s3_server, **change)))
@@ -34,7 +34,7 @@ def test_wrong_keys_are_told_plainly_and_not_repeated(
     assert keys(s3) == []
 
 
-def test_a_bucket_that_does_not_exist_is_told(s3: Any):
+def test_a_bucket_that_does_not_exist_is_reported(s3: Any):
     with pytest.raises(PublicationError, match="s3://nowhere/x: there is no such bucket"):
         write(storage_for("s3://nowhere/x"), "s3://nowhere/x", b"")
     with pytest.raises(SourceError, match="there is no such bucket"):
@@ -60,7 +60,7 @@ def test_waits_and_tries_are_bounded(monkeypatch: pytest.MonkeyPatch):
     assert config.retries == {"mode": "standard", "total_max_attempts": 5}
 
 
-def test_without_any_keys_that_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Any):
+def test_without_any_keys_that_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Any):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):

@@ -133,5 +133,5 @@ def test_files_and_sockets_are_for_their_owner_only(process: psutil.Process):
     for file in (Path(folder) / "certificates").iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
     sockets = {c.laddr for c in process.net_connections("unix") if c.laddr}
-    for socket in sockets:  # whoever may write a socket may connect to it
+    for socket in sockets:  # write permission on a socket is permission to connect
         assert not Path(socket).stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -136,7 +136,7 @@ def test_slow_answers_are_waited_for(reader: ObjectReader, proxy: FaultyProxy):
 
 
 @pytest.mark.parametrize("what", ["cut", "refuse"])
-def test_a_server_that_does_not_answer_is_told_after_a_few_tries(
+def test_a_server_that_does_not_answer_is_reported_after_a_few_tries(
     reader: ObjectReader, proxy: FaultyProxy, what: Any
 ):
     fault = Fault(b"GET /", what, times=1000)
@@ -146,7 +146,7 @@ def test_a_server_that_does_not_answer_is_told_after_a_few_tries(
     assert fault.met == 2
 
 
-def test_a_server_that_is_gone_is_told(reader: ObjectReader, proxy: FaultyProxy):
+def test_a_server_that_is_gone_is_reported(reader: ObjectReader, proxy: FaultyProxy):
     proxy.close()
     with pytest.raises(SourceError, match=f"{URI}: S3 cannot be reached.*Check the endpoint"):
         reader.read()

@@ -106,8 +106,8 @@ def version_published(run: PartitionContext) -> str:
     assert table["model_version"].unique().to_pylist() == [manifest.model.version]
     assert table.num_rows == manifest.rows.scored
     if manifest.quarantine is not None:
-        aside = manifest.quarantine
-        assert storage_for(aside.uri).sha256(aside.uri) == aside.sha256
+        rejected = manifest.quarantine
+        assert storage_for(rejected.uri).sha256(rejected.uri) == rejected.sha256
     return manifest.model.version
 
 
@@ -253,7 +253,7 @@ def policy(*statements: tuple[list[str], str]) -> dict[str, Any]:
     }
 
 
-def test_objects_that_may_not_be_removed_are_told(s3_server: ObjectStore, s3: Any):
+def test_objects_that_may_not_be_removed_are_reported(s3_server: ObjectStore, s3: Any):
     reader = with_rights(
         s3_server, policy((["s3:ListBucket"], BUCKET), (["s3:GetObject"], f"{BUCKET}/*"))
     )
@@ -316,7 +316,7 @@ def test_without_the_right_to_list_uploads_a_month_is_published_all_the_same(
 
 
 @pytest.mark.parametrize("writable", ["", "lake/out/_staging/"])
-def test_whoever_may_not_publish_is_told_before_anything_is_read_or_scored(
+def test_a_missing_permission_to_publish_is_reported_before_anything_is_read_or_scored(
     lake: Place, s3_server: ObjectStore, s3: Any, writable: str
 ):
     rights = policy((["s3:ListBucket"], BUCKET), (["s3:GetObject"], f"{BUCKET}/*"))
@@ -325,14 +325,14 @@ def test_whoever_may_not_publish_is_told_before_anything_is_read_or_scored(
         rights["Statement"] += extra["Statement"]
     user = with_rights(s3_server, rights)
     use_client(lambda: client(user))
-    told: list[int] = []
+    seen: list[int] = []
     with pytest.raises(PublicationError) as error:
         score_partition(
-            in_s3(lake), {}, workers=1, on_progress=lambda step, rows, total: told.append(rows)
+            in_s3(lake), {}, workers=1, on_progress=lambda step, rows, total: seen.append(rows)
         )
     assert f"s3://{BUCKET}/{OUTPUT}: these credentials may not do this" in str(error.value)
     assert "docs/s3.md" in str(error.value)
-    assert told == []
+    assert seen == []
     assert keys(s3, "lake/out") == []
 
 

@@ -242,14 +242,14 @@ def test_a_connection_that_fails_on_leaves_the_old_object_and_says_what_to_do(
     assert uploads(s3) == []
 
 
-def test_a_server_that_is_gone_is_told(proxy: FaultyProxy, s3: Any):
+def test_a_server_that_is_gone_is_reported(proxy: FaultyProxy, s3: Any):
     storage = storage_for(LARGE)
     new = storage.create(LARGE, Unchanged(storage.version(LARGE)))
     new.write(DATA)
     proxy.close()
     with pytest.raises(PublicationError, match=r"large: S3 cannot be reached.*Check the endpoint"):
         new.commit()
-    new.abort()  # which cannot be, and is no second error
+    new.abort()  # which cannot be, and does not raise a second error
     assert keys(s3) == []
 
 
