@@ -1,4 +1,4 @@
-"""Months of two places held against each other, byte for byte."""
+"""Months of two places compared with each other, byte for byte."""
 
 import json
 from collections.abc import Mapping

@@ -129,7 +129,7 @@ class Project:
         return missing
 
     def save_logs(self, folder: Path) -> None:
-        """Write what each container has printed, for whoever looks for the reason of a failure."""
+        """Write what each container has printed, for anybody who looks for the reason of a failure."""
         folder.mkdir(parents=True, exist_ok=True)
         for each in self.containers():
             (folder / f"{each.name}.log").write_text(
