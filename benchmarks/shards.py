@@ -83,7 +83,7 @@ def _scored(
 ) -> Figures:
     """Score the month of ``source`` on a stack of its own; return seconds of its tasks, or their memory.
 
-    Not both: looking at memory takes time from what is looked at.
+    Not both: sampling memory slows down what it samples.
     """
     home = Home(folder / "stack")
     shutil.rmtree(home.root, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Starts SeaweedFS so that nobody gets past its S3 port: all its other ports ask for a certificate.
+"""Start SeaweedFS so that nobody gets past its S3 port: all its other ports ask for a certificate.
 
 SeaweedFS' master, volume server and filer obey every client that reaches their ports, by HTTP and gRPC.  Here
 gRPC and the master's HTTP ask for a certificate that is made at the first start, with its key in a file that only

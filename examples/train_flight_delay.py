@@ -1,4 +1,4 @@
-"""Trains the two models of the job `flight_delay`: how many minutes late a flight arrives.
+"""Train the two models of the job `flight_delay`: how many minutes late a flight arrives.
 
     python -m examples.train_flight_delay [--data .run/data]
 

@@ -47,7 +47,7 @@ _ADVICE = {
     errno.EROFS: "Mount it read-write, or choose another folder",
     errno.ENAMETOOLONG: "Use a shorter path or name",
 }
-"""What to do about what the operating system refuses for want of something."""
+"""Advice for errors of the operating system about a lack of resources."""
 
 
 RUN_AGAIN = "run the whole partition again (in Airflow: clear the run from its first task)"
@@ -162,7 +162,7 @@ class NewerPublicationError(PublicationError):
 
 
 class NotStagedError(PublicationError):
-    """What the steps before have staged is gone, or is not what is asked for now."""
+    """What the previous steps have staged is gone, or differs from what is requested now."""
 
 
 class DestinationTakenError(PublicationError):
@@ -188,7 +188,7 @@ class MissingPackageError(ScoringError):
 
 
 UNPUBLISHED = (SourceError, ContractError, ModelError, ScorerError, MissingPackageError)
-"""Errors that end a run before it publishes anything; where they are shown, that is said once."""
+"""Errors that end a run before it publishes anything; the message says so once."""
 
 
 @contextlib.contextmanager

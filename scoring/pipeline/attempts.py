@@ -113,7 +113,7 @@ class Attempt:
         return min(entry.age_seconds for entry in self.entries) / SECONDS_OF_A_DAY
 
     def why_abandoned(self, storage: Storage, days_kept: float | None = DAYS_KEPT) -> str | None:
-        """Return why it belongs to nobody any more, in words; None where somebody may still use it.
+        """Return why it no longer belongs to anybody, in words; None where somebody may still use it.
 
         An attempt of an unknown owner counts as abandoned after ``days_kept`` days, with None never.
         """

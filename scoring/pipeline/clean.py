@@ -1,4 +1,4 @@
-"""Removing what killed runs have left, and no living one owns: on disk, in S3 and in TMPDIR."""
+"""Remove what killed runs have left, and no running one owns: on disk, in S3 and in TMPDIR."""
 
 from __future__ import annotations
 

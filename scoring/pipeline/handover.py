@@ -92,7 +92,7 @@ def published_before(
     triggered_by: Mapping[str, str],
     asked_model: Callable[[], ModelFile] | None = None,
 ) -> Manifest | None:
-    """Return what this very Airflow run has published already, where nothing of it is staged any more.
+    """Return what this very Airflow run has published already, where nothing of it is staged any longer.
 
     So it is when a step is tried again after a kill, or cleared alone in a run that was finished.  Raises
     NotStagedError where something else would be published today: another job file, scorer or model;

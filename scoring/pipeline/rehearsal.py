@@ -157,7 +157,7 @@ def _scored(
 
 
 def _check_gates(context: PartitionContext, source: SourceFound, tally: Tally) -> None:
-    """Raise ContractError where the gates of the whole partition cannot be passed any more."""
+    """Raise ContractError where the gates of the whole partition can no longer be passed."""
     rows = tally.rows_in if tally.rows_in < ROWS else source.rows
     if rows is not None:
         whole = replace(tally, rows_in=rows)
@@ -185,7 +185,7 @@ def _open(context: PartitionContext) -> Source:
 
 
 class _WithoutDigests(Connections):
-    """Connections whose files are not read whole for a digest that nothing will be compared with."""
+    """Connections that do not read whole files for a digest that nothing will be compared with."""
 
     def __init__(self, connections: Connections) -> None:
         super().__init__(connections.s3_client, connections.database)

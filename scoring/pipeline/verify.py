@@ -1,4 +1,4 @@
-"""Scoring a published partition again, to see that the same bytes come out."""
+"""Score a published partition again, to check that the same bytes come out."""
 
 from __future__ import annotations
 

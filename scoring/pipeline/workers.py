@@ -75,7 +75,7 @@ class ExtractionProcess:
                 message = self._receiver.recv()
             except EOFError:
                 raise ScorerError(
-                    f"{self._what}: the process that reads the source was killed, perhaps for want of "
+                    f"{self._what}: the process that reads the source was killed, possibly out of "
                     "memory"
                 ) from None
             if isinstance(message, Extraction):

@@ -121,7 +121,7 @@ class _CsvReader:
 
     def _records(self) -> Iterator[list[str]]:
         """Yield the rows that are left; empty lines are none."""
-        first = self._line + 1  # of the row at hand
+        first = self._line + 1  # of the current row
         try:
             for record in csv.reader(self._texts(), strict=True):
                 if record and not self._header:

@@ -1,4 +1,4 @@
-"""Arrow tables on their way from a source to the steps: cut to size, and with the columns asked for."""
+"""Arrow tables on their way from a source to the steps: cut to size, and with the requested columns."""
 
 from __future__ import annotations
 

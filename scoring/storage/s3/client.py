@@ -85,5 +85,5 @@ def code_of(error: ClientError) -> str:
 
 
 def is_forbidden(error: ClientError) -> bool:
-    """Return whether the server or its policy does not offer what was asked for."""
+    """Return whether the server or its policy does not offer what was requested."""
     return code_of(error) in (*_FORBIDDEN, "NotImplemented", "MethodNotAllowed")

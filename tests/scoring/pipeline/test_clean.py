@@ -76,7 +76,7 @@ class Living:
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """The process alone, as the kernel does for want of memory; its children notice."""
+        """The process alone, as the kernel does when memory runs out; its children notice."""
         children = psutil.Process(self.pid).children(recursive=True)
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
