@@ -178,7 +178,7 @@ def test_a_month_that_vanishes_before_it_is_read_is_missing(site: Site, url: str
     storage = Connections().readable_storage(url)
     (found,) = storage.find(f"{url}/x")
     del site.files["/x"]
-    with pytest.raises(SourceMissingError, match="was there a moment ago and is not any more"):
+    with pytest.raises(SourceMissingError, match="disappeared during the download"):
         storage.identify(found)
 
 
