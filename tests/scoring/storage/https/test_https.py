@@ -322,7 +322,7 @@ def test_a_refusal_is_reported_at_once(site: Site, url: str, head_status: int | 
 def test_a_server_that_is_not_there_is_reported(site: Site, url: str):
     with pytest.raises(SourceError, match="refused, in each of 5 tries"):
         Connections().readable_storage(url).find(f"https://127.0.0.1:{free_port()}/x")
-    with pytest.raises(SourceError, match=r"https://a\.\.b/x cannot be asked for"):
+    with pytest.raises(SourceError, match=r"https://a\.\.b/x cannot be requested"):
         Connections().readable_storage(url).find("https://a..b/x")
 
 
