@@ -314,7 +314,7 @@ def test_an_error_that_stays_is_reported_with_the_tries(site: Site, url: str):
 @pytest.mark.parametrize("head_status", [None, 403])
 def test_a_refusal_is_reported_at_once(site: Site, url: str, head_status: int | None):
     site.files["/x"], site.statuses, site.head_status = DATA, [403] * 3, head_status
-    with pytest.raises(SourceError, match=r"answered 403 Forbidden; nothing .* anyone may fetch"):
+    with pytest.raises(SourceError, match=r"answered 403 Forbidden\. Over .* anyone may fetch"):
         fetched(f"{url}/x")
     assert len(site.requests) == 2  # the refused HEAD, and one GET
 
