@@ -95,7 +95,7 @@ def _made_by(engine: Engine, name: str) -> str:
 def _stand_in(engine: Engine, kind: str, name: str) -> str:
     recipe = RECIPES / kind
     if not recipe.is_dir():
-        raise DevstackError(f"{name} cannot be pulled, and there is no stand-in for it")
+        raise DevstackError(f"{name} cannot be pulled, and no stand-in for it exists")
     suite = "bookworm"
     digest = _digest(recipe, suite)
     if _made_by(engine, full_name(name)) == digest:

@@ -129,7 +129,7 @@ class Project:
         return missing
 
     def save_logs(self, folder: Path) -> None:
-        """Write what each container has printed, for anybody who looks for the reason of a failure."""
+        """Write what each container has printed, to find the reason of a failure."""
         folder.mkdir(parents=True, exist_ok=True)
         for each in self.containers():
             (folder / f"{each.name}.log").write_text(
@@ -146,7 +146,9 @@ class Project:
         scales = [
             word for name, count in self.scale.items() for word in ("--scale", f"{name}={count}")
         ]
-        self._compose("up", "--detach", "--no-build", *scales, *services)
+        # podman-compose would run what a service depends on again, though it is done.
+        alone = [] if self.engine.keeps_order else ["--no-deps"]
+        self._compose("up", "--detach", "--no-build", *alone, *scales, *services)
 
     def _compose(self, *arguments: str, build: bool = False) -> str:
         files = ["--file", str(self.file), "--env-file", str(self.env_file)]

@@ -69,8 +69,10 @@ def test_only_transient_errors_are_retried(error: type[Exception]) -> None:
     final = None if error.__name__ in TRANSIENT else AirflowFailException
     wrong = error("what is wrong")
     wrong.__cause__ = OSError("disk full")
-    with pytest.raises(final or error, match=r"^what is wrong$") as raised, fail_if_permanent():
+    with pytest.raises(final or error, match=r"^what is wrong") as raised, fail_if_permanent():
         raise wrong
+    outcome = ["Nothing was published."] if issubclass(error, errors.UNPUBLISHED) else []
+    assert str(raised.value).splitlines() == ["what is wrong", *outcome]
     assert raised.value.__cause__ is wrong.__cause__  # and not the error itself, shown twice
 
 
