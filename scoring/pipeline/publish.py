@@ -200,8 +200,8 @@ class JoinedShards:
         """Log the warnings; ContractError instead where the job says so."""
         if self.warnings and self.context.job.checks.on_warning == "fail":
             raise ContractError(
-                f"{self.context.name}: " + "\n".join(self.warnings) + "\nNothing was published, as "
-                "checks.on_warning is fail"
+                f"{self.context.name}: " + "\n".join(self.warnings) + "\n"
+                "checks.on_warning is fail: a partition with a warning is not published"
             )
         for warning in self.warnings:
             log.warning("%s: %s", self.context.name, warning)

@@ -53,7 +53,7 @@ def _break(jobs: Path, name: str = "broken") -> str:
     return (
         f"{path} is not a valid job file (1 problem):\n"
         f'  line {line}, partition: "fortnight" is not allowed; '
-        "it may be 'month', 'week', 'day' or 'hour'"
+        "valid values: 'month', 'week', 'day' or 'hour'"
     )
 
 

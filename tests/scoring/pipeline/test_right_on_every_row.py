@@ -311,7 +311,7 @@ def test_a_multi_output_classifier_needs_a_scorer(empty: Place):
     with pytest.raises(ModelError, match=r"predicts 2 outputs at once, .* A scorer"):
         scored(empty, **job)
     del job["output"]
-    with pytest.raises(ScorerError, match=r"array of shape \(2, 2\), .* A scorer"):
+    with pytest.raises(ScorerError, match=r"array of shape \(2, 2\); .* A scorer"):
         scored(empty, **job)
 
 

@@ -51,7 +51,9 @@ def test_a_month_of_one_value_is_an_error_where_the_job_says_so(empty: Place):
     with pytest.raises(ContractError) as error:
         warnings(empty, checks={"on_warning": "fail"})
     assert CONSTANT in str(error.value)
-    assert str(error.value).endswith("Nothing was published because checks.on_warning is fail")
+    assert str(error.value).endswith(
+        "checks.on_warning is fail: a partition with a warning is not published"
+    )
     assert not list(empty.out.rglob("*.parquet"))
 
 
