@@ -135,7 +135,7 @@ def test_the_commands_of_the_shell_are_all_in_the_pages() -> None:
     text = "\n".join(page.text for page in PAGES)
     (commands,) = [a for a in cli._parser()._actions if isinstance(a, argparse._SubParsersAction)]
     for name in commands.choices:
-        assert re.search(rf"(python -m |`|^)scoring {name}\b", text, re.MULTILINE), name
+        assert re.search(rf"(python -m |`|/|^)scoring {name}\b", text, re.MULTILINE), name
 
 
 def test_make_targets_are_documented_in_the_pages() -> None:
