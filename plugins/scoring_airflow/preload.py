@@ -31,14 +31,14 @@ _MODULES = (
     "sklearn.pipeline",
     "sklearn.preprocessing",
     "skops.io",
-    "narwhals.stable.v2",
     "scoring.pipeline.extract",
     "scoring.pipeline.score",
     "scoring.pipeline.publish",
     "scoring.models.skops",
     "scoring.sources.parquet",
     "scoring.destinations.parquet",
-    "scoring_airflow",
+    "scoring_airflow.loader",
+    "scoring_airflow.backoff",
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,3 +47,20 @@ def test_it_replaces_airflows_default_only() -> None:
     conf.set(*SETTING, "their.own.heuristic")
     ScoringPlugin.on_load()
     assert conf.get(*SETTING) == "their.own.heuristic"
+
+
+TASK_IMPORTS_NOTHING = """
+import sys
+import scoring_airflow.preload
+before = set(sys.modules)
+from scoring_airflow import ExtractOperator, ScoreOperator, UploadOperator, load_jobs
+import scoring_airflow.backoff
+import scoring.pipeline.extract, scoring.pipeline.score, scoring.pipeline.publish
+print(sorted(name for name in set(sys.modules) - before if name.startswith("scoring")))
+"""
+
+
+def test_after_the_preload_a_task_finds_the_operators_and_the_steps_imported() -> None:
+    command = [sys.executable, "-c", TASK_IMPORTS_NOTHING]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
