@@ -26,7 +26,7 @@ from devstack.commands.terminal import Terminal
 from devstack.containers import base_images, comparison, engine, in_bucket
 from devstack.containers.base_images import BaseImage
 from devstack.containers.comparison import Month
-from devstack.containers.compose import Project, images_built, replicas
+from devstack.containers.compose import Project, replicas, services_that_build
 from devstack.containers.engine import Engine
 from devstack.containers.on_laptop import JOB
 from devstack.errors import DevstackError
@@ -153,7 +153,7 @@ def _run(check: Check, project: Project, laptop: "subprocess.Popen[bytes]") -> i
         found = _published(project)
         wrong = comparison.differences(expected, found)
     terminal.line(f"\nengine: {check.engine.title}")
-    terminal.table(_sizes(check.engine, bases, images_built(project.document)))
+    terminal.table(_sizes(check.engine, bases, sorted(services_that_build(project.document))))
     terminal.line()
     terminal.table(_durations(check.phases))
     terminal.line()

@@ -39,8 +39,8 @@ def differences(expected: Months, found: Months) -> list[str]:
 def table(expected: Months, found: Months) -> Table:
     """One row for each month of the laptop."""
     made = Table(box=None, pad_edge=False)
-    for title, justify in (("month", "left"), ("rows", "right"), ("sha256", "left"), ("", "left")):
-        made.add_column(title, justify="right" if justify == "right" else "left", no_wrap=True)
+    for title in ("month", "rows", "sha256", ""):
+        made.add_column(title, justify="right" if title == "rows" else "left", no_wrap=True)
     for key, month in expected.items():
         there = found.get(key)
         equal = "missing" if there is None else "as on the laptop" if there == month else "OTHER"

@@ -1,8 +1,9 @@
 """docker-compose.yaml as it stands, brought up and taken down by an engine."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,19 +57,19 @@ class Project:
     variables: Mapping[str, str]
     scale: dict[str, int] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def document(self) -> dict[str, Any]:
         return dict(yaml.safe_load(self.file.read_text()))
 
     def build(self) -> None:
         """Build each image once, though several services have it."""
-        self._compose("build", *one_of_each_image(self.document), build=True)
+        self._compose("build", *services_that_build(self.document).values(), build=True)
 
-    def up(self, watch: Callable[[], None] = lambda: None) -> None:
+    def up(self) -> None:
         """Start everything, each service when those that it depends on are ready, and wait until all are healthy."""
-        for wave in waves(self.document) if not self.engine.keeps_order else [[]]:
+        for wave in waves(self.document) if not self.engine.is_docker else [[]]:
             self._up(wave)
-            self.wait_until_ready(wave or list(self.document["services"]), watch)
+            self.wait_until_ready(wave or list(self.document["services"]))
 
     def set_workers(self, service: str, count: int) -> None:
         """Start further containers of a service, and wait until they are healthy."""
@@ -97,9 +98,7 @@ class Project:
         wanted = [each for each in found if service in (None, each.service)]
         return sorted(wanted, key=lambda each: each.name)
 
-    def wait_until_ready(
-        self, services: Sequence[str], watch: Callable[[], None] = lambda: None
-    ) -> None:
+    def wait_until_ready(self, services: Sequence[str]) -> None:
         """Return when their containers are healthy, and those that run once have succeeded."""
         deadline = time.monotonic() + START_SECONDS
         while missing := self.not_ready(services):
@@ -107,7 +106,6 @@ class Project:
                 raise DevstackError(
                     f"not healthy after {START_SECONDS:.0f} s: {', '.join(missing)}"
                 )
-            watch()
             time.sleep(POLL_SECONDS)
 
     def not_ready(self, services: Sequence[str]) -> list[str]:
@@ -147,7 +145,7 @@ class Project:
             word for name, count in self.scale.items() for word in ("--scale", f"{name}={count}")
         ]
         # podman-compose would run what a service depends on again, though it is done.
-        alone = [] if self.engine.keeps_order else ["--no-deps"]
+        alone = [] if self.engine.is_docker else ["--no-deps"]
         self._compose("up", "--detach", "--no-build", *alone, *scales, *services)
 
     def _compose(self, *arguments: str, build: bool = False) -> str:
@@ -180,16 +178,10 @@ def replicas(document: Mapping[str, Any]) -> dict[str, int]:
     return found
 
 
-def images_built(document: Mapping[str, Any]) -> list[str]:
-    """The images that are built here."""
-    services = document["services"].values()
-    return sorted({service["image"] for service in services if "build" in service})
-
-
-def one_of_each_image(document: Mapping[str, Any]) -> list[str]:
-    """The first service of every image that is built here."""
+def services_that_build(document: Mapping[str, Any]) -> dict[str, str]:
+    """Every image that is built here, with the first service that has it."""
     first: dict[str, str] = {}
     for name, service in document["services"].items():
         if "build" in service:
             first.setdefault(service["image"], name)
-    return list(first.values())
+    return first

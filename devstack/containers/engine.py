@@ -38,12 +38,8 @@ class Engine:
     compose: tuple[str, ...]
     environment: Mapping[str, str]
     build_environment: Mapping[str, str]
-    keeps_order: bool  # whether compose itself waits for what a service depends on
+    is_docker: bool  # whose compose itself waits for what a service depends on
     folders: tuple[Path, ...] = field(default=())  # storage of this check alone
-
-    @property
-    def is_docker(self) -> bool:
-        return self.keeps_order
 
     def run(self, *arguments: str, build: bool = False, text: str | None = None) -> str:
         """The output of a call; DevstackError with the end of what it said if it failed."""
@@ -116,7 +112,7 @@ def _docker(folder: Path, attempts: list[str]) -> Engine | None:
         attempts.append("Docker: the program `docker` is not installed")
         return None
     plain = dict(os.environ)
-    engine = Engine("", "docker", ("docker", "compose"), plain, plain, keeps_order=True)
+    engine = Engine("", "docker", ("docker", "compose"), plain, plain, is_docker=True)
     try:
         server = engine.run("version", "--format", "{{.Server.Version}}").strip()
         compose = engine.run("compose", "version", "--short").strip()
@@ -132,7 +128,7 @@ def _docker(folder: Path, attempts: list[str]) -> Engine | None:
         engine.compose,
         plain,
         plain,
-        keeps_order=True,
+        is_docker=True,
     )
 
 
@@ -198,7 +194,7 @@ def _podman_engine(
             # CI builds once, and layers that nobody will reuse take it another minute to write.
             "BUILDAH_LAYERS": "false" if os.environ.get("CI") else "true",
         },
-        keeps_order=False,
+        is_docker=False,
         folders=(folder / "storage", run),
     )
 

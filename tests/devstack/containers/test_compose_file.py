@@ -56,8 +56,9 @@ def test_services_that_depend_on_each_other_are_refused() -> None:
 
 
 def test_each_image_is_built_once() -> None:
-    assert compose.one_of_each_image(DOCUMENT) == ["object-store", "airflow-init"]
-    assert len(compose.images_built(DOCUMENT)) == 2
+    built = compose.services_that_build(DOCUMENT)
+    assert list(built.values()) == ["object-store", "airflow-init"]
+    assert len(built) == 2
     assert compose.replicas(DOCUMENT) == {"worker": 2}
 
 
