@@ -7,11 +7,13 @@ import os
 import re
 import shlex
 import signal
+import sqlite3
 import subprocess
 import time
+import urllib.request
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -150,9 +152,15 @@ def test_without_airflow_the_operators_name_their_extra(core: Environment, tmp_p
 
 
 @contextmanager
-def standalone(environment: Environment, home: Path, **variables: str) -> Iterator[None]:
-    """``airflow standalone``: all of Airflow's components, as a newcomer starts them."""
-    with (home / "standalone.log").open("w") as log:
+def standalone(
+    environment: Environment, home: Path, **variables: str
+) -> Iterator[Callable[[Callable[[], bool]], None]]:
+    """``airflow standalone``: all of Airflow's components, as a newcomer starts them.
+
+    Yield a function that waits until a condition holds, as long as Airflow runs.
+    """
+    path = home / "standalone.log"
+    with path.open("w") as log:
         process = subprocess.Popen(
             [str(environment.bin / "airflow"), "standalone"],
             cwd=home,
@@ -161,14 +169,34 @@ def standalone(environment: Environment, home: Path, **variables: str) -> Iterat
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        deadline = time.monotonic() + PATIENCE_SECONDS
+
+        def wait_until(holds: Callable[[], bool]) -> None:
+            while not holds():
+                assert process.poll() is None and time.monotonic() < deadline, path.read_text()
+                time.sleep(0.5)
+
         try:
-            yield
+            yield wait_until
         finally:
             process.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(30)
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def answers(url: str) -> bool:
+    with suppress(OSError), urllib.request.urlopen(url, timeout=30) as response:
+        return bool(response.status == 200)
+    return False
+
+
+def in_database(home: Path, query: str) -> bool:
+    """Return whether Airflow's database has a row for the job; asking with ``airflow`` takes seconds."""
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(home / "airflow.db")) as database:
+        return database.execute(query, [JOB]).fetchone() is not None
+    return False
 
 
 def test_with_the_extra_two_lines_make_a_dag_that_scores_a_month(
@@ -185,23 +213,29 @@ def test_with_the_extra_two_lines_make_a_dag_that_scores_a_month(
     variables = {
         "AIRFLOW_HOME": str(tmp_path),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__BASE_URL": f"http://localhost:{port}",
+        # Their defaults are fixed numbers, and other tests run other Airflows.
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
         "SCORING_DATA": str(dags / "data"),
         "SCORING_PRELOAD": "1",
     }
     published = dags / "data" / "predictions" / JOB / "_manifests" / "month=2024-01.json"
-    with standalone(airflow, tmp_path, **variables):
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not published.exists():
-            assert time.monotonic() < deadline, (tmp_path / "standalone.log").read_text()[-5_000:]
-            time.sleep(0.5)
+    with standalone(airflow, tmp_path, **variables) as wait_until:
+        # The scheduler is up before the API server, and a task that starts in between fails.
+        wait_until(lambda: answers(f"http://localhost:{port}/api/v2/monitor/health"))
+        wait_until(lambda: in_database(tmp_path, "SELECT 1 FROM dag WHERE dag_id = ?"))
+        airflow.run("airflow", "dags", "unpause", JOB, cwd=tmp_path, **variables)
+        state = "SELECT state FROM dag_run WHERE dag_id = ? AND state IN ('success', 'failed')"
+        wait_until(lambda: in_database(tmp_path, state))
         errors = airflow.run(
             "airflow", "dags", "list-import-errors", cwd=tmp_path, check=False, **variables
         )
+    log = (tmp_path / "standalone.log").read_text()
+    assert published.exists(), log
     assert_scored(dags)
-    assert "Failed to load plugin" not in (tmp_path / "standalone.log").read_text()
+    assert "Failed to load plugin" not in log
     assert json.loads(published.read_text())["run"]["dag_id"] == JOB
     assert "wrong.yaml" in errors.stdout
     assert JOB not in errors.stdout
