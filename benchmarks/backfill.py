@@ -1,8 +1,9 @@
 """From the creation of a backfill to the last of eleven real months published, and its parts.
 
-Starts what ``make run`` starts, in a folder of its own, lets catchup score the months once, and then
-scores them all again with ``airflow backfill create --reprocess-behavior completed``.  The clock
-starts when Airflow notes that the backfill was created and stops when the last manifest is written.
+Starts what ``make run`` starts, in a folder of its own, lets catchup score the months once, and
+then scores them all again with ``airflow backfill create --reprocess-behavior completed``. The
+clock starts when Airflow notes that the backfill was created and stops when the last manifest is
+written.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def _one_backfill(home: Path) -> dict[str, Any]:
 
 
 def _create_backfill(environment: dict[str, str], connection: Any) -> tuple[int, float]:
-    """Return the id of a new backfill of all months, and the moment of its creation by Airflow's own note."""
+    """Return the id of a new backfill of all months, and the moment of its creation by Airflow's
+    own note.
+    """
     command = [
         str(Path(sys.executable).with_name("airflow")), "backfill", "create",
         "--dag-id", "flight_delay", "--from-date", "2013-02-01", "--to-date", "2013-12-31",

@@ -1,6 +1,6 @@
 """One month of many rows: the shell command beside a bare loop, in time and memory.
 
-The month is the flights of 2013-05 repeated; a column ``copy`` keeps the row ids distinct.  The bare
+The month is the flights of 2013-05 repeated; a column ``copy`` keeps the row ids distinct. The bare
 loop is what one would write by hand without checks, staging or publication: one process,
 scikit-learn's default threads, reads the needed columns, predicts per row group, writes.
 """

@@ -1,7 +1,7 @@
 """Run a command as a whole: its time, or the memory of all its processes.
 
-In two runs, because looking at memory takes time from what is looked at, the more the more processes
-it has: the kernel walks the pages of each for every sample.
+In two runs, because looking at memory takes time from what is looked at, the more the more
+processes it has: the kernel walks the pages of each for every sample.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A month of many shards on Celery workers: on one and on two of them, and the memory of its tasks.
 
-Starts what ``make stack`` starts, with the month in its S3 service.  Each worker has one task at a
-time, and one thread for it: one core of two, so that the second worker brings the second core.  What
-one worker does with both cores, two threads a task, is shown too.  The figure to compare is the time
+Starts what ``make stack`` starts, with the month in its S3 service. Each worker has one task at a
+time, and one thread for it: one core of two, so that the second worker brings the second core. What
+one worker does with both cores, two threads a task, is shown too. The figure to compare is the time
 from the first ``score`` task's start to the last one's end.
 """
 
@@ -51,7 +51,9 @@ PLACES = {
 
 
 def run(data: Path, dags: Path, folder: Path, rows: int, huge_rows: int, rounds: int) -> Figures:
-    """Measure the same month in each of ``PLACES``, ``rounds`` times; and a huge one, with the memory."""
+    """Measure the same month in each of ``PLACES``, ``rounds`` times; and a huge one, with the
+    memory.
+    """
     flights = data / "flights/year=2013/month=05/flights.parquet"
     model = data / "models/flight_delay/v1.skops"
     source = make_month(flights, folder, rows)
@@ -81,7 +83,8 @@ def run(data: Path, dags: Path, folder: Path, rows: int, huge_rows: int, rounds:
 def _scored(
     dags: Path, source: Path, model: Path, folder: Path, place: Place, memory: bool = False
 ) -> Figures:
-    """Score the month of ``source`` on a stack of its own; return seconds of its tasks, or their memory.
+    """Score the month of ``source`` on a stack of its own; return seconds of its tasks, or their
+    memory.
 
     Not both: sampling memory slows down what it samples.
     """
@@ -146,7 +149,9 @@ def _wait_until_scored(stack: Stack) -> None:
 
 
 def _seconds(stack: Stack) -> Figures:
-    """Return seconds of each step from its first task's start to its last one's end, and how many shards."""
+    """Return seconds of each step from its first task's start to its last one's end, and how many
+    shards.
+    """
     query = (
         "SELECT task_id, count(*), extract(epoch FROM max(end_date) - min(start_date)) "
         "FROM task_instance WHERE state = 'success' GROUP BY task_id"

@@ -2,8 +2,9 @@
 
     python healthcheck.py api-server | scheduler | dag-processor | triggerer | worker [NAME]
 
-It reads the environment that Airflow itself reads. `airflow jobs check` asks the same, but takes four seconds of a core
-each time, once for each component and every half minute; this takes a tenth of one (a worker: half of one).
+It reads the environment that Airflow itself reads. `airflow jobs check` asks the same, but takes
+four seconds of a core each time, once for each component and every half minute; this takes a tenth
+of one (a worker: half of one).
 """
 
 import os
@@ -26,7 +27,9 @@ TIMEOUT_SECONDS = 5
 def problem(
     component: str, environment: Mapping[str, str], worker: str | None = None
 ) -> str | None:
-    """Return what is wrong; None if the component works. `worker` names a Celery worker (default: the host's)."""
+    """Return what is wrong; None if the component works. `worker` names a Celery worker (default:
+    the host's).
+    """
     if component == "api-server":
         return _api_server(environment["AIRFLOW__API__PORT"])
     if component == "worker":

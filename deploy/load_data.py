@@ -1,8 +1,8 @@
 """Upload files to the object store: python load_data.py FOLDER
 
-FOLDER/flights/… and FOLDER/models/… become SCORING_DATA/flights/… and SCORING_DATA/models/…, each whole or not at all.
-Existing objects stay as they are. Keys and endpoint are those of the Airflow connection that SCORING_AWS_CONN_ID
-names, read from its variable AIRFLOW_CONN_….
+FOLDER/flights/… and FOLDER/models/… become SCORING_DATA/flights/… and SCORING_DATA/models/…, each
+whole or not at all. Existing objects stay as they are. Keys and endpoint are those of the Airflow
+connection that SCORING_AWS_CONN_ID names, read from its variable AIRFLOW_CONN_….
 """
 
 import json
@@ -33,7 +33,8 @@ def load(folder: Path, environment: Mapping[str, str]) -> list[str]:
 def client(connection_json: str, config: Any = None) -> Any:
     """Return a boto3 client with the keys, the endpoint and the settings of an Airflow connection.
 
-    `config`, botocore's, comes on top of those settings; without it, timeouts and retries are boto3's defaults.
+    `config`, botocore's, comes on top of those settings; without it, timeouts and retries are
+    boto3's defaults.
     """
     import boto3
     from botocore.config import Config

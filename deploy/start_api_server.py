@@ -1,7 +1,7 @@
 """Start Airflow's API server with one user, `admin`, with the password of the variable UI_PASSWORD.
 
-Airflow's SimpleAuthManager takes passwords from a file that it must be able to write. Without one it
-generates a password and prints it to the log.
+Airflow's SimpleAuthManager takes passwords from a file that it must be able to write. Without one
+it generates a password and prints it to the log.
 """
 
 import json
@@ -12,7 +12,9 @@ from pathlib import Path
 
 
 def write_password(environment: MutableMapping[str, str]) -> None:
-    """Write the file of passwords, for its owner only; the server's own environment is then without the password."""
+    """Write the file of passwords, for its owner only; the server's own environment is then without
+    the password.
+    """
     path = Path(environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

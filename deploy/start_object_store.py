@@ -1,9 +1,10 @@
 """Start SeaweedFS so that nobody gets past its S3 port: all its other ports ask for a certificate.
 
-SeaweedFS' master, volume server and filer obey every client that reaches their ports, by HTTP and gRPC.  Here
-gRPC and the master's HTTP ask for a certificate that is made at the first start, with its key in a file that only
-its owner can read; volume server and filer ask for tokens, which are signed with keys that nobody else knows.  (Not
-for the certificate: SeaweedFS 4.48 reads encrypted objects by plain HTTP, whatever its settings say.)
+SeaweedFS' master, volume server and filer obey every client that reaches their ports, by HTTP and
+gRPC. Here gRPC and the master's HTTP ask for a certificate that is made at the first start, with
+its key in a file that only its owner can read; volume server and filer ask for tokens, which are
+signed with keys that nobody else knows. (Not for the certificate: SeaweedFS 4.48 reads encrypted
+objects by plain HTTP, whatever its settings say.)
 """
 
 import datetime
@@ -37,7 +38,9 @@ TOKENS = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
 
 
 def protected(folder: Path) -> dict[str, str]:
-    """Return the variables that make SeaweedFS ask for the certificate, made in `folder` unless it exists."""
+    """Return the variables that make SeaweedFS ask for the certificate, made in `folder` unless it
+    exists.
+    """
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     if not (certificate.exists() and key.exists()):
         _make(certificate, key)

@@ -1,4 +1,6 @@
-"""The one error of this package; its message is for the person at the terminal and names the remedy."""
+"""The one error of this package; its message is for the person at the terminal and names the
+remedy.
+"""
 
 
 class DevstackError(Exception):

@@ -1,4 +1,6 @@
-"""Paths below `.run`, the one folder that `make run` and `make stack` write to and `make clean` removes."""
+"""Paths below `.run`, the one folder that `make run` and `make stack` write to and `make clean`
+removes.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,9 @@ class Home:
 
     @property
     def containers(self) -> Path:
-        """What `make containers` keeps: images, secrets, logs, and the months as scored on the laptop."""
+        """What `make containers` keeps: images, secrets, logs, and the months as scored on the
+        laptop.
+        """
         return self.root / "containers"
 
     @property

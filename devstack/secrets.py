@@ -1,4 +1,6 @@
-"""Passwords and keys of this installation: generated once, kept in a file that only its owner can read."""
+"""Passwords and keys of this installation: generated once, kept in a file that only its owner can
+read.
+"""
 
 import base64
 import json
@@ -32,8 +34,8 @@ def _typed_password() -> str:
 
 @dataclass(frozen=True)
 class Secrets:
-    """What Airflow and the services beside it need. `Secrets()` generates each one, as text that needs no escaping in
-    URLs, JSON, YAML and shells."""
+    """What Airflow and the services beside it need. `Secrets()` generates each one, as text that
+    needs no escaping in URLs, JSON, YAML and shells."""
 
     fernet_key: str = field(default_factory=_key)  # encrypts connections in Airflow's database
     jwt_secret: str = field(default_factory=_long)  # signs the tokens of users and of tasks
@@ -48,7 +50,8 @@ class Secrets:
 def load_or_create(path: Path) -> Secrets:
     """Read the secrets in `path`; generate those that are missing, and keep them there.
 
-    They must survive a restart: with another Fernet key, Airflow cannot read the connections it has stored.
+    They must survive a restart: with another Fernet key, Airflow cannot read the connections it has
+    stored.
     """
     kept: dict[str, str] = {}
     if path.exists():
@@ -57,8 +60,8 @@ def load_or_create(path: Path) -> Secrets:
         except (TypeError, ValueError) as error:
             names = ", ".join(each.name for each in fields(Secrets))
             raise DevstackError(
-                f"{path} does not hold the secrets of this installation ({names}): {error}. "
-                "`make clean` removes this installation of Airflow; `make run` then makes a new one."
+                f"{path} does not hold the secrets of this installation ({names}): {error}. `make "
+                "clean` removes this installation of Airflow; `make run` then makes a new one."
             ) from None
     complete = Secrets(**kept)
     text = json.dumps(asdict(complete), indent=2) + "\n"

@@ -1,4 +1,5 @@
-"""Writes what the documentation takes from the code: tables of jobs.md and the JSON schema of a job file.
+"""Writes what the documentation takes from the code: tables of jobs.md and the JSON schema of a job
+file.
 
 ``make docs`` runs it.  A table stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``.
 """

@@ -1,4 +1,6 @@
-"""Make the flights and the models that are missing; done at once when none is (pandas takes seconds to import)."""
+"""Make the flights and the models that are missing; done at once when none is (pandas takes seconds
+to import).
+"""
 
 import os
 import sys

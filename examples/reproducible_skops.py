@@ -1,7 +1,8 @@
 """A skops file with bytes that depend on the model alone.
 
-skops writes the time of day, memory addresses and random file names into its archive, so saving one model twice gives
-two digests. A model version is known by its digest: training it again from the same rows should give the same one.
+skops writes the time of day, memory addresses and random file names into its archive, so saving one
+model twice gives two digests. A model version is known by its digest: training it again from the
+same rows should give the same one.
 """
 
 import io
@@ -35,7 +36,9 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 
 def _number_by_order(node: Any, names: dict[str, str], ids: dict[int, int]) -> None:
-    """Replace memory addresses and file names in the schema by numbers in the order of their appearance."""
+    """Replace memory addresses and file names in the schema by numbers in the order of their
+    appearance.
+    """
     if isinstance(node, dict):
         if "__id__" in node:
             node["__id__"] = ids.setdefault(node["__id__"], len(ids))

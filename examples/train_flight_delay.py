@@ -2,12 +2,13 @@
 
     python -m examples.train_flight_delay [--data .run/data]
 
-writes DATA/models/flight_delay/v1.skops, trained on January 2013, and v2.skops, trained on January to June. v1 scores
-from February and v2 from July: neither has seen a month that it scores. Both take the same columns (INPUTS), known when
-a flight leaves the gate; rows without a departure or an arrival (cancelled, diverted) teach nothing and are left out.
+writes DATA/models/flight_delay/v1.skops, trained on January 2013, and v2.skops, trained on January
+to June. v1 scores from February and v2 from July: neither has seen a month that it scores. Both
+take the same columns (INPUTS), known when a flight leaves the gate; rows without a departure or an
+arrival (cancelled, diverted) teach nothing and are left out.
 
-`month` is not an input: v1 knows a single one. The loss is the absolute error: a few flights are twenty hours late, and
-a model of the mean would be led by them.
+`month` is not an input: v1 knows a single one. The loss is the absolute error: a few flights are
+twenty hours late, and a model of the mean would be led by them.
 """
 
 import sys
@@ -34,7 +35,9 @@ TRAINED_ON_MONTHS = {"v1": range(1, 2), "v2": range(1, 7)}
 
 
 def read_months(data: Path, months: Iterable[int]) -> pd.DataFrame:
-    """Return INPUTS and TARGET of the flights that left and arrived. Texts are object columns: faster to encode."""
+    """Return INPUTS and TARGET of the flights that left and arrived. Texts are object columns:
+    faster to encode.
+    """
     frames = [
         pd.read_parquet(month_path(data, month), columns=[*INPUTS, TARGET]) for month in months
     ]
@@ -67,7 +70,9 @@ def train(rows: pd.DataFrame) -> sklearn.pipeline.Pipeline:
 
 
 def train_version(data: Path, version: str) -> str:
-    """Train and write one version; returns a line that says how good it is on the month after its last."""
+    """Train and write one version; returns a line that says how good it is on the month after its
+    last.
+    """
     months = TRAINED_ON_MONTHS[version]
     rows = read_months(data, months)
     model = train(rows)
@@ -79,8 +84,9 @@ def train_version(data: Path, version: str) -> str:
     error = (model.predict(unseen[INPUTS]) - unseen[TARGET]).abs().mean()
     naive = (unseen["dep_delay"] - unseen[TARGET]).abs().mean()
     return (
-        f"model {version}: {len(rows):,} flights, months 1-{months[-1]}; mean absolute error in month "
-        f"{months[-1] + 1}: {error:.2f} minutes ('arrives as late as it left': {naive:.2f}): {path}"
+        f"model {version}: {len(rows):,} flights, months 1-{months[-1]}; mean absolute error in "
+        f"month {months[-1] + 1}: {error:.2f} minutes ('arrives as late as it left': {naive:.2f}): "
+        f"{path}"
     )
 
 

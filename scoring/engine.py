@@ -32,7 +32,7 @@ class Predictions:
     """What became of the rows of a table.
 
     ``table`` has the rows that got a prediction, in their order: the row ids, the outputs, the kept
-    columns.  ``rejected`` has one row for each other one, rule by rule: ``position`` (from 0, in the
+    columns. ``rejected`` has one row for each other one, rule by rule: ``position`` (from 0, in the
     table that was scored), ``reason`` and ``column``.
     """
 
@@ -43,12 +43,12 @@ class Predictions:
 def score_table(table: pa.Table, model: Model, job: Job) -> Predictions:
     """Score ``table``: the row ids, inputs and kept columns of ``job``, in the contract's types.
 
-    The model sees the inputs as a DataFrame with a RangeIndex.  What it returns is taken by position,
-    after its length and, for pandas, its index are checked.  A row with an output that is null or
-    infinite is rejected (``null_prediction``, ``infinite_prediction``).
+    The model sees the inputs as a DataFrame with a RangeIndex. What it returns is taken by
+    position, after its length and, for pandas, its index are checked. A row with an output that is
+    null or infinite is rejected (``null_prediction``, ``infinite_prediction``).
 
-    Raises ModelError where the model does not fit the job, and ScorerError where predicting fails or
-    does not give one value for each row.
+    Raises ModelError where the model does not fit the job, and ScorerError where predicting fails
+    or does not give one value for each row.
     """
     order, positions = _input_order(model, job), _class_positions(model, job)
     if not table.num_rows:
@@ -176,20 +176,22 @@ def _of_scorer(outputs: Any, given: pd.Index, job: Job) -> dict[str, Any]:
 
 
 def _check_names(returned: list[str], job: Job) -> None:
-    """Raise ScorerError for columns of a scorer that could not be published, or that readers could not distinguish."""
+    """Raise ScorerError for columns of a scorer that could not be published, or that readers could
+    not distinguish.
+    """
     published = [*job.kept_columns, *(name for name in returned if name not in job.kept_columns)]
     for name in published:
         if why := why_taken(name, job):
             raise ScorerError(
-                f"the scorer returned a column {name!r}, which {why}; leave it out of what run returns, or "
-                "give it another name"
+                f"the scorer returned a column {name!r}, which {why}; leave it out of what run "
+                "returns, or give it another name"
             )
     pair = same_but_for_case(published)
     if pair or len(set(returned)) < len(returned):
         one, other = pair or ("1", 1)
         raise ScorerError(
-            f"the scorer returned columns that readers could not tell apart: {one!r} and {other!r}; leave "
-            "one of them out of what run returns, or give it another name"
+            f"the scorer returned columns that readers could not tell apart: {one!r} and "
+            f"{other!r}; leave one of them out of what run returns, or give it another name"
         )
 
 
@@ -230,8 +232,8 @@ def _probabilities(values: Any, given: pd.Index, classes: list[Any]) -> Any:
         missing = [label for label in classes if str(label) not in names]
         if missing or len(names) != values.shape[1]:
             raise ScorerError(
-                f"predict_proba returned columns called {', '.join(map(str, values.columns))}, and the "
-                f"classes are {', '.join(map(repr, classes))}"
+                f"predict_proba returned columns called {', '.join(map(str, values.columns))}, and "
+                f"the classes are {', '.join(map(repr, classes))}"
             )
         values = values.iloc[:, [names[str(label)] for label in classes]]
     array = _columns(values, given, "predict_proba")
@@ -244,7 +246,9 @@ def _probabilities(values: Any, given: pd.Index, classes: list[Any]) -> Any:
 
 
 def _check_rows(values: Any, given: pd.Index, method: str) -> None:
-    """Raise ScorerError unless ``values`` has as many rows as were given, in an order that is theirs."""
+    """Raise ScorerError unless ``values`` has as many rows as were given, in an order that is
+    theirs.
+    """
     if not hasattr(values, "__len__") or isinstance(values, str | bytes | dict):
         raise ScorerError(f"{method} returned {type(values).__name__}; expected one value per row")
     if len(values) != len(given):
@@ -291,7 +295,9 @@ def _published_as(kind: ColumnType) -> pa.DataType:
 
 
 def _broken_rules(scored: pa.Table, job: Job) -> list[tuple[Rule, np.ndarray[Any, Any]]]:
-    """Return each rule for outputs that some rows break, and their positions; a row breaks one at most."""
+    """Return each rule for outputs that some rows break, and their positions; a row breaks one at
+    most.
+    """
     seen = np.zeros(scored.num_rows, dtype=bool)
     found = []
     for rule, broken in _output_rules(scored, job):

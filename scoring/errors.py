@@ -20,7 +20,7 @@
     ├── ResourceError       this machine has no files, room or memory left   exit status 9
     └── MissingPackageError a Python package is not installed                exit status 9
 
-A message says what is wrong and where, and what to do about it.  That nothing was published is added
+A message says what is wrong and where, and what to do about it. That nothing was published is added
 where the error of a run is shown (``UNPUBLISHED``).
 """
 
@@ -70,7 +70,9 @@ class ScoringError(Exception):
 
 
 def quoted(text: str, characters: int) -> str:
-    """Return ``text`` on one line, for a message: control characters escaped, cut where it is too long."""
+    """Return ``text`` on one line, for a message: control characters escaped, cut where it is too
+    long.
+    """
     cut = _escaped(text[:characters])
     return cut if len(text) <= characters else f"{cut}… ({len(text):,} characters)"
 
@@ -84,7 +86,9 @@ def _escaped(text: str, but: str = "") -> str:
 
 
 def _frames_of_user_code(error: BaseException) -> str:
-    """Return the last frames that are neither of this package nor of an installed one nor of Python's own."""
+    """Return the last frames that are neither of this package nor of an installed one nor of
+    Python's own.
+    """
     others = (
         str(pathlib.Path(__file__).parent),
         *(sysconfig.get_path(p) for p in ("purelib", "stdlib")),
@@ -135,8 +139,8 @@ class ModelError(ScoringError):
 class ScorerError(ScoringError):
     """The scorer failed, or returned rows other than those it was given.
 
-    ``frames`` has the last lines of the user's code that an exception came through, and ``traceback``
-    all of it: as text, because exceptions of other processes come without theirs.
+    ``frames`` has the last lines of the user's code that an exception came through, and
+    ``traceback`` all of it: as text, because exceptions of other processes come without theirs.
     """
 
     exit_status = 6
@@ -195,8 +199,8 @@ UNPUBLISHED = (SourceError, ContractError, ModelError, ScorerError, MissingPacka
 def needs_extra(extra: str, purpose: str) -> Iterator[None]:
     """Raise MissingPackageError if an import in the block does not find a module.
 
-    ``extra`` is the one of the package ``batch-scoring`` that brings the module, ``purpose`` what needs
-    it: ``files in S3``.
+    ``extra`` is the one of the package ``batch-scoring`` that brings the module, ``purpose`` what
+    needs it: ``files in S3``.
     """
     try:
         yield
@@ -209,7 +213,9 @@ def needs_extra(extra: str, purpose: str) -> Iterator[None]:
 
 
 def resource_error(error: BaseException) -> ResourceError | None:
-    """Return ``error`` in a sentence, if it says that the operating system has too little of something."""
+    """Return ``error`` in a sentence, if it says that the operating system has too little of
+    something.
+    """
     number = _errno(error)
     if number is None:
         return None

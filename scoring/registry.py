@@ -29,7 +29,9 @@ class Registry:
         return [*self.built_in, *sorted(set(_added(self.group)) - set(self.built_in))]
 
     def load(self, name: str) -> Any:
-        """Return the code of the kind ``name``.  Raises KeyError for an unknown kind, and ImportError."""
+        """Return the code of the kind ``name``.  Raises KeyError for an unknown kind, and
+        ImportError.
+        """
         if name not in self.built_in:
             return _added(self.group)[name].load()
         module, _, attribute = self.built_in[name].partition(":")

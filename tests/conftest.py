@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from tests.warehouse import Warehouse
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# Which tests share a running Airflow: those of ``make stack``, and those of ``make run``.  They take longest.
+# Which tests share a running Airflow: those of ``make stack``, and those of ``make run``.  They
+# take longest.
 STACK = ("tests/integration/distributed/", "tests/integration/test_stack.py")
 AIRFLOWS = (STACK, ("tests/integration/",))
-# Fixtures that start a service or make Airflow's database: tests that use them are marked ``integration``.
+# Fixtures that start a service or make Airflow's database: tests that use them are marked
+# ``integration``.
 SERVICES = {"airflow_database", "cluster", "s3_server", "stack", "warehouse"}
 
 
@@ -68,7 +70,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With ``-n``: the tests of a file share their services in one process, and those of an Airflow too."""
+    """With ``-n``: the tests of a file share their services in one process, and those of an Airflow
+    too.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByServices(LoadScopeScheduling):
@@ -100,7 +104,9 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def airflow_database(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Airflow's tables, empty, in the tests' own SQLite.  Airflow takes ten seconds to make them: one process does."""
+    """Airflow's tables, empty, in the tests' own SQLite.  Airflow takes ten seconds to make them:
+    one process does.
+    """
     ours = Path(os.environ["AIRFLOW_HOME"], "airflow.db")
     with shared_folder(tmp_path_factory) as folder:
         made = folder / "airflow.db"
@@ -120,7 +126,9 @@ def _copy_database(source: Path, target: Path) -> None:
 
 @pytest.fixture(scope="session")
 def example_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The flights and models of ``python -m examples``, made once for all processes; not to be written to."""
+    """The flights and models of ``python -m examples``, made once for all processes; not to be
+    written to.
+    """
     with shared_folder(tmp_path_factory) as folder:
         data = folder / "examples"
         # In a process of its own: one that has trained models in threads cannot be forked any more.

@@ -24,7 +24,8 @@ HOST = "127.0.0.1"
 
 
 class Site:
-    """What the server has and how it behaves; ``requests`` and ``bytes_sent`` say what it was asked.
+    """What the server has and how it behaves; ``requests`` and ``bytes_sent`` say what it was
+    asked.
 
     ``statuses`` and ``ends`` are used up, one by a request: a status instead of the file, and after
     how many bytes of the body the connection is cut (None: not at all).

@@ -1,4 +1,6 @@
-"""A real S3 server for tests, and what they ask of it: users with rights of their own, what is left."""
+"""A real S3 server for tests, and what they ask of it: users with rights of their own, what is
+left.
+"""
 
 from __future__ import annotations
 

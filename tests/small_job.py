@@ -75,7 +75,9 @@ def write_data(folder: Path) -> None:
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` with ``changes``, which replace whole keys, except that model, source and run merge."""
+    """``values`` with ``changes``, which replace whole keys, except that model, source and run
+    merge.
+    """
     result: dict[str, Any] = copy.deepcopy(dict(values))
     for key, change in changes.items():
         if key in ("model", "source", "run", "checks", "output") and isinstance(change, dict):

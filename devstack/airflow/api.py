@@ -1,7 +1,7 @@
 """The few calls of Airflow's REST API that `make run` needs.
 
-The API rather than the database or the `airflow` command: the API is stable, and the command takes four seconds to
-start.
+The API rather than the database or the `airflow` command: the API is stable, and the command takes
+four seconds to start.
 """
 
 import json
@@ -64,7 +64,9 @@ class AirflowApi:
         self._token: str | None = None
 
     def is_ready(self) -> bool:
-        """Return whether the server answers, including the API of tasks, which its first request sets up."""
+        """Return whether the server answers, including the API of tasks, which its first request
+        sets up.
+        """
         try:
             _send("GET", f"{self.url}/execution/health", None, {})
         except NotReachable:
@@ -148,8 +150,9 @@ class AirflowApi:
             answer = _send("POST", f"{self.url}/auth/token", self._login, {})
         except urllib.error.HTTPError as error:
             raise DevstackError(
-                f"the server at {self.url} rejects the login of this installation ({error.code}): another "
-                "program, perhaps another `make run`, took the port at the same moment; run the command again"
+                f"the server at {self.url} rejects the login of this installation ({error.code}): "
+                "another program, perhaps another `make run`, took the port at the same moment; "
+                "run the command again"
             ) from None
         return str(answer["access_token"])
 

@@ -1,4 +1,6 @@
-"""Airflow's own processes and its database's schema: which commands there are, and what each needs before it starts."""
+"""Airflow's own processes and its database's schema: which commands there are, and what each needs
+before it starts.
+"""
 
 import sys
 from collections.abc import Mapping
@@ -30,7 +32,8 @@ def migrate(
 ) -> bool:
     """Create or migrate Airflow's tables; return whether that was needed.
 
-    The database's comment records the Airflow version, because the command takes eight seconds to find nothing to do.
+    The database's comment records the Airflow version, because the command takes eight seconds to
+    find nothing to do.
     """
     wanted = f"Airflow {version('apache-airflow')}"
     comment = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
@@ -49,8 +52,9 @@ def start(
     """Start what scoring needs, the slowest first."""
 
     def forget_dead_scheduler() -> None:
-        # A killed scheduler stays "running" in the database, and its tasks with it. Only one is ever started here, so
-        # any that is listed as running is dead; marked as failed, its tasks are adopted by the new one at once.
+        # A killed scheduler stays "running" in the database, and its tasks with it. Only one is
+        # ever started here, so any that is listed as running is dead; marked as failed, its tasks
+        # are adopted by the new one at once.
         try:
             database.execute(
                 "UPDATE job SET state = 'failed', end_date = now() "
@@ -78,7 +82,9 @@ def _has_workers(environment: Mapping[str, str]) -> bool:
 
 
 def start_triggerer(home: Home, environment: Mapping[str, str], supervisor: Supervisor) -> None:
-    """Start the triggerer, which deadlines and jobs with `source.wait` need; everything else works without it."""
+    """Start the triggerer, which deadlines and jobs with `source.wait` need; everything else works
+    without it.
+    """
     supervisor.keep_running("triggerer", TRIGGERER, environment, home.logs / "triggerer.log")
 
 
@@ -95,9 +101,11 @@ def start_worker(
 
 
 def end(supervisor: Supervisor) -> None:
-    """End everything, what runs tasks first: tasks that are about to end still report to the API server.
+    """End everything, what runs tasks first: tasks that are about to end still report to the API
+    server.
 
-    Airflow's other processes lose nothing when they are killed; asked to end, some take ten seconds.
+    Airflow's other processes lose nothing when they are killed; asked to end, some take ten
+    seconds.
     """
     workers = [s.name for s in supervisor.services if s.name.startswith("worker")]
     supervisor.end(["scheduler", *workers, "data", "db migrate"], GRACE_OF_TASKS_SECONDS)

@@ -1,8 +1,9 @@
-"""Airflow's settings, as environment variables: the one description of how this project runs Airflow.
+"""Airflow's settings, as environment variables: the one description of how this project runs
+Airflow.
 
-`make run`, `make stack` and docker-compose.yaml (see `devstack/commands/compose.py`) start from the same function, so
-that a setting is changed in one place. Every process of an installation needs the same variables; a scheduler that
-forks tasks takes PRELOAD on top.
+`make run`, `make stack` and docker-compose.yaml (see `devstack/commands/compose.py`) start from the
+same function, so that a setting is changed in one place. Every process of an installation needs the
+same variables; a scheduler that forks tasks takes PRELOAD on top.
 """
 
 import json
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 
 from devstack.services.object_store import ObjectStore
 
-# For a scheduler that forks tasks: import pandas, pyarrow and scikit-learn once, so that no task has to.
+# For a scheduler that forks tasks: import pandas, pyarrow and scikit-learn once, so that no task
+# has to.
 PRELOAD = {"SCORING_PRELOAD": "1"}
 
 S3_CONNECTION = "scoring_s3"  # the connection of jobs that name none in run.aws_conn_id
@@ -50,17 +52,21 @@ class Installation:
 
 
 def airflow_environment(installation: Installation) -> dict[str, str]:
-    """Return the variables that every process of this installation needs, and every shell that calls `airflow`."""
+    """Return the variables that every process of this installation needs, and every shell that
+    calls `airflow`.
+    """
     of = installation
     return {
         "AIRFLOW_HOME": of.airflow_home,
         "SCORING_DATA": of.data,
-        # One thread per task: tasks run side by side already, and threads of several tasks would share the same cores.
+        # One thread per task: tasks run side by side already, and threads of several tasks would
+        # share the same cores.
         "OMP_NUM_THREADS": "1",
         "AIRFLOW__CORE__DAGS_FOLDER": of.dags_folder,
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__FERNET_KEY": of.fernet_key,
-        # Forked tasks inherit what the scheduler has imported; spawned ones would import it again (ten times slower).
+        # Forked tasks inherit what the scheduler has imported; spawned ones would import it again
+        # (ten times slower).
         "AIRFLOW__CORE__MP_START_METHOD": "fork",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",  # name:role
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": of.passwords_file,
@@ -72,8 +78,8 @@ def airflow_environment(installation: Installation) -> dict[str, str]:
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API__SECRET_KEY": of.api_secret_key,
         "AIRFLOW__API_AUTH__JWT_SECRET": of.jwt_secret,
-        # A dead worker's task is retried after one minute instead of five. Live tasks send a heartbeat every second
-        # and survive this long without the API server.
+        # A dead worker's task is retried after one minute instead of five. Live tasks send a
+        # heartbeat every second and survive this long without the API server.
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",  # seconds
         # A dead scheduler's queued tasks are adopted after one minute instead of five.
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "60",  # seconds
@@ -87,36 +93,40 @@ def _executor(tasks_at_once: int | str, workers: Workers | None) -> dict[str, st
     """Return the settings of the executor and its parallelism."""
     both = {
         "AIRFLOW__CORE__DEFAULT_POOL_TASK_SLOT_COUNT": str(tasks_at_once),
-        # A slot of the executor stays occupied for up to this long after its task has ended: the process that watches
-        # the task misses its end when the task closes its pipes before it exits (seen in Airflow 3.3.2, for half of
-        # the tasks).
+        # A slot of the executor stays occupied for up to this long after its task has ended: the
+        # process that watches the task misses its end when the task closes its pipes before it
+        # exits (seen in Airflow 3.3.2, for half of the tasks).
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # seconds
     }
     if workers is None:
         return both | {
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-            # The scheduler's pause after a round without work; the default of 1 s lies between any two tasks.
+            # The scheduler's pause after a round without work; the default of 1 s lies between any
+            # two tasks.
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
-            # More slots than tasks, for the reason above: the pool limits how many tasks run at once.
+            # More slots than tasks, for the reason above: the pool limits how many tasks run at
+            # once.
             "AIRFLOW__CORE__PARALLELISM": str(4 * int(tasks_at_once)),
         }
     return both | {
         "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
-        # Longer than on a laptop: with 0.1 s, scheduler and database take half a core while a run goes on, with this a
-        # fifth. A task then follows another after half a second rather than a quarter.
+        # Longer than on a laptop: with 0.1 s, scheduler and database take half a core while a run
+        # goes on, with this a fifth. A task then follows another after half a second rather than a
+        # quarter.
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.3",
-        # No more than the workers have slots for: a task that waits in the broker for longer than TASK_QUEUED_TIMEOUT
-        # is considered lost. In the database, tasks wait without a limit.
+        # No more than the workers have slots for: a task that waits in the broker for longer than
+        # TASK_QUEUED_TIMEOUT is considered lost. In the database, tasks wait without a limit.
         "AIRFLOW__CORE__PARALLELISM": str(tasks_at_once),
         "AIRFLOW__OPERATORS__DEFAULT_QUEUE": DEFAULT_QUEUE,
         "AIRFLOW__CELERY__BROKER_URL": workers.broker_url,
         "AIRFLOW__CELERY__WORKER_CONCURRENCY": str(workers.concurrency),
-        # joblib's own variable, which limits the threads of a task too: a worker cannot see the other workers on its
-        # machine.
+        # joblib's own variable, which limits the threads of a task too: a worker cannot see the
+        # other workers on its machine.
         "LOKY_MAX_CPU_COUNT": str(workers.cores),
-        # While the broker is down, tasks wait until they can be sent. With Airflow's defaults, each refused connection
-        # is a failed try of the task, and three tries are used up within seconds. Here the connection is retried for
-        # 1 s, Airflow's own limit for one attempt to send, and then the attempt is repeated.
+        # While the broker is down, tasks wait until they can be sent. With Airflow's defaults, each
+        # refused connection is a failed try of the task, and three tries are used up within
+        # seconds. Here the connection is retried for 1 s, Airflow's own limit for one attempt to
+        # send, and then the attempt is repeated.
         "AIRFLOW__CELERY__TASK_PUBLISH_MAX_RETRIES": "3600",
         "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG": json.dumps(
             {
@@ -125,8 +135,9 @@ def _executor(tasks_at_once: int | str, workers: Workers | None) -> dict[str, st
                 "imports": ["scoring_airflow.preload"],
             }
         ),
-        # Longer than any task takes: the broker redelivers a message that is not acknowledged by then. A dead worker's
-        # task does not wait for that: the scheduler notices the missing heartbeat.
+        # Longer than any task takes: the broker redelivers a message that is not acknowledged by
+        # then. A dead worker's task does not wait for that: the scheduler notices the missing
+        # heartbeat.
         "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "86400",  # seconds
     }
 
@@ -137,6 +148,7 @@ def _connections(object_store: ObjectStore | None) -> dict[str, str]:
         return {}
     return {
         f"AIRFLOW_CONN_{S3_CONNECTION.upper()}": object_store.connection,
-        # For s3:// when the job names no connection, so that one job file serves a laptop and this installation.
+        # For s3:// when the job names no connection, so that one job file serves a laptop and this
+        # installation.
         "SCORING_AWS_CONN_ID": S3_CONNECTION,
     }

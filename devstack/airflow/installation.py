@@ -1,4 +1,6 @@
-"""This machine's installation of Airflow: its addresses, its settings, and the files that pass them on."""
+"""This machine's installation of Airflow: its addresses, its settings, and the files that pass them
+on.
+"""
 
 import json
 import os
@@ -18,7 +20,9 @@ MIN_TASKS_AT_ONCE = 4  # even on two cores: tasks spend part of their time waiti
 def describe(
     home: Home, dags: Path, port: int | None, secrets: Secrets, database_url: str
 ) -> Installation:
-    """Return the settings of this call; ports may differ from call to call. With `port` None, a free one is chosen."""
+    """Return the settings of this call; ports may differ from call to call. With `port` None, a
+    free one is chosen.
+    """
     api_port = port_of_ui(port)
     return Installation(
         airflow_home=str(home.airflow),
@@ -37,7 +41,9 @@ def describe(
 
 
 def process_environment(installation: Installation) -> dict[str, str]:
-    """Return the environment of Airflow's processes: this shell's, without settings of another Airflow."""
+    """Return the environment of Airflow's processes: this shell's, without settings of another
+    Airflow.
+    """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW_")}
     return {**inherited, **airflow_environment(installation)}
 
@@ -55,7 +61,8 @@ def write_files(home: Home, installation: Installation, secrets: Secrets) -> Non
     programs = shlex.quote(str(Path(sys.executable).parent))
     write_private(
         home.shell_environment,
-        "# Written by `make run` or `make stack`: the settings of its Airflow. Read it into a shell with\n"
+        "# Written by `make run` or `make stack`: the settings of its Airflow. Read it into a "
+        "shell with\n"
         f"#     . {home.shell_environment}\n"
         + "\n".join(lines)
         + f'\nexport PATH={programs}:"$PATH"\n',

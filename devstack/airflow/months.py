@@ -1,7 +1,8 @@
 """Wait until Airflow has scored every month of a job, and report what failed.
 
-Airflow decides what to do: its catchup creates one run per month. This module only watches, and ends in
-every case: all runs succeeded, a run failed, or nothing can go on (the Dag is paused, or its file is broken).
+Airflow decides what to do: its catchup creates one run per month. This module only watches, and
+ends in every case: all runs succeeded, a run failed, or nothing can go on (the Dag is paused, or
+its file is broken).
 """
 
 import time
@@ -47,7 +48,9 @@ class Months:
             self.pause(POLL_SECONDS)
 
     def _set_to_work(self) -> bool:
-        """Clear the runs that failed and those whose result is gone; catchup creates the missing ones."""
+        """Clear the runs that failed and those whose result is gone; catchup creates the missing
+        ones.
+        """
         try:
             dag = self.api.dag(self.job.name)
             if dag is None or dag.is_stale or not self._is_current(dag.last_parsed):
@@ -68,7 +71,9 @@ class Months:
         return True
 
     def wait_until_scored(self, show: Callable[[int, int, list[str]], None]) -> None:
-        """Return when every month's run has succeeded; DevstackError names the failed ones, after all have ended."""
+        """Return when every month's run has succeeded; DevstackError names the failed ones, after
+        all have ended.
+        """
         reported: set[TaskInstance] = set()
         while True:
             try:
@@ -147,8 +152,8 @@ class Months:
         missing = {self._key(run) for run in runs} - self.published()
         if missing or not runs:
             raise DevstackError(
-                f"Airflow's runs of {self.job.name!r} succeeded, but these months are not published: "
-                + (", ".join(sorted(missing)) or "there was no run")
+                f"Airflow's runs of {self.job.name!r} succeeded, but these months are not "
+                f"published: " + (", ".join(sorted(missing)) or "there was no run")
             )
 
     def _describe(self, task: TaskInstance, runs: list[DagRun]) -> str:

@@ -13,15 +13,17 @@ SUFFIXES = {".py", ".yaml", ".yml"}
 
 
 def is_up_to_date(database: Database, dag_id: str, published: set[str], dags: Path) -> bool:
-    """Return True if Airflow has finished all runs of the Dag, as many months are published, and no file of the
-    Dags or plugins has changed since. When in doubt False: Airflow is started, and finds out."""
+    """Return True if Airflow has finished all runs of the Dag, as many months are published, and no
+    file of the Dags or plugins has changed since. When in doubt False: Airflow is started, and
+    finds out."""
     try:
         dag = database.execute(
             "SELECT last_parsed_time, next_dagrun_create_after FROM dag "
             f"WHERE dag_id = '{dag_id}' AND NOT is_paused AND NOT is_stale"
         )
         states = database.execute(
-            f"SELECT state FROM dag_run WHERE dag_id = '{dag_id}' AND run_type IN ('scheduled', 'backfill')"
+            f"SELECT state FROM dag_run WHERE dag_id = '{dag_id}' AND run_type IN ('scheduled', "
+            "'backfill')"
         )
     except psycopg2.Error:  # no tables yet, or those of another Airflow release
         return False

@@ -1,7 +1,9 @@
-"""What docker-compose.yaml takes from this package: Airflow's settings, and the names of its secrets.
+"""What docker-compose.yaml takes from this package: Airflow's settings, and the names of its
+secrets.
 
-docker-compose.yaml contains the settings as `python -m devstack compose-environment` prints them, so that the file can
-be read and used alone; `tests/deploy/test_compose.py` fails when the two differ.
+docker-compose.yaml contains the settings as `python -m devstack compose-environment` prints them,
+so that the file can be read and used alone; `tests/deploy/test_compose.py` fails when the two
+differ.
 """
 
 from dataclasses import asdict
@@ -63,8 +65,8 @@ def environment_block() -> str:
 def write_env(path: Path) -> str:
     """Write fresh secrets for docker-compose.yaml; return a summary.
 
-    An existing file is never overwritten: with other secrets, neither the database nor what is encrypted in it could
-    be read.
+    An existing file is never overwritten: with other secrets, neither the database nor what is
+    encrypted in it could be read.
     """
     if path.exists():
         raise DevstackError(

@@ -1,7 +1,9 @@
-"""`make containers`: docker-compose.yaml in real containers, and every month's bytes as on the laptop.
+"""`make containers`: docker-compose.yaml in real containers, and every month's bytes as on the
+laptop.
 
-It builds the images, waits for health, scores the job with three workers of which one is killed, replaces all
-containers and scores a month again. Nothing stays running, and no volume; images are kept.
+It builds the images, waits for health, scores the job with three workers of which one is killed,
+replaces all containers and scores a month again. Nothing stays running, and no volume; images are
+kept.
 """
 
 import os
@@ -163,7 +165,9 @@ def _run(check: Check, project: Project, laptop: "subprocess.Popen[bytes]") -> i
         raise DevstackError("the containers' months are not the laptop's:\n  " + "\n  ".join(wrong))
     equal = len(expected)
     terminal.line(
-        f"\n{equal} of {equal} months, sha256 as on the laptop, with {WORKERS} workers and one of them killed"
+        "\n"
+        f"{equal} of {equal} months, sha256 as on the laptop, with {WORKERS} workers and one of "
+        "them killed"
     )
     return 0
 
@@ -284,7 +288,9 @@ def _durations(phases: list[Phase]) -> Table:
 
 
 def _take_down(check: Check, project: Project) -> None:
-    """Containers, networks and volumes; an engine that keeps nothing else is emptied of all of them."""
+    """Containers, networks and volumes; an engine that keeps nothing else is emptied of all of
+    them.
+    """
     of = check.engine
     if of.is_docker:
         project.down(volumes=True)
@@ -295,7 +301,9 @@ def _take_down(check: Check, project: Project) -> None:
 
 
 def _forget_state(of: Engine) -> None:
-    """Remove Podman's state below /run, and its mount on its storage, which `make clean` could not remove."""
+    """Remove Podman's state below /run, and its mount on its storage, which `make clean` could not
+    remove.
+    """
     if of.is_docker:
         return
     storage, run = of.folders

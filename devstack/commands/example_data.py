@@ -13,7 +13,9 @@ from examples.paths import missing_files
 def start_making(
     data: Path, logs: Path, supervisor: Supervisor, say: Callable[[str], None]
 ) -> Service | None:
-    """Start the process that makes them, which takes as long as Airflow's start; None when nothing is missing."""
+    """Start the process that makes them, which takes as long as Airflow's start; None when nothing
+    is missing.
+    """
     if not missing_files(data):
         return None
     say("making the flights of 2013 by month, and two models trained on them")

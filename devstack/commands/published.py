@@ -27,7 +27,9 @@ def published_table(publisher: Publisher) -> Table:
 
 
 def _mean(manifest: Manifest) -> str:
-    """Return the mean of the first predicted column: a regressor has one, a classifier one per class."""
+    """Return the mean of the first predicted column: a regressor has one, a classifier one per
+    class.
+    """
     first = next(iter(manifest.statistics.values()), {})
     mean = first.get("mean")
     return "-" if mean is None else f"{mean:.2f}"

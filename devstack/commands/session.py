@@ -1,4 +1,6 @@
-"""What `make run` and `make stack` have in common: one of each at a time, nothing left behind, and a last screen."""
+"""What `make run` and `make stack` have in common: one of each at a time, nothing left behind, and
+a last screen.
+"""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +38,9 @@ def supervised(home: Home, command: str, say: Callable[[str], None]) -> Iterator
 
 @contextmanager
 def closed_to_writers() -> Iterator[None]:
-    """Set a umask for the block so that others cannot write what this process and its services create."""
+    """Set a umask for the block so that others cannot write what this process and its services
+    create.
+    """
     before = os.umask(0o077)
     os.umask(before | 0o022)
     try:

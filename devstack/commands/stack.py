@@ -1,7 +1,8 @@
 """`make stack`: what docker-compose.yaml starts, on this machine and without containers.
 
-Postgres, Valkey, SeaweedFS, Airflow's processes and two Celery workers, all at 127.0.0.1 and below `.run/stack`. The
-settings are those of the containers (`devstack/airflow/environment.py`), and so are the health checks.
+Postgres, Valkey, SeaweedFS, Airflow's processes and two Celery workers, all at 127.0.0.1 and below
+`.run/stack`. The settings are those of the containers (`devstack/airflow/environment.py`), and so
+are the health checks.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,6 @@
-"""`python -m devstack stop`: end what `make run` and `make stack` have started, however they ended themselves."""
+"""`python -m devstack stop`: end what `make run` and `make stack` have started, however they ended
+themselves.
+"""
 
 from devstack.commands.terminal import Terminal
 from devstack.home import Home

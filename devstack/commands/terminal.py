@@ -1,4 +1,6 @@
-"""What the person at the terminal sees: lines with the seconds since the start, and a bar while months are scored."""
+"""What the person at the terminal sees: lines with the seconds since the start, and a bar while
+months are scored.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -70,7 +72,8 @@ class Terminal:
         return show
 
     def _print(self, markup: str) -> None:
-        # Paths are absolute, because processes run in other folders; people read them relative to their own.
+        # Paths are absolute, because processes run in other folders; people read them relative to
+        # their own.
         self._console.print(markup.replace(f"{Path.cwd()}/", ""), soft_wrap=True)
 
 

@@ -1,7 +1,9 @@
-"""The images that ours are built on and stand beside: pulled, or stand-ins where no registry can be reached.
+"""The images that ours are built on and stand beside: pulled, or stand-ins where no registry can be
+reached.
 
-A stand-in has the pinned image's name, user, paths and behaviour as far as docker-compose.yaml and the Dockerfile use
-them; its programs come from Debian (Python) and from the packages that `make stack` runs (Postgres, Valkey).
+A stand-in has the pinned image's name, user, paths and behaviour as far as docker-compose.yaml and
+the Dockerfile use them; its programs come from Debian (Python) and from the packages that `make
+stack` runs (Postgres, Valkey).
 """
 
 import hashlib
@@ -44,7 +46,9 @@ def pinned_images(compose: Mapping[str, Any], dockerfile: str) -> dict[str, str]
 
 
 def full_name(image: str) -> str:
-    """The name with Docker's registry, which short names mean: `postgres:18` is `docker.io/library/postgres:18`."""
+    """The name with Docker's registry, which short names mean: `postgres:18` is
+    `docker.io/library/postgres:18`.
+    """
     first, _, rest = image.partition("/")
     if not rest:
         return f"docker.io/library/{image}"
@@ -63,8 +67,8 @@ def provide(
             continue
         if engine.is_docker:
             raise DevstackError(
-                f"{name} cannot be pulled, and stand-ins are made for Podman only, in a storage of their own, so that "
-                f"nothing else takes them for the image: {problem}"
+                f"{name} cannot be pulled, and stand-ins are made for Podman only, in a storage of "
+                f"their own, so that nothing else takes them for the image: {problem}"
             )
         how = _stand_in(engine, kind, name)
         say(f"{name}: {how}, as it cannot be pulled ({problem})")
@@ -121,7 +125,8 @@ def _make_base(engine: Engine, suite: str) -> None:
         return
     if shutil.which("mmdebstrap") is None:
         raise DevstackError(
-            "stand-ins need the program mmdebstrap, which is not installed. Run: make setup-containers"
+            "stand-ins need the program mmdebstrap, which is not installed. Run: make "
+            "setup-containers"
         )
     left_out = [f"--dpkgopt=path-exclude={pattern}" for pattern in NOT_INSTALLED]
     fast = ["--dpkgopt=force-unsafe-io"]  # nothing is kept of a half-made one

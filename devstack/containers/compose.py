@@ -66,7 +66,9 @@ class Project:
         self._compose("build", *services_that_build(self.document).values(), build=True)
 
     def up(self) -> None:
-        """Start everything, each service when those that it depends on are ready, and wait until all are healthy."""
+        """Start everything, each service when those that it depends on are ready, and wait until
+        all are healthy.
+        """
         for wave in waves(self.document) if not self.engine.is_docker else [[]]:
             self._up(wave)
             self.wait_until_ready(wave or list(self.document["services"]))
@@ -86,7 +88,9 @@ class Project:
         return self.engine.run("exec", "--interactive", container.name, *command, text=text)
 
     def down(self, volumes: bool) -> None:
-        """Stop and remove all containers and networks, and what they have kept if `volumes` says so."""
+        """Stop and remove all containers and networks, and what they have kept if `volumes` says
+        so.
+        """
         options = ["--timeout", str(GRACE_SECONDS), *(["--volumes"] if volumes else [])]
         self._compose("down", *options)
 
@@ -135,7 +139,9 @@ class Project:
             )
 
     def _is_healthy(self, container: Container) -> bool:
-        """By the engine's own timer, or by a call of the same check where no systemd runs Podman's timers."""
+        """By the engine's own timer, or by a call of the same check where no systemd runs Podman's
+        timers.
+        """
         if self.engine.is_docker:
             return container.health == "healthy"
         return self.engine.succeeds("healthcheck", "run", container.name)

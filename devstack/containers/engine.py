@@ -66,7 +66,9 @@ class Engine:
         variables: Mapping[str, str] | None = None,
         merged: bool = False,
     ) -> str:
-        """What a program prints in the engine's environment, with further `variables`; `merged`: its errors, too."""
+        """What a program prints in the engine's environment, with further `variables`; `merged`:
+        its errors, too.
+        """
         environment = self.build_environment if build else self.environment
         done = subprocess.run(
             command,
@@ -97,7 +99,9 @@ def find(folder: Path) -> Engine:
 
 
 def runtime_folder(folder: Path) -> Path:
-    """Podman's state until the next boot; below /run, as Podman recognizes a boot by it, and short, as sockets need."""
+    """Podman's state until the next boot; below /run, as Podman recognizes a boot by it, and short,
+    as sockets need.
+    """
     return Path("/run") / f"batch-scoring-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
 
 

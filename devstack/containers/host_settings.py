@@ -1,4 +1,5 @@
-"""How this host reaches package registries, for the time of a build: certificates, indexes and proxies.
+"""How this host reaches package registries, for the time of a build: certificates, indexes and
+proxies.
 
 They are mounted, so no image keeps them. The Dockerfile knows nothing of them.
 """
@@ -39,7 +40,8 @@ def build_mounts(folder: Path) -> list[str]:
 
 
 def pip_indexes(listing: str, environment: Mapping[str, str]) -> list[str]:
-    """The default index, if it is another than PyPI, and further ones; those on the host's disk are left out.
+    """The default index, if it is another than PyPI, and further ones; those on the host's disk are
+    left out.
 
     `listing` is what `pip config list` prints.
     """

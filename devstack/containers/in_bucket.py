@@ -1,4 +1,6 @@
-"""What lies in the bucket: run by Python in a container, with the job's name; prints JSON for `comparison`."""
+"""What lies in the bucket: run by Python in a container, with the job's name; prints JSON for
+`comparison`.
+"""
 
 import hashlib
 import io

@@ -1,6 +1,8 @@
-"""What the months should be: `python -m devstack.containers.on_laptop FOLDER RESULT` scores them without Airflow.
+"""What the months should be: `python -m devstack.containers.on_laptop FOLDER RESULT` scores them
+without Airflow.
 
-FOLDER gets flights and models where they are missing, and the predictions; RESULT is JSON for `comparison`.
+FOLDER gets flights and models where they are missing, and the predictions; RESULT is JSON for
+`comparison`.
 """
 
 import hashlib

@@ -1,11 +1,14 @@
-"""Podman's settings for this check, as text: what it keeps lies in folders of its own, and the host stays as it is."""
+"""Podman's settings for this check, as text: what it keeps lies in folders of its own, and the host
+stays as it is.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# Podman asks for a million open files, which a host may refuse; 4096 are more than any service here opens.
+# Podman asks for a million open files, which a host may refuse; 4096 are more than any service here
+# opens.
 ULIMITS = ("nofile=4096:4096", "nproc=4096:4096")
 
 
@@ -32,7 +35,9 @@ def variants(programs: Mapping[str, str | None]) -> list[Variant]:
 
 
 def containers_conf(variant: Variant, folder: Path, run: Path, mounts: Sequence[str] = ()) -> str:
-    """The file that CONTAINERS_CONF names; `mounts` are put into every container, also while images are built."""
+    """The file that CONTAINERS_CONF names; `mounts` are put into every container, also while images
+    are built.
+    """
     return _toml(
         {
             "containers": {
@@ -73,11 +78,13 @@ def registries_conf() -> str:
 
 
 def wrapper(podman: str) -> str:
-    """What podman-compose calls in place of `podman`: a script that leaves out what Podman 4.3 cannot do.
+    """What podman-compose calls in place of `podman`: a script that leaves out what Podman 4.3
+    cannot do.
 
-    It has no interval for the time of the start, and refuses to start containers whose requirements have requirements
-    that are not named in the same call; `compose.Project` starts them in order instead. And it adds tmpfs to read-only
-    containers, over folders of the image, which Docker does not.
+    It has no interval for the time of the start, and refuses to start containers whose requirements
+    have requirements that are not named in the same call; `compose.Project` starts them in order
+    instead. And it adds tmpfs to read-only containers, over folders of the image, which Docker does
+    not.
     """
     return f"""#!/bin/sh
 left=$# skip=no

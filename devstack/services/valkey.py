@@ -39,7 +39,8 @@ class Broker:
 def start(home: Home, secrets: Secrets, supervisor: Supervisor) -> Broker:
     """Start the broker, kept running, and return when it answers.
 
-    A killed broker loses at most the messages of the last second, and Airflow sends their tasks again.
+    A killed broker loses at most the messages of the last second, and Airflow sends their tasks
+    again.
     """
     broker = Broker(free_port(), secrets.broker_password)
     settings = home.valkey / "valkey.conf"  # every user of the machine can read command lines

@@ -39,7 +39,8 @@ def taken_over(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(path: Path, when_held: Callable[[int | None], None]) -> Iterator[None]:
-    """Hold the lock with this process's id in its file; `when_held` gets the id of another holder before the wait.
+    """Hold the lock with this process's id in its file; `when_held` gets the id of another holder
+    before the wait.
 
     The kernel releases the lock when this process ends, however it ends.
     """

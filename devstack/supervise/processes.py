@@ -1,8 +1,9 @@
 """Processes that end when this one ends, however it ends.
 
-Each is started in a session of its own, so that Ctrl-C reaches only this process, which then ends them in order. On
-Linux the kernel ends them if this process is killed. Anything left over all the same (a killed scheduler's tasks, any
-process on macOS) is found by the next call in the file of processes.
+Each is started in a session of its own, so that Ctrl-C reaches only this process, which then ends
+them in order. On Linux the kernel ends them if this process is killed. Anything left over all the
+same (a killed scheduler's tasks, any process on macOS) is found by the next call in the file of
+processes.
 """
 
 import ctypes
@@ -50,8 +51,8 @@ def start(
     log: Path,
     stop_signal: signal.Signals = signal.SIGTERM,
 ) -> Service:
-    """Start a process whose output goes to the end of `log`. Call it from the main thread only: the kernel ends the
-    process with the thread that started it."""
+    """Start a process whose output goes to the end of `log`. Call it from the main thread only: the
+    kernel ends the process with the thread that started it."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -149,7 +150,9 @@ def _existing(pids: Sequence[int]) -> list[psutil.Process]:
 
 
 def _members(sessions: set[int]) -> list[psutil.Process]:
-    """Return all processes of the sessions: a session keeps its id after the process that opened it has died."""
+    """Return all processes of the sessions: a session keeps its id after the process that opened it
+    has died.
+    """
     found = []
     for pid in psutil.pids():
         try:
@@ -170,7 +173,9 @@ def _kill(processes: Sequence[psutil.Process]) -> None:
 
 
 def _end_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:
-    """Return what the child does before it becomes the command: ask the kernel for a signal when its parent dies."""
+    """Return what the child does before it becomes the command: ask the kernel for a signal when
+    its parent dies.
+    """
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl  # looked up here: between fork and exec nothing may be imported

@@ -37,13 +37,16 @@ class Supervisor:
         return self._add(processes.start(name, command, environment, log))
 
     def wait_for(self, service: processes.Service) -> None:
-        """Return when a process of `start_once` has succeeded; DevstackError with the end of its log if it failed."""
+        """Return when a process of `start_once` has succeeded; DevstackError with the end of its
+        log if it failed.
+        """
         while (status := service.exit_status()) is None:
             self.watch()
         self.end([service.name], GRACE_SECONDS)
         if status != 0:
             raise DevstackError(
-                f"{service.name} failed with exit status {status}; its log {service.log} ends with:\n"
+                f"{service.name} failed with exit status {status}; its log {service.log} ends "
+                "with:\n"
                 f"{service.last_lines()}"
             )
 
@@ -67,12 +70,15 @@ class Supervisor:
     def wait_until(
         self, answers: Callable[[], bool], name: str, log: Path, pause_seconds: float = 0.1
     ) -> None:
-        """Return when a service that is kept running answers; `pause_seconds` lie between two questions."""
+        """Return when a service that is kept running answers; `pause_seconds` lie between two
+        questions.
+        """
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while not answers():
             if time.monotonic() > deadline:
                 raise DevstackError(
-                    f"the {name} does not answer after {START_TIMEOUT_SECONDS:.0f} s; its log {log} ends with:\n"
+                    f"the {name} does not answer after {START_TIMEOUT_SECONDS:.0f} s; its log "
+                    f"{log} ends with:\n"
                     f"{processes.last_lines(log)}"
                 )
             self.watch(pause_seconds)
@@ -124,9 +130,12 @@ class Supervisor:
         self._deaths[service.name] = [*recent, now]
         if len(recent) >= MAX_RESTARTS:
             raise DevstackError(
-                f"the {service.name} has ended {len(recent) + 1} times within {RESTART_WINDOW_SECONDS:.0f} s, "
-                f"now with exit status {status}. Its log {service.log} ends with:\n{service.last_lines()}"
+                f"the {service.name} has ended {len(recent) + 1} times within "
+                f"{RESTART_WINDOW_SECONDS:.0f} s, now with exit status {status}. Its log "
+                f"{service.log} ends with:\n"
+                f"{service.last_lines()}"
             )
         self.say(
-            f"the {service.name} ended (exit status {status}) and is restarted; its log: {service.log}"
+            f"the {service.name} ended (exit status {status}) and is restarted; its log: "
+            f"{service.log}"
         )

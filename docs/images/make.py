@@ -2,8 +2,9 @@
 
     python docs/images/make.py [--home .run] [--chromium /usr/bin/chromium]
 
-It needs the Python package `playwright` and a Chromium of the system (Debian: `apt-get install chromium`); neither is
-installed by `make setup`, and no test needs this script. It logs in as the user of `make run`, through the form.
+It needs the Python package `playwright` and a Chromium of the system (Debian: `apt-get install
+chromium`); neither is installed by `make setup`, and no test needs this script. It logs in as the
+user of `make run`, through the form.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Airflow operators that score partitions, and the Dags that job files stand for.
 
 ``load_jobs("jobs")`` in a Dag file makes a Dag of each job file in a folder: ``ExtractOperator`` →
-``ScoreOperator`` (mapped over the shards) → ``UploadOperator``.  All of them are thin: each task is one
-call of the ``scoring`` library.
+``ScoreOperator`` (mapped over the shards) → ``UploadOperator``. All of them are thin: each task is
+one call of the ``scoring`` library.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from scoring_airflow.operators.score import ScoreOperator
     from scoring_airflow.operators.upload import UploadOperator
 
-# Loaded when used: Airflow imports this package for `provider` while it reads its own configuration.
+# Loaded when used: Airflow imports this package for `provider` while it reads its own
+# configuration.
 _WHERE = {
     "ExtractOperator": "scoring_airflow.operators.extract",
     "ScoreOperator": "scoring_airflow.operators.score",

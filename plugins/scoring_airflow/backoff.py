@@ -1,4 +1,6 @@
-"""ExponentialBackoff: a retry policy whose pauses start over when the task is cleared (Airflow 3.3)."""
+"""ExponentialBackoff: a retry policy whose pauses start over when the task is cleared (Airflow
+3.3).
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,12 @@ _DOUBLINGS = 32  # at most: more would be too large for a timedelta, and are ove
 class ExponentialBackoff(RetryPolicy):  # type: ignore[misc]  # mypy does not read Airflow
     """Exponential backoff with jitter, so that shards do not retry all at once.
 
-    Airflow's own ``retry_exponential_backoff`` counts every try that a task has ever had.  A month that
-    was scored again or cleared a few times would wait for half an hour after its first failure.  Here
-    clearing the task resets the pause.
+    Airflow's own ``retry_exponential_backoff`` counts every try that a task has ever had. A month
+    that was scored again or cleared a few times would wait for half an hour after its first
+    failure. Here clearing the task resets the pause.
 
-    Airflow evaluates it for tasks that fail.  A task that dies with its worker waits for ``retry_delay``.
+    Airflow evaluates it for tasks that fail. A task that dies with its worker waits for
+    ``retry_delay``.
 
     :param first: the shortest pause before the second try.
     :param retries: those of the task.

@@ -14,7 +14,9 @@ _SETTINGS = {
 
 
 def tasks_at_once(executor: str | None) -> int:
-    """Return the limit for a task of ``executor``, by its name, alias or import path; None for Airflow's default."""
+    """Return the limit for a task of ``executor``, by its name, alias or import path; None for
+    Airflow's default.
+    """
     configured = conf.get_mandatory_list_value("core", "executor")
     # An entry may be a team's, and an alias: ``team=alias:path.to.MyExecutor``.
     names = [entry.rpartition("=")[2].split(":") for entry in configured]

@@ -30,8 +30,8 @@ def check_conf(context: Any) -> None:
     ]
     if problems:
         raise AirflowFailException(
-            f"the conf of this run is invalid: {'; '.join(problems)}. Nothing was read or published. Start "
-            "another run, or another backfill, with the right conf"
+            f"the conf of this run is invalid: {'; '.join(problems)}. Nothing was read or "
+            "published. Start another run, or another backfill, with the right conf"
         )
 
 

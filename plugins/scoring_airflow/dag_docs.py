@@ -1,4 +1,6 @@
-"""The page of a Dag in the web UI: what the job scores, with which versions, and how to do it again."""
+"""The page of a Dag in the web UI: what the job scores, with which versions, and how to do it
+again.
+"""
 
 from __future__ import annotations
 
@@ -60,8 +62,8 @@ def _run_doc(job: Job) -> str:
         )
     if job.run.pool:
         notes.append(
-            f"Tasks need a slot of the pool `{job.run.pool}`. Without such a pool (Admin, Pools) they "
-            "stay *scheduled*, and Airflow reports no error."
+            f"Tasks need a slot of the pool `{job.run.pool}`. Without such a pool (Admin, Pools) "
+            "they stay *scheduled*, and Airflow reports no error."
         )
     if job.run.executor:
         notes.append(f"Tasks are run by `{job.run.executor}`.")

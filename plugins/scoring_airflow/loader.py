@@ -17,9 +17,9 @@ from scoring_airflow.import_errors import report_import_error
 def load_jobs(folder: str | Path) -> None:
     """Make a Dag of each job file (``*.yaml``) in ``folder``, which is relative to the Dag file.
 
-    Airflow finds the Dags as global variables of the Dag file that calls this.  A job file with a
-    mistake becomes an import error of its own.  So does one that publishes where a job before it in the
-    alphabet does: that one goes on.
+    Airflow finds the Dags as global variables of the Dag file that calls this. A job file with a
+    mistake becomes an import error of its own. So does one that publishes where a job before it in
+    the alphabet does: that one goes on.
     """
     dag_file = sys._getframe(1).f_globals
     wanted = get_parsing_context().dag_id  # a task needs its own Dag only, not the other jobs'

@@ -102,7 +102,9 @@ async def run_is_late(
     timezone: str,
     context: Mapping[str, Any],
 ) -> None:
-    """Send the alerts, called by the triggerer; ``context`` has the few facts that Airflow gives there."""
+    """Send the alerts, called by the triggerer; ``context`` has the few facts that Airflow gives
+    there.
+    """
     run = context["dag_run"]
     start = run["data_interval_start"]
     facts = _facts(

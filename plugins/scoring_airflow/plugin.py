@@ -14,7 +14,9 @@ _HEURISTIC = ("core", "might_contain_dag_callable")
 
 
 class ScoringPlugin(AirflowPlugin):  # type: ignore[misc]  # mypy does not read Airflow
-    """Let Airflow discover Dag files that call ``load_jobs``, and preload modules where tasks are forked."""
+    """Let Airflow discover Dag files that call ``load_jobs``, and preload modules where tasks are
+    forked.
+    """
 
     name = "scoring"
 

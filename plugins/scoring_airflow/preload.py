@@ -1,13 +1,13 @@
 """Import this module to import all that a task needs, once, in the process that forks tasks.
 
 A task of the LocalExecutor or of a Celery worker is a fork and inherits the modules of its parent.
-Importing pandas, pyarrow and scikit-learn takes seconds; a task that scores a month takes half a second.
-The other processes (API server, Dag processor, triggerer) stay small.
+Importing pandas, pyarrow and scikit-learn takes seconds; a task that scores a month takes half a
+second. The other processes (API server, Dag processor, triggerer) stay small.
 
 The plugin imports it in the scheduler; a Celery worker does so if its Celery configuration says
-``{"imports": ["scoring_airflow.preload"]}``.  The project's own packages are in the list, too, which saves
-a quarter of a second a task.  A change in them reaches the tasks when the process is restarted.  Job files
-and the scorers that they name are read by each task.
+``{"imports": ["scoring_airflow.preload"]}``. The project's own packages are in the list, too, which
+saves a quarter of a second a task. A change in them reaches the tasks when the process is
+restarted. Job files and the scorers that they name are read by each task.
 """
 
 import contextlib
@@ -51,8 +51,8 @@ def _preload() -> None:
             # Which of them exist depends on the releases that are installed.
             with contextlib.suppress(ImportError):
                 importlib.import_module(module)
-        # scikit-learn asks narwhals what a frame is, which imports the answer for pandas at the first
-        # question.
+        # scikit-learn asks narwhals what a frame is, which imports the answer for pandas at the
+        # first question.
         with contextlib.suppress(ImportError):
             frame = importlib.import_module("pandas").DataFrame()
             importlib.import_module("narwhals.stable.v2").from_native(frame)

@@ -1,4 +1,6 @@
-"""Arrow columns cast to the type that a contract names: a function of each value and the contract alone."""
+"""Arrow columns cast to the type that a contract names: a function of each value and the contract
+alone.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ class ColumnCast:
     exact: bool = False
 
     def __call__(self, values: pa.Array) -> tuple[pa.Array, Mask]:
-        """Return ``values`` in the contract's type, and which of them do not fit it (null in the result).
+        """Return ``values`` in the contract's type, and which of them do not fit it (null in the
+        result).
 
         A widening is always safe.  A narrowing, or a float that stands for an integer, is judged
         value by value.  -0.0 becomes 0.0.  Raises NotCastableError where the stored type itself is
@@ -94,7 +97,9 @@ class ColumnCast:
         return self._fit_for_the_model(typed, unfit)
 
     def _fit_for_the_model(self, typed: pa.Array, unfit: Mask) -> tuple[pa.Array, Mask]:
-        """Return ``typed`` and ``unfit``, extended by what the frame (``scoring.arrow.frame``) would change."""
+        """Return ``typed`` and ``unfit``, extended by what the frame (``scoring.arrow.frame``)
+        would change.
+        """
         column = self.column
         if column.type == "date":
             unfit = unfit | in_unit(typed, column.time_unit)[1]
@@ -121,7 +126,9 @@ class ColumnCast:
         return moments.cast(pa.timestamp(unit, zone)), unfit
 
     def _moments_of_text(self, values: pa.Array) -> tuple[pa.Array, Mask]:
-        """Return clock times where none has an offset, instants in UTC where all have; with a zone, both."""
+        """Return clock times where none has an offset, instants in UTC where all have; with a zone,
+        both.
+        """
         unit, zone = self.column.time_unit, self.column.timezone
         moments = read_moments(values)
         unread = ~moments.valid & np.asarray(values.is_valid())
@@ -141,9 +148,11 @@ class ColumnCast:
 def instants_of_text(
     moments: TextMoments, unit: TimeUnit, zone: ZoneInfo, later: bool = False
 ) -> tuple[pa.Array, Mask]:
-    """Return moments as instants in UTC, those without an offset on the clock of ``zone`` (see ``localized``).
+    """Return moments as instants in UTC, those without an offset on the clock of ``zone`` (see
+    ``localized``).
 
-    The mask marks moments that ``unit`` cannot hold; they are null, as are texts that are not moments.
+    The mask marks moments that ``unit`` cannot hold; they are null, as are texts that are not
+    moments.
     """
     instants, outside = moments.instants(unit)
     clock, too_far = moments.clock(unit)

@@ -15,7 +15,9 @@ Hashes = npt.NDArray[np.uint64]
 
 
 def hash_rows(columns: list[pa.Array]) -> Hashes:
-    """Return a 64-bit hash for each row of ``columns``, the same for the same values in every process."""
+    """Return a 64-bit hash for each row of ``columns``, the same for the same values in every
+    process.
+    """
     combined = np.full(len(columns[0]), 0x9E3779B97F4A7C15, dtype=np.uint64)
     for values in columns:
         combined *= np.uint64(0x100000001B3)

@@ -1,7 +1,8 @@
-"""Moments on their way: read from text one by one, moved to another unit, put on a time zone's clock.
+"""Moments on their way: read from text one by one, moved to another unit, put on a time zone's
+clock.
 
-A moment is ``seconds`` since 1970 and ``nanoseconds`` within that second, so that no unit limits the
-years that can be read.
+A moment is ``seconds`` since 1970 and ``nanoseconds`` within that second, so that no unit limits
+the years that can be read.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ _COMPACT_DATE = r"^\s*(\d{4})(\d{2})(\d{2})(\s*$|[T ])"
 _SLASHED_DATE = r"^\s*(\d{4})/(\d{2})/(\d{2})"
 _ISO_8601 = (
     r"^\s*(?P<year>\d{4})-(?P<month>\d{2})-(?P<day>\d{2})"
-    r"(?:[T ](?P<hour>\d{2})(?::?(?P<minute>\d{2})(?::?(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?)?"
+    r"(?:[T "
+    r"](?P<hour>\d{2})(?::?(?P<minute>\d{2})(?::?(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?)?"
     r"\s?(?P<sign>[Zz+-])?(?:(?P<zone_hour>\d{2})(?::?(?P<zone_minute>\d{2}))?)?)?\s*$"
 )
 
@@ -63,7 +65,8 @@ class TextMoments:
 
 
 def read_moments(text: pa.Array) -> TextMoments:
-    """Return each text by itself, as ISO 8601: a date, or a date and a time, with or without an offset.
+    """Return each text by itself, as ISO 8601: a date, or a date and a time, with or without an
+    offset.
 
     Words such as ``today`` are not moments, and neither is a bare year.
     """
@@ -106,7 +109,8 @@ def _read_distinct(text: pa.Array) -> TextMoments:
 
 
 def in_unit(values: pa.Array, unit: TimeUnit) -> tuple[pa.Array, Mask]:
-    """Return timestamps or dates in ``unit``, with their zone, and which of them it cannot hold (null there).
+    """Return timestamps or dates in ``unit``, with their zone, and which of them it cannot hold
+    (null there).
 
     What is finer than ``unit`` is cut off.
     """
@@ -160,7 +164,9 @@ def _offsets(minutes: Integers, zone: ZoneInfo, later: bool) -> tuple[Integers, 
 
 @lru_cache(maxsize=1 << 16)
 def _offset(minute: int, zone: ZoneInfo, later: bool) -> int | None:
-    """Return seconds from UTC to the clock of ``zone``, at a minute since 1970 on that clock; None without a year."""
+    """Return seconds from UTC to the clock of ``zone``, at a minute since 1970 on that clock; None
+    without a year.
+    """
     try:
         moment = _EPOCH + timedelta(minutes=minute)
     except OverflowError:

@@ -19,7 +19,8 @@ _PLAIN: dict[pa.DataType, str] = {
 
 
 def type_name(kind: pa.DataType) -> str:
-    """Return the name of ``kind`` for people: ``text``, ``int64``, ``timestamp with time zone UTC``.
+    """Return the name of ``kind`` for people: ``text``, ``int64``, ``timestamp with time zone
+    UTC``.
 
     Encoded columns have the name of their values: how they are stored changes no value.
     """

@@ -68,7 +68,9 @@ def _whole(decimals: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask]:
 
 
 def nearest_doubles(decimals: pa.Array) -> pa.Array:
-    """Return decimals as float64, by way of their text: Arrow's own cast gives 0.6000000000000001 for 0.6."""
+    """Return decimals as float64, by way of their text: Arrow's own cast gives 0.6000000000000001
+    for 0.6.
+    """
     return decimals.cast(pa.string()).cast(pa.float64())
 
 

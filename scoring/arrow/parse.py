@@ -1,4 +1,6 @@
-"""Text of formats without types (CSV), parsed into numbers, truth values and dates, each text by itself."""
+"""Text of formats without types (CSV), parsed into numbers, truth values and dates, each text by
+itself.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ _BOOLEAN_TEXT = {"true": True, "false": False, "1": True, "0": False}
 
 
 def parsed(text: pa.Array, target: str) -> tuple[pa.Array, Mask]:
-    """Return text in the type ``target``, and which of it cannot be read as such (null in the result).
+    """Return text in the type ``target``, and which of it cannot be read as such (null in the
+    result).
 
     ``target`` is a number type, ``boolean`` or ``date``; moments are in ``scoring.arrow.moments``.
     """

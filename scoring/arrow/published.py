@@ -1,6 +1,7 @@
 """The types in which columns are published: those that every reader of a parquet file finds again.
 
-Predictions are stored without Arrow's own schema, so that readers see plain types whatever wrote them.
+Predictions are stored without Arrow's own schema, so that readers see plain types whatever wrote
+them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from scoring.arrow.text import is_binary, is_text
 
 @lru_cache(maxsize=256)
 def published_type(kind: pa.DataType) -> pa.DataType | None:
-    """Return what a column of type ``kind`` is in a published file; None where its meaning would be lost.
+    """Return what a column of type ``kind`` is in a published file; None where its meaning would be
+    lost.
 
     A duration would come back as a bare integer.  A column that holds nothing but nulls, so that
     nobody knows its type, becomes text.

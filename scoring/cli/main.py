@@ -1,7 +1,7 @@
 """The shell command ``scoring``, which is ``python -m scoring``, too.
 
-What it prints for people goes to the terminal by way of ``scoring.cli.output``; ``--json`` prints one
-JSON document on stdout and nothing else there.
+What it prints for people goes to the terminal by way of ``scoring.cli.output``; ``--json`` prints
+one JSON document on stdout and nothing else there.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "--verbose",
             action="store_true",
-            help="full traceback of an error in a model's or scorer's code, not only its last lines",
+            help="full traceback of an error in a model's or scorer's code, not only its last "
+            "lines",
         )
         add_jobs_folder(sub)
         module.add_arguments(sub)

@@ -130,7 +130,9 @@ def rehearsal(job: Job, found: Rehearsal) -> dict[str, Any]:
 
 
 def _in_json(value: Any) -> Any:
-    """Return a value of a row as JSON can have it: moments, and numbers that are not finite, are text."""
+    """Return a value of a row as JSON can have it: moments, and numbers that are not finite, are
+    text.
+    """
     finite = not isinstance(value, float) or math.isfinite(value)
     return value if finite and isinstance(value, str | int | float | None) else str(value)
 
@@ -235,8 +237,8 @@ def _figures(figures: dict[str, Any]) -> str:
     if "mean" in figures:
         median = figures["quantiles"]["0.5"]
         return (
-            f"mean {_figure(figures['mean'])}, median about {median:.4g}, std {_figure(figures['std'])}, "
-            f"from {figures['min']:.4g} to {figures['max']:.4g}"
+            f"mean {_figure(figures['mean'])}, median about {median:.4g}, std "
+            f"{_figure(figures['std'])}, from {figures['min']:.4g} to {figures['max']:.4g}"
         )
     return ", ".join(f"{label}: {count:,}" for label, count in figures.get("classes", {}).items())
 

@@ -28,8 +28,8 @@ def command(options: argparse.Namespace) -> int:
         own = [m for m in published if job.is_own(m.job)]
         if others := sorted({m.job for m in published if not job.is_own(m.job)}):
             print(
-                f"warning: {len(published) - len(own)} of the partitions under {publisher.uri} are published "
-                f"by {', '.join(others)}, not by {job.name}",
+                f"warning: {len(published) - len(own)} of the partitions under {publisher.uri} are "
+                f"published by {', '.join(others)}, not by {job.name}",
                 file=sys.stderr,
             )
         output.partitions(job, own, options.json)

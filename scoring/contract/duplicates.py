@@ -61,7 +61,8 @@ class RowIdIndex:
             self._spill()
 
     def candidates(self) -> Iterator[Rows]:
-        """Yield row numbers, ascending within each array, of rows that share their hash with another one there.
+        """Yield row numbers, ascending within each array, of rows that share their hash with
+        another one there.
 
         All rows of one hash are in the same array.
         """

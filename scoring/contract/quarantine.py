@@ -49,7 +49,8 @@ def by_rule(ids: pa.Table, rows: npt.NDArray[np.int64], rule: Rule, partition: s
 def of_rejected(
     ids: pa.Table, rows: npt.NDArray[np.int64], rejected: pa.Table, partition: str
 ) -> pa.Table:
-    """Return the quarantine table of what the engine rejected: ``position``, ``reason`` and ``column``.
+    """Return the quarantine table of what the engine rejected: ``position``, ``reason`` and
+    ``column``.
 
     ``ids`` and ``rows`` are of the table that was scored.
     """

@@ -67,7 +67,7 @@ class Contract:
     def check(self, table: pa.Table, origin: str) -> tuple[pa.Table, Verdicts]:
         """Return ``table`` (the job's columns) in the contract's types, and its verdicts.
 
-        Text comes back dictionary-encoded.  Rows and columns keep their order.  ``origin`` names the
+        Text comes back dictionary-encoded. Rows and columns keep their order. ``origin`` names the
         source in a ContractError, which is raised where a column's stored type is another kind of
         thing than the contract says.
         """
@@ -114,9 +114,9 @@ class Contract:
             values, unfit = cast(stored)
         except NotCastableError:
             raise ContractError(
-                f"{origin}: the column {name!r} is stored as {type_name(stored.type)}, which is not "
-                f"{column.type}, as inputs.{name}.type in the job file says. Correct the type in the job "
-                "file, or the column in the source"
+                f"{origin}: the column {name!r} is stored as {type_name(stored.type)}, which is "
+                f"not {column.type}, as inputs.{name}.type in the job file says. Correct the type "
+                "in the job file, or the column in the source"
             ) from None
         except MixedZonesError:
             raise self._mixed_zones(name, origin) from None
@@ -128,14 +128,15 @@ class Contract:
 
     def _mixed_zones(self, name: str, origin: str) -> ContractError:
         return ContractError(
-            f"{origin}: some moments of the column {name!r} have an offset from UTC and others have "
-            "none, so it is not known which of the two the model was trained with. "
-            f"inputs.{name}.timezone in the job file, such as UTC, settles it: moments "
-            f"without an offset are then taken to be in {self.job.timezone}"
+            f"{origin}: some moments of the column {name!r} have an offset from UTC and others "
+            "have none, so it is not known which of the two the model was trained with. "
+            f"inputs.{name}.timezone in the job file, such as UTC, settles it: moments without an "
+            f"offset are then taken to be in {self.job.timezone}"
         )
 
     def _texts_outside(self, stored: pa.Array) -> tuple[pa.Array, Mask]:
-        """Return the texts of the date column as instants, and which of them are not in the partition.
+        """Return the texts of the date column as instants, and which of them are not in the
+        partition.
 
         A clock time that comes twice is the one of the two that is in the partition.
         """
@@ -151,15 +152,17 @@ class Contract:
         return moments, ~(inside | inside_later | on_the_clock)
 
     def _outside(self, name: str, values: pa.Array, origin: str) -> Mask:
-        """Return a mask of moments that are null or not in the partition; one without a zone is in the job's."""
+        """Return a mask of moments that are null or not in the partition; one without a zone is in
+        the job's.
+        """
         if pa.types.is_null(values.type):  # nothing but nulls, so nobody knows what they are
             return np.ones(len(values), dtype=bool)
         if pa.types.is_date(values.type):
             values, _ = in_unit(values, "us")
         if not pa.types.is_timestamp(values.type):
             raise ContractError(
-                f"{origin}: the date column {name!r} is stored as {type_name(values.type)}, not as a date or "
-                "timestamp"
+                f"{origin}: the date column {name!r} is stored as {type_name(values.type)}, not as "
+                "a date or timestamp"
             )
         if values.type.tz is None:
             return ~between(values, *self.partition.on_the_clock)
@@ -173,7 +176,8 @@ class Contract:
 
 
 def between(moments: pa.Array, start: datetime, end: datetime) -> Mask:
-    """Return a mask of ``start`` <= moment < ``end``, False for null.  All are with a zone, or all without.
+    """Return a mask of ``start`` <= moment < ``end``, False for null. All are with a zone, or all
+    without.
 
     In microseconds, which hold all years of Python's datetime: a nanosecond ends at 2262.
     """

@@ -51,9 +51,11 @@ class Tally:
                 examples += [_shown(row, column) for row in shown.to_pylist()]
 
     def summary(self, advise_on: Job | None = None) -> str:
-        """Return one line per rule, the most frequent first: how many rows break it, and some of them.
+        """Return one line per rule, the most frequent first: how many rows break it, and some of
+        them.
 
-        With ``advise_on``, the job whose rows they are, each rule is followed by what to do about it.
+        With ``advise_on``, the job whose rows they are, each rule is followed by what to do about
+        it.
         """
         worst_first = sorted(self.quarantined.items(), key=lambda item: -item[1])
         lines = []
@@ -61,7 +63,8 @@ class Tally:
             shown = "; ".join(self.examples.get(rule, []))
             examples = f", for example {shown}" if shown else ""
             lines.append(
-                f"  {quoted(rule, EXAMPLE_CHARACTERS)}: {count:,} row{'s' if count > 1 else ''}{examples}"
+                f"  {quoted(rule, EXAMPLE_CHARACTERS)}: {count:,} "
+                f"row{'s' if count > 1 else ''}{examples}"
             )
             if advise_on:
                 lines.append(f"    {advice_for(Rule.parse(rule), advise_on)}")

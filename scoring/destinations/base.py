@@ -51,7 +51,9 @@ class Publisher(Protocol):
         """The folder in which runs stage their tables: in S3 or in the file system."""
 
     def published(self, partition: Partition) -> Manifest | None:
-        """Return the manifest of what readers of ``partition`` get now; None if nothing is published."""
+        """Return the manifest of what readers of ``partition`` get now; None if nothing is
+        published.
+        """
 
     def all_published(self) -> Iterator[Manifest]:
         """Yield the manifests of all published partitions, in order of their keys."""
@@ -69,7 +71,9 @@ class Publisher(Protocol):
         """
 
     def check_writable(self, partition: Partition) -> None:
-        """Raise PublicationError if this process may not publish, so that it is known before scoring."""
+        """Raise PublicationError if this process may not publish, so that it is known before
+        scoring.
+        """
 
     def begin(
         self,
@@ -81,10 +85,10 @@ class Publisher(Protocol):
     ) -> AbstractContextManager[Publication]:
         """Begin to publish ``partition``; what is not committed within the block is aborted.
 
-        ``mark`` is what was published when the run read its source, ``run`` says who publishes (as in
-        the manifest), ``work`` is a folder of the run's own.  Raises NewerPublicationError where
-        another run has published since, unless ``replace_newer``, and DestinationTakenError as ``mark``
-        does.
+        ``mark`` is what was published when the run read its source, ``run`` says who publishes (as
+        in the manifest), ``work`` is a folder of the run's own. Raises NewerPublicationError where
+        another run has published since, unless ``replace_newer``, and DestinationTakenError as
+        ``mark`` does.
         """
 
 

@@ -1,6 +1,7 @@
 """The column types of a destination of files, kept beside its manifests as an empty Arrow stream.
 
-They grow by the columns that later partitions add, and never change while there is another partition.
+They grow by the columns that later partitions add, and never change while there is another
+partition.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ def add_columns(layout: Layout, storage: Storage, written: pa.Schema, alone: boo
         ]
         if clash:
             raise PublicationError(
-                f"{layout.uri}: another partition was published at the same time with other types of "
-                f"{', '.join(map(repr, clash))}. Run this one again"
+                f"{layout.uri}: another partition was published at the same time with other types "
+                f"of {', '.join(map(repr, clash))}. Run this one again"
             )
         if data is not None and merged.equals(pa.ipc.open_stream(data).schema):
             return

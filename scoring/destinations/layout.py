@@ -53,7 +53,9 @@ class Layout:
         return f"{self.manifests}/{path}.json"
 
     def next_manifest(self, path: str, sha256: str) -> str:
-        """Return where a manifest waits for the swap of its predictions, which have the digest ``sha256``."""
+        """Return where a manifest waits for the swap of its predictions, which have the digest
+        ``sha256``.
+        """
         return f"{self.manifests}/{path}{NEXT}{sha256[:16]}.json"
 
     @property
@@ -69,7 +71,9 @@ class Layout:
         return f"{self.uri}/_staging"
 
     def path_of(self, uri: str) -> str:
-        """Return the path of the partition that a published object belongs to, or one that waits or is hidden."""
+        """Return the path of the partition that a published object belongs to, or one that waits or
+        is hidden.
+        """
         first, _, rest = uri.removeprefix(f"{self.uri}/").partition("/")
         if not first.startswith("_"):
             return first

@@ -145,7 +145,9 @@ def parse_manifest(data: bytes, uri: str) -> Manifest:
 
 @cache
 def code_version() -> str:
-    """Return the release, and a digest of this package's source: the same code has the same version."""
+    """Return the release, and a digest of this package's source: the same code has the same
+    version.
+    """
     digest = hashlib.sha256()
     package = Path(scoring.__file__).parent
     for file in sorted(package.rglob("*.py")):

@@ -14,10 +14,12 @@ from scoring.storage.base import Storage
 
 
 def check_owner(layout: Layout, storage: Storage, path: str, job: Job) -> Manifest | None:
-    """Return the manifest of the partition at ``path``, where ``job`` may publish; None if there is none.
+    """Return the manifest of the partition at ``path``, where ``job`` may publish; None if there is
+    none.
 
-    Raises DestinationTakenError where another job has published.  Three manifests decide: that of the
-    partition, the first and the last one.  All that a job publishes after this check are its own.
+    Raises DestinationTakenError where another job has published. Three manifests decide: that of
+    the partition, the first and the last one. All that a job publishes after this check are its
+    own.
     """
     own: Manifest | None = None
     for other in _asked(layout, storage, path):
@@ -28,8 +30,9 @@ def check_owner(layout: Layout, storage: Storage, path: str, job: Job) -> Manife
             raise DestinationTakenError(
                 f"{job.name} publishes to {layout.uri}, and what is published there is the job "
                 f"{found.job}'s, such as {found.partition}. It was left as it is, and nothing of "
-                f"{job.name} was published. Give {job.name} a destination of its own. If {found.job} is "
-                f"what {job.name} was called before, list it: destination: {{former_names: [{found.job}]}}"
+                f"{job.name} was published. Give {job.name} a destination of its own. If "
+                f"{found.job} is what {job.name} was called before, list it: destination: "
+                f"{{former_names: [{found.job}]}}"
             )
         if other == path:
             own = found

@@ -77,7 +77,9 @@ class ParquetPublisher:
         return found.identity if found else None
 
     def check_owner(self, partition: Partition) -> Manifest | None:
-        """Return what is published for ``partition``; DestinationTakenError where another job publishes."""
+        """Return what is published for ``partition``; DestinationTakenError where another job
+        publishes.
+        """
         return check_owner(self.layout, self.storage, partition.path, self._job)
 
     def check_writable(self, partition: Partition) -> None:
@@ -119,8 +121,8 @@ class ParquetPublisher:
     ) -> list[tuple[TreeEntry, Callable[[], None]]]:
         """Return what killed publishers have left beside what is published, and how to remove it.
 
-        ``at_work`` gives the paths of the partitions that are being scored, of which nothing is listed.  It is
-        called after the first look: what is new since then belongs to them.
+        ``at_work`` gives the paths of the partitions that are being scored, of which nothing is
+        listed. It is called after the first look: what is new since then belongs to them.
         """
         of, storage = self.layout, self.storage
         folder = f"{of.uri}/_quarantine"
@@ -155,10 +157,11 @@ class ParquetPublisher:
         self, partition: Partition, newer: Manifest, run: Mapping[str, str]
     ) -> NewerPublicationError:
         return NewerPublicationError(
-            f"{self._job.name} {partition.key}: {newer.publisher} has published this {partition.kind} "
-            f"with model version {newer.model.version}, after {Manifest.publisher_of(run)} had read the "
-            "source. The newer publication stands; nothing was changed. Run the whole partition again "
-            "(in Airflow: clear the run from its first task). A run that was started with --force, in "
+            f"{self._job.name} {partition.key}: {newer.publisher} has published this "
+            f"{partition.kind} with model version {newer.model.version}, after "
+            f"{Manifest.publisher_of(run)} had read the source. The newer publication stands; "
+            "nothing was changed. Run the whole partition again (in Airflow: clear the run from "
+            "its first task). A run that was started with --force, in "
             'Airflow with {"replace_newer": true} in its conf, replaces what others publish meanwhile'
         )
 
@@ -166,7 +169,9 @@ class ParquetPublisher:
 def _newer_than(
     found: Manifest | None, mark: str | None, run: Mapping[str, str]
 ) -> Manifest | None:
-    """Return ``found`` if another run has published it since ``mark``; None for an earlier try of this run."""
+    """Return ``found`` if another run has published it since ``mark``; None for an earlier try of
+    this run.
+    """
     if found is None or found.identity == mark or found.is_of(run):
         return None
     return found
@@ -249,7 +254,9 @@ class ParquetPublication:
         self._output.abort()
 
     def _keep_columns(self) -> None:
-        """Keep the column types for the partitions to come; before the swap, as they decide whether it may be."""
+        """Keep the column types for the partitions to come; before the swap, as they decide whether
+        it may be.
+        """
         from scoring.destinations.columns import add_columns
 
         assert self._columns is not None
@@ -268,8 +275,8 @@ class ParquetPublication:
         try:
             self._output.commit()
         except PublicationError:
-            # A server that died may have swapped them and not said so: then the manifest waits for the
-            # next try.  Where nobody can be asked, it waits too; readers go by its digest.
+            # A server that died may have swapped them and not said so: then the manifest waits for
+            # the next try.  Where nobody can be asked, it waits too; readers go by its digest.
             with contextlib.suppress(ScoringError):
                 if storage.sha256(manifest.output.uri) != manifest.output.sha256:
                     storage.remove(waiting)
@@ -279,8 +286,8 @@ class ParquetPublication:
 
     def _write_manifest(self, uri: str, data: bytes, output: str) -> None:
         """Write the manifest while the predictions are still those that were committed here."""
-        # The manifest's version is noted before the predictions' is looked at: a process that swaps them
-        # after that look writes the manifest later than this, or makes this write fail.
+        # The manifest's version is noted before the predictions' is looked at: a process that swaps
+        # them after that look writes the manifest later than this, or makes this write fail.
         while True:
             unchanged = Unchanged(self._storage.version(uri))
             if self._storage.version(output) != self._output.version:
@@ -298,7 +305,8 @@ class ParquetPublication:
 
 
 def _left_by_others(layout: Layout, storage: Storage, partition: Partition) -> list[str]:
-    """Return what is no longer needed once these predictions stand: older quarantines and manifests.
+    """Return what is no longer needed once these predictions stand: older quarantines and
+    manifests.
 
     Listed before the swap.  Another publisher's that are among them lose with it, as the swap of
     predictions that it saw replaced fails; those it makes after this swap are not among them.

@@ -1,6 +1,7 @@
 """An alert of a job: one of Airflow's notifiers, by import path, with its arguments.
 
-What is imported, and whether it is a notifier, is decided where Airflow is (``scoring_airflow.notifications``).
+What is imported, and whether it is a notifier, is decided where Airflow is
+(``scoring_airflow.notifications``).
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class AlertConfig(Section):
             if isinstance(name, str) and SECRET.search(name) and not REFERENCE.search(name):
                 yield (
                     ("arguments", *loc),
-                    "looks like a secret, which does not belong in a job file; store it in an Airflow "
-                    "connection, and pass the connection's id to the notifier",
+                    "looks like a secret, which does not belong in a job file; store it in an "
+                    "Airflow connection, and pass the connection's id to the notifier",
                 )
             if not isinstance(value, int | float):
                 continue

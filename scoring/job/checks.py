@@ -29,13 +29,14 @@ class ChecksConfig(Section):
         Field(
             ge=0,
             le=1_000,
-            description="Rows that an error message quotes for each rule, with their ids and invalid values.",
+            description="Rows that an error message quotes for each rule, with their ids and "
+            "invalid values.",
         ),
     ] = 3
     on_warning: Annotated[
         Literal["report", "fail"],
         Field(
-            description="`report`: warnings are shown in the log, the manifest and `scoring show`. `fail`: they "
-            "also prevent publication."
+            description="`report`: warnings are shown in the log, the manifest and `scoring show`. "
+            "`fail`: they also prevent publication."
         ),
     ] = "report"

@@ -33,8 +33,8 @@ def why_taken(name: str, job: Job) -> str | None:
         why = "is a column of every published table"
     elif folded == job.partition:
         why = (
-            f"is the name of the destination's partition folders ({job.partition}=…), which readers add as a "
-            "column"
+            f"is the name of the destination's partition folders ({job.partition}=…), which "
+            "readers add as a column"
         )
     elif folded in RESERVED_COLUMNS:
         why = "is reserved for internal use"
@@ -73,8 +73,8 @@ def problems_of_columns(job: Job) -> Iterator[Problem]:
     if pair := same_but_for_case([*job.kept_columns, *outputs]):
         yield (
             ("output",),
-            f"{pair[0]!r} and {pair[1]!r} differ only in case, and readers such as DuckDB and Spark treat "
-            "them as the same column; rename one of them",
+            f"{pair[0]!r} and {pair[1]!r} differ only in case, and readers such as DuckDB and "
+            "Spark treat them as the same column; rename one of them",
         )
     for name in job.inputs:
         if name == ROW:

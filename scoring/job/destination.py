@@ -21,16 +21,16 @@ class DestinationConfig(Section):
         str,
         AfterValidator(check_root_fields),
         Field(
-            description="The [URI](#uris) of the folder under which partitions are published. It may contain "
-            "`{data}` and `{models}`, but no field of a partition."
+            description="The [URI](#uris) of the folder under which partitions are published. It "
+            "may contain `{data}` and `{models}`, but no field of a partition."
         ),
     ]
     format: Annotated[
         str,
         AfterValidator(partial(check_kind, DESTINATIONS)),
         Field(
-            description="`parquet`, or a kind that a [package](architecture.md#add-a-kind) adds; such a kind "
-            "defines its own URIs."
+            description="`parquet`, or a kind that a [package](architecture.md#add-a-kind) adds; "
+            "such a kind defines its own URIs."
         ),
     ] = "parquet"
     sse: Annotated[
@@ -43,8 +43,9 @@ class DestinationConfig(Section):
     former_names: Annotated[
         list[str],
         Field(
-            description="Earlier names of this job, if it "
-            "[was renamed](runbook.md#a-job-is-to-have-another-name). It owns what was published under them."
+            description="Earlier names of this job, if it [was "
+            "renamed](runbook.md#a-job-is-to-have-another-name). It owns what was published under "
+            "them."
         ),
     ] = []
 

@@ -51,9 +51,9 @@ def _problems_of_query(job: Job, sql: str) -> Iterator[Problem]:
         return
     yield (
         ("source", "sql"),
-        f"uses none of :start, :end and :partition, so every {job.partition} would have the same rows; "
-        "add a condition such as WHERE at >= :start AND at < :end, or set source.date_column. For a job of "
-        f"one {job.partition}, set end to start",
+        f"uses none of :start, :end and :partition, so every {job.partition} would have the same "
+        "rows; add a condition such as WHERE at >= :start AND at < :end, or set "
+        f"source.date_column. For a job of one {job.partition}, set end to start",
     )
 
 
@@ -76,7 +76,8 @@ def _problems_of_files(job: Job, uri: str) -> Iterator[Problem]:
         yield (
             ("source", "uri"),
             f"{what}; add {_FITTING[job.partition]}, or set source.date_column to the column that "
-            f"determines the {job.partition} of a row. For a job of one {job.partition}, set end to start",
+            f"determines the {job.partition} of a row. For a job of one {job.partition}, set end "
+            "to start",
         )
         return
 

@@ -53,23 +53,23 @@ class ColumnConfig(Section):
     allowed: Annotated[
         list[str | int | float | bool] | None,
         Field(
-            description="The only valid values: at least one, without duplicates, within the range of `type` "
-            "and from `min` to `max`. Write dates as 2013-05-07 and timestamps as 2013-05-07T03:00:00, either "
-            "all or none of them with a UTC offset (`Z`, `+02:00`)."
+            description="The only valid values: at least one, without duplicates, within the range "
+            "of `type` and from `min` to `max`. Write dates as 2013-05-07 and timestamps as "
+            "2013-05-07T03:00:00, either all or none of them with a UTC offset (`Z`, `+02:00`)."
         ),
     ] = None
     unit: Annotated[
         TimeUnit | None,
         Field(
-            description="The time unit that the model gets, by default `ns`. Finer digits are truncated. "
-            "`timestamp` and `date` only."
+            description="The time unit that the model gets, by default `ns`. Finer digits are "
+            "truncated. `timestamp` and `date` only."
         ),
     ] = None
     timezone: Annotated[
         TimeZone | None,
         Field(
-            description="The IANA time zone that the model gets all timestamps in. Those without a UTC offset "
-            "are read in the job's `timezone`. `timestamp` only."
+            description="The IANA time zone that the model gets all timestamps in. Those without a "
+            "UTC offset are read in the job's `timezone`. `timestamp` only."
         ),
     ] = None
 
@@ -126,8 +126,8 @@ class ColumnConfig(Section):
             seen.append(meant)
         if self.type == "timestamp" and len({_has_zone(moment) for moment in seen}) > 1:
             yield (
-                "some of these timestamps have a UTC offset and others do not; add one (Z or +02:00) to all or "
-                "none of them"
+                "some of these timestamps have a UTC offset and others do not; add one (Z or "
+                "+02:00) to all or none of them"
             )
 
     def _problem_of_allowed(self, value: str | int | float | bool) -> str | None:

@@ -1,4 +1,5 @@
-"""Regular expressions of the JSON schema of a job file, in the syntax that ECMA-262 and Python share.
+"""Regular expressions of the JSON schema of a job file, in the syntax that ECMA-262 and Python
+share.
 
 Each is a necessary condition: it matches every value that ``scoring.job.loader`` accepts.
 """

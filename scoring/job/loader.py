@@ -93,8 +93,8 @@ def _place_problems(job: Job, path: Path) -> Iterator[Problem]:
     elif job.scorer and re.match(r"~|.*[\\{$]", job.scorer):
         yield (
             ("scorer",),
-            f"{job.scorer!r} is not expanded; write a path relative to the job file's folder, such as "
-            "scorer.py",
+            f"{job.scorer!r} is not expanded; write a path relative to the job file's folder, such "
+            "as scorer.py",
         )
 
 

@@ -22,16 +22,16 @@ class ModelVersionConfig(Section):
         str,
         Field(
             pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
-            description="The version's name: letters, digits, `.`, `_` and `-`, beginning with a letter or "
-            "digit; at most 64 characters.",
+            description="The version's name: letters, digits, `.`, `_` and `-`, beginning with a "
+            "letter or digit; at most 64 characters.",
         ),
     ]
     uri: Annotated[
         str,
         AfterValidator(check_root_template),
         Field(
-            description="The [URI](#uris) of one file, on disk or in S3. It may contain `{data}` and "
-            "`{models}`, but no field of a partition."
+            description="The [URI](#uris) of one file, on disk or in S3. It may contain `{data}` "
+            "and `{models}`, but no field of a partition."
         ),
     ]
     sha256: Annotated[
@@ -45,15 +45,15 @@ class ModelVersionConfig(Section):
     in_force_from: Annotated[
         str,
         Field(
-            description="The [key](#partitions-and-their-keys) of the first partition that this version "
-            "scores under `as_of`."
+            description="The [key](#partitions-and-their-keys) of the first partition that this "
+            "version scores under `as_of`."
         ),
     ]
     format: Annotated[
         ModelFormat | None,
         Field(
-            description="`skops`, `joblib`, or a kind that a [package](architecture.md#add-a-kind) adds. By "
-            "default, the file extension of `uri`."
+            description="`skops`, `joblib`, or a kind that a [package](architecture.md#add-a-kind) "
+            "adds. By default, the file extension of `uri`."
         ),
     ] = None
 
@@ -69,8 +69,8 @@ class ModelConfig(Section):
     policy: Annotated[
         Literal["as_of", "current"],
         Field(
-            description="`as_of`: the version in force at the partition, so that a backfill never uses a later "
-            "one. `current`: the newest version, for all partitions."
+            description="`as_of`: the version in force at the partition, so that a backfill never "
+            "uses a later one. `current`: the newest version, for all partitions."
         ),
     ] = "as_of"
     versions: Annotated[
@@ -80,7 +80,7 @@ class ModelConfig(Section):
     trusted_types: Annotated[
         list[str],
         Field(
-            description="Types that a skops file may contain in addition to those that skops considers safe. "
-            "The error for a missing one names it."
+            description="Types that a skops file may contain in addition to those that skops "
+            "considers safe. The error for a missing one names it."
         ),
     ] = []

@@ -16,15 +16,15 @@ class OutputConfig(Section):
     prediction: Annotated[
         str,
         Field(
-            description="The column with the result of `predict`. Rows with a null or an infinite number there, "
-            "or in a probability, are quarantined."
+            description="The column with the result of `predict`. Rows with a null or an infinite "
+            "number there, or in a probability, are quarantined."
         ),
     ] = "prediction"
     probabilities: Annotated[
         dict[str, str | int | bool],
         Field(
-            description="For classifiers: columns with the probability of a class, from `predict_proba`, by "
-            "column name. Requires a `model`."
+            description="For classifiers: columns with the probability of a class, from "
+            "`predict_proba`, by column name. Requires a `model`."
         ),
     ] = {}
     keep: Annotated[
@@ -33,7 +33,7 @@ class OutputConfig(Section):
     types: Annotated[
         dict[str, ColumnType],
         Field(
-            description="Published types by column name, instead of those of the first partition. Values are "
-            "never changed to fit: 0.5 does not become an `int64`."
+            description="Published types by column name, instead of those of the first partition. "
+            "Values are never changed to fit: 0.5 does not become an `int64`."
         ),
     ] = {}

@@ -42,7 +42,8 @@ _PATTERNS: dict[Kind, str] = {  # of years in which Python's dates cannot overfl
 
 @dataclass(frozen=True)
 class Partition:
-    """One partition of a job: ``kind``, ``key``, and the moments ``start`` <= t < ``end`` it covers.
+    """One partition of a job: ``kind``, ``key``, and the moments ``start`` <= t < ``end`` it
+    covers.
 
     ``start`` and ``end`` are aware datetimes in the job's time zone.
     """
@@ -160,7 +161,9 @@ def _midnight(day: date, zone: ZoneInfo) -> datetime:
 
 
 def _hour_at(local: datetime, zone: ZoneInfo) -> Partition:
-    """The hour on the clock; one in which the clock is set (Lord Howe: by half an hour) is cut there."""
+    """The hour on the clock; one in which the clock is set (Lord Howe: by half an hour) is cut
+    there.
+    """
     minute = timedelta(minutes=1)
     into_hour = timedelta(
         minutes=local.minute, seconds=local.second, microseconds=local.microsecond

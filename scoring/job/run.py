@@ -27,23 +27,25 @@ class RunConfig(Section):
         str | None,
         Field(
             max_length=256,
-            description="The pool of the tasks, by default Airflow's default pool. It must exist, see below.",
+            description="The pool of the tasks, by default Airflow's default pool. It must exist, "
+            "see below.",
         ),
     ] = None
     executor: Annotated[
         str | None,
         Field(
             max_length=1_000,
-            description="One of the executors in Airflow's `core.executor`, such as `CeleryExecutor`. By "
-            "default the first of them.",
+            description="One of the executors in Airflow's `core.executor`, such as "
+            "`CeleryExecutor`. By default the first of them.",
         ),
     ] = None
     aws_conn_id: Annotated[
         str | None,
         Field(
             max_length=250,
-            description="The Airflow connection with the credentials and the endpoint for `s3://`. By default "
-            "the environment variable `SCORING_AWS_CONN_ID`, else boto3's default credential chain.",
+            description="The Airflow connection with the credentials and the endpoint for `s3://`. "
+            "By default the environment variable `SCORING_AWS_CONN_ID`, else boto3's default "
+            "credential chain.",
         ),
     ] = None
     shard_rows: Annotated[
@@ -62,7 +64,8 @@ class RunConfig(Section):
         Field(
             ge=0,
             le=100,
-            description="Retries of a task that fails with a transient error of the source or of publication.",
+            description="Retries of a task that fails with a transient error of the source or of "
+            "publication.",
         ),
     ] = 3
     retry_delay_seconds: Annotated[
@@ -70,8 +73,8 @@ class RunConfig(Section):
         Field(
             ge=0.001,
             le=86_400,
-            description="Seconds before the first retry. The delay about doubles with each retry since the run "
-            "started or was cleared, up to 30 minutes.",
+            description="Seconds before the first retry. The delay about doubles with each retry "
+            "since the run started or was cleared, up to 30 minutes.",
         ),
     ] = 60.0
     execution_timeout_minutes: Annotated[
@@ -87,8 +90,8 @@ class RunConfig(Section):
         Field(
             ge=0.0001,
             le=8_784,
-            description="Hours after being queued at which an unfinished run is late. A late run continues, and "
-            "[alerts](#alerts) are sent.",
+            description="Hours after being queued at which an unfinished run is late. A late run "
+            "continues, and [alerts](#alerts) are sent.",
         ),
     ] = None
     threads: Annotated[
@@ -96,9 +99,10 @@ class RunConfig(Section):
         Field(
             ge=1,
             le=1_024,
-            description="Threads of one scoring process. By default the cores that a worker may use are shared "
-            "among its tasks: a Celery worker with 4 cores and `worker_concurrency` 2 gives each task 2 threads, "
-            "a pod with 4 cores gives its one task 4. Where other processes use the machine too, "
-            "`LOKY_MAX_CPU_COUNT` in a worker's environment limits the cores.",
+            description="Threads of one scoring process. By default the cores that a worker may "
+            "use are shared among its tasks: a Celery worker with 4 cores and `worker_concurrency` "
+            "2 gives each task 2 threads, a pod with 4 cores gives its one task 4. Where other "
+            "processes use the machine too, `LOKY_MAX_CPU_COUNT` in a worker's environment limits "
+            "the cores.",
         ),
     ] = None

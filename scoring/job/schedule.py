@@ -45,7 +45,9 @@ def check_zone(name: str) -> str:
 
 
 def check_cron(cron: str) -> str:
-    """Return ``cron``; raise ValueError unless croniter, which Airflow uses, parses its five fields."""
+    """Return ``cron``; raise ValueError unless croniter, which Airflow uses, parses its five
+    fields.
+    """
     message = f"{cron!r} is not a cron expression of five fields, such as '0 3 2 * *'"
     if len(cron.split()) != 5:
         raise ValueError(message)

@@ -1,7 +1,7 @@
 """The model of a job file.
 
-``scoring.job.loader`` reads the file.  This module is imported whenever Airflow parses a Dag file, so
-it imports nothing heavy.
+``scoring.job.loader`` reads the file. This module is imported whenever Airflow parses a Dag file,
+so it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ class Job(Section):
         str,
         Field(
             pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$",
-            description="The job's name, which is also the Dag id and the file's name without `.yaml`: letters, "
-            "digits, `_` and `-`, beginning with a letter; at most 100 characters.",
+            description="The job's name, which is also the Dag id and the file's name without "
+            "`.yaml`: letters, digits, `_` and `-`, beginning with a letter; at most 100 "
+            "characters.",
         ),
     ]
     description: Annotated[
@@ -51,7 +52,8 @@ class Job(Section):
         str,
         Field(
             max_length=500,
-            description="Who is responsible for the job. Airflow shows the owner of the Dag and its tasks.",
+            description="Who is responsible for the job. Airflow shows the owner of the Dag and "
+            "its tasks.",
         ),
     ] = "airflow"
     tags: Annotated[
@@ -62,8 +64,8 @@ class Job(Section):
         str,
         AfterValidator(schedule.check_cron),
         Field(
-            description="A cron expression of five fields that gives every partition exactly one run. A run "
-            "starts when its data interval ends."
+            description="A cron expression of five fields that gives every partition exactly one "
+            "run. A run starts when its data interval ends."
         ),
     ]
     timezone: Annotated[
@@ -75,14 +77,15 @@ class Job(Section):
     start: Annotated[
         str,
         Field(
-            description="The [key](#partitions-and-their-keys) of the first partition, such as `2013-02`."
+            description="The [key](#partitions-and-their-keys) of the first partition, such as "
+            "`2013-02`."
         ),
     ]
     end: Annotated[
         str | None,
         Field(
-            description="The key of the last partition. By default there is none. Equal to `start`, the job has "
-            "one partition."
+            description="The key of the last partition. By default there is none. Equal to "
+            "`start`, the job has one partition."
         ),
     ] = None
     partition: Annotated[Kind, Field(description="The period that one run scores.")] = "month"
@@ -91,31 +94,32 @@ class Job(Section):
         list[str],
         Field(
             min_length=1,
-            description="The columns that identify a row, none of them called `row`, `reason`, `column` or "
-            "`value`. Rows with a null in one of them, or with the id of an earlier row, are quarantined.",
+            description="The columns that identify a row, none of them called `row`, `reason`, "
+            "`column` or `value`. Rows with a null in one of them, or with the id of an earlier "
+            "row, are quarantined.",
         ),
     ]
     inputs: Annotated[
         dict[str, ColumnConfig],
         Field(
             min_length=1,
-            description="The contract: the model's inputs by column name, in the order of the DataFrame's "
-            "columns.",
+            description="The contract: the model's inputs by column name, in the order of the "
+            "DataFrame's columns.",
         ),
     ]
     model: Annotated[
         ModelConfig | None,
         Field(
-            description="The model's versions, and which of them scores which partition. Required unless there "
-            "is a `scorer`."
+            description="The model's versions, and which of them scores which partition. Required "
+            "unless there is a `scorer`."
         ),
     ] = None
     scorer: Annotated[
         str | None,
         Field(
             min_length=1,
-            description="A Python file with a [function `run`](#a-scorer-of-your-own), in the job file's folder "
-            "or a subfolder of it.",
+            description="A Python file with a [function `run`](#a-scorer-of-your-own), in the job "
+            "file's folder or a subfolder of it.",
         ),
     ] = None
     output: Annotated[OutputConfig, Field(description="The published columns.")] = OutputConfig()
@@ -199,7 +203,8 @@ class Job(Section):
             raise ModelError(
                 f"no model version of {self.name} was in force in {partition.key}: the first, "
                 f"{in_order[0].version}, is in force from {in_order[0].in_force_from}; nothing was "
-                f"scored. Select a version with model_version, or add an earlier one to model.versions"
+                "scored. Select a version with model_version, or add an earlier one to "
+                "model.versions"
             )
         return in_force[-1]
 
@@ -270,6 +275,6 @@ class Job(Section):
             elif version.file_format != "skops" and version.sha256 is None:
                 yield (
                     (*loc, "sha256"),
-                    f"missing; a {version.file_format} file can run code when it is loaded, so the job must "
-                    "contain its digest: `sha256sum FILE` prints it",
+                    f"missing; a {version.file_format} file can run code when it is loaded, so the "
+                    "job must contain its digest: `sha256sum FILE` prints it",
                 )

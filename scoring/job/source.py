@@ -1,6 +1,7 @@
 """The source section of a job file: where the rows of a partition come from.
 
-Imported with ``scoring.job.schema`` whenever Airflow parses a Dag file, so it imports nothing heavy.
+Imported with ``scoring.job.schema`` whenever Airflow parses a Dag file, so it imports nothing
+heavy.
 """
 
 from __future__ import annotations
@@ -50,16 +51,17 @@ class SourceConfig(Section):
     uri: Annotated[
         SourceUri | None,
         Field(
-            description="The [URI](#uris) of one file, or a pattern (`*`, `?`, `[…]`, `**`) for several, which "
-            "are read in the order of their names. Either `uri` or `sql` is required."
+            description="The [URI](#uris) of one file, or a pattern (`*`, `?`, `[…]`, `**`) for "
+            "several, which are read in the order of their names. Either `uri` or `sql` is "
+            "required."
         ),
     ] = None
     format: Annotated[
         SourceFormat | None,
         Field(
-            description="`parquet`, `csv`, or a kind that a [package](architecture.md#add-a-kind) adds; such a "
-            "kind defines its own URIs. By default, a file name that contains `.csv` means CSV, any other "
-            "parquet. CSV may be compressed with gzip (`.gz`). Not with `sql`."
+            description="`parquet`, `csv`, or a kind that a [package](architecture.md#add-a-kind) "
+            "adds; such a kind defines its own URIs. By default, a file name that contains `.csv` "
+            "means CSV, any other parquet. CSV may be compressed with gzip (`.gz`). Not with `sql`."
         ),
     ] = None
     sql: Annotated[
@@ -70,21 +72,23 @@ class SourceConfig(Section):
         str | None,
         Field(
             pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$",
-            description="The Airflow connection that runs `sql`. Required with `sql`, not allowed with `uri`.",
+            description="The Airflow connection that runs `sql`. Required with `sql`, not allowed "
+            "with `uri`.",
         ),
     ] = None
     date_column: Annotated[
         str | None,
         Field(
-            description="A timestamp or date column. Rows whose value is null or outside of the partition are "
-            "quarantined. Values without a UTC offset are read in the job's `timezone`."
+            description="A timestamp or date column. Rows whose value is null or outside of the "
+            "partition are quarantined. Values without a UTC offset are read in the job's "
+            "`timezone`."
         ),
     ] = None
     sha256: Annotated[
         dict[str, Digest],
         Field(
-            description="SHA-256 digests of the source file by partition key, as printed by `sha256sum FILE`. A "
-            "file with another digest is not scored. Not for patterns."
+            description="SHA-256 digests of the source file by partition key, as printed by "
+            "`sha256sum FILE`. A file with another digest is not scored. Not for patterns."
         ),
     ] = {}
     wait: Annotated[

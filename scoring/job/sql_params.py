@@ -51,8 +51,8 @@ def check_query(sql: str) -> str:
     """Return ``sql``; raise ValueError unless it is a valid query of a source."""
     if found := JINJA.search(sql):
         raise ValueError(
-            f"{found[0]} is a Jinja template, which is not rendered here; write :start, :end or :partition, "
-            "without quotes"
+            f"{found[0]} is a Jinja template, which is not rendered here; write :start, :end or "
+            ":partition, without quotes"
         )
     tokens = list(_tokens(sql))
     for token in tokens:
@@ -70,8 +70,8 @@ def check_query(sql: str) -> str:
         raise ValueError("a query begins with SELECT or WITH")
     if ("ORDER", "BY") not in pairwise(top):
         raise ValueError(
-            "a query must end with ORDER BY and columns that identify a row: the order of rows is part of "
-            "the published bytes"
+            "a query must end with ORDER BY and columns that identify a row: the order of rows is "
+            "part of the published bytes"
         )
     return sql
 
@@ -140,7 +140,9 @@ def _end_of_comment(sql: str, start: int) -> int:
 
 
 def _outside_parentheses(tokens: list[_Token]) -> Iterator[_Token]:
-    """The words and other marks that stand in no parentheses; an opening one stands for its content."""
+    """The words and other marks that stand in no parentheses; an opening one stands for its
+    content.
+    """
     depth = 0
     for token in tokens:
         if token.kind not in ("word", "other", "parameter") or token.text.isspace():

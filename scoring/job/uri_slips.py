@@ -85,25 +85,26 @@ def check_unexpanded(text: str) -> None:
     """Raise ValueError for syntax that a shell or Windows expands."""
     if found := _CONTROL.search(text):
         raise ValueError(
-            f"has the control character {found[0]!r}, an escape sequence in double quotes; write / in paths"
+            f"has the control character {found[0]!r}, an escape sequence in double quotes; write / "
+            "in paths"
         )
     if _DRIVE.match(text) or "\\" in text:
         raise ValueError(
-            "is a Windows path, but Airflow's workers do not run on Windows; write a path with /, such as "
-            "{data}/…"
+            "is a Windows path, but Airflow's workers do not run on Windows; write a path with /, "
+            "such as {data}/…"
         )
     if home := re.match(r"(?:file:/*)?(~[^/]*)", text):
         raise ValueError(
-            f"{home[1]} is not expanded, because the home folder depends on the process; write an absolute "
-            "path, or {data}/…"
+            f"{home[1]} is not expanded, because the home folder depends on the process; write an "
+            "absolute path, or {data}/…"
         )
     query = text.partition("?")[2] if text.startswith("https://") else ""
     # A query such as ?$limit=5 is the server's own.
     found = VARIABLE.search(text.removesuffix(query)) or re.search(CURLY_VARIABLE, query)
     if found:
         raise ValueError(
-            f"{found[0]} is not expanded; use {{data}} (SCORING_DATA) or {{models}} (SCORING_MODELS), or write "
-            "the path"
+            f"{found[0]} is not expanded; use {{data}} (SCORING_DATA) or {{models}} "
+            "(SCORING_MODELS), or write the path"
         )
 
 

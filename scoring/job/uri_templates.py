@@ -2,7 +2,8 @@
 
 A template may use the roots ``{data}`` and ``{models}`` (from the environment variables
 SCORING_DATA and SCORING_MODELS, so that the same job runs on a laptop and in production) and the
-fields of the partition: ``{year}``, ``{month}``, ``{week}``, ``{day}``, ``{hour}``, ``{partition}``.
+fields of the partition: ``{year}``, ``{month}``, ``{week}``, ``{day}``, ``{hour}``,
+``{partition}``.
 """
 
 from __future__ import annotations
@@ -113,8 +114,8 @@ def _check_https(template: str) -> None:
         raise ValueError("has no host or an invalid port; write https://host/path.parquet")
     if "@" in parts.netloc:
         raise ValueError(
-            "has a user or password, but secrets do not belong in a job file; over https, only public files "
-            "are supported"
+            "has a user or password, but secrets do not belong in a job file; over https, only "
+            "public files are supported"
         )
     if re.search(r"[*\[]", parts.path):
         raise ValueError(
@@ -144,7 +145,9 @@ class Roots:
         return cls(data.rstrip("/"), models.rstrip("/"), base.absolute())
 
     def source_pattern(self, template: str, partition: Partition) -> str:
-        """What finds the files of ``partition``: only what is a pattern in ``template`` itself is one."""
+        """What finds the files of ``partition``: only what is a pattern in ``template`` itself is
+        one.
+        """
         if template.startswith("https://"):
             return self.expand(template, partition)
         if not is_pattern(template):
@@ -173,6 +176,6 @@ def _check_root(field: str, root: str) -> None:
         raise JobError(f"{{{field}}} is an unsupported URI: {error}") from None
     if root.startswith(("~", "$")):
         raise JobError(
-            f"{{{field}}} is {root}, but {root.partition('/')[0]} is not expanded here; write an absolute "
-            "path"
+            f"{{{field}}} is {root}, but {root.partition('/')[0]} is not expanded here; write an "
+            "absolute path"
         )

@@ -87,8 +87,8 @@ def _quote(failure: _Failure) -> Found:
     if "quoted scalar" in failure.context:
         if "escape" in failure.problem or "hexdecimal" in failure.problem:
             return failure.line, (
-                "a backslash in double quotes stands for a special character; write / in paths, or put "
-                "the text in single quotes"
+                "a backslash in double quotes stands for a special character; write / in paths, or "
+                "put the text in single quotes"
             )
         mark = failure.text[failure.context_index : failure.context_index + 1]
         return failure.context_line, f"the quote ({mark}) that begins here is not closed"
@@ -98,8 +98,8 @@ def _quote(failure: _Failure) -> Found:
         first, last = token.start_mark.line, token.end_mark.line
         if first < last == failure.line:
             return first, (
-                f"the quote ({token.style}) that begins here ends in line {last + 1}; close it in its "
-                "own line"
+                f"the quote ({token.style}) that begins here ends in line {last + 1}; close it in "
+                "its own line"
             )
         break
     return None
@@ -137,7 +137,8 @@ def _bracket(failure: _Failure) -> Found:
     closing = _CLOSING.get(opening, "")
     if failure.character in ("]", "}"):
         return failure.context_line, (
-            f"the {opening} that begins here is closed by {failure.character}, and {closing} is needed"
+            f"the {opening} that begins here is closed by {failure.character}, and {closing} is "
+            "needed"
         )
     if not _is_closed(failure.text[failure.context_index :]):
         return failure.context_line, f"the {opening} that begins here is not closed; add {closing}"
@@ -146,8 +147,8 @@ def _bracket(failure: _Failure) -> Found:
     if not before or (failure.character == ":" and re.fullmatch(r"[\w-]+", before)):
         line = _line_above(failure)
     return line, (
-        "a comma is missing between two entries, or a value that has one of , : { } [ ] in it is not "
-        "in quotes"
+        "a comma is missing between two entries, or a value that has one of , : { } [ ] in it is "
+        "not in quotes"
     )
 
 
@@ -202,8 +203,8 @@ def _colon(failure: _Failure) -> Found:
         return None
     if re.search(r":\s", failure.here[: failure.column]):
         return failure.line, (
-            "a colon and a space within a value; put the value in quotes, or begin it in a line of its "
-            "own if it is a section"
+            "a colon and a space within a value; put the value in quotes, or begin it in a line of "
+            "its own if it is a section"
         )
     above = _line_above(failure)
     if above == failure.line or _KEY.match(failure.lines[above]):
@@ -215,8 +216,8 @@ def _no_key(line: str) -> str:
     if found := _KEY_WITHOUT_SPACE.match(line):
         return f"a space is missing after the colon: `{_shown(f'{found[1]}: {found[2]}')}`"
     return (
-        f"`{_shown(line.strip())}` is not `key: value`: a colon is missing, or it belongs to the text above "
-        "and must be indented deeper than that text's key"
+        f"`{_shown(line.strip())}` is not `key: value`: a colon is missing, or it belongs to the "
+        "text above and must be indented deeper than that text's key"
     )
 
 
@@ -245,13 +246,13 @@ def _beside(failure: _Failure) -> Found:
         return failure.line, "a dash begins an entry of a list, and here is a section with keys"
     if not before.strip():
         return failure.line, (
-            f"it is indented by {failure.column}, and that fits none of the keys above; keys of one "
-            "section begin below each other"
+            f"it is indented by {failure.column}, and that fits none of the keys above; keys of "
+            "one section begin below each other"
         )
     if before.rstrip().endswith(("'", '"')):
         return failure.line, (
-            "text after a closing quote; put the whole value in quotes (in single quotes, an apostrophe "
-            "is written twice: '')"
+            "text after a closing quote; put the whole value in quotes (in single quotes, an "
+            "apostrophe is written twice: '')"
         )
     return None
 

@@ -143,7 +143,8 @@ def _check_scalar(loader: _Loader, node: yaml.Node, line: int, path: Path) -> No
         try:
             loader.construct_object(node)
         except (ValueError, KeyError, AttributeError, TypeError):
-            # PyYAML's answer to a tag such as !!int before what is none, and to a number of 5,000 digits.
+            # PyYAML's answer to a tag such as !!int before what is none, and to a number of 5,000
+            # digits.
             kind = node.tag.rpartition(":")[2]
             raise _not_yaml(
                 path,

@@ -13,7 +13,8 @@ _HELD = ("estimator", "estimator_", "best_estimator_", "regressor_", "classifier
 
 
 def feature_warnings(model: Model, inputs: list[str], with_nulls: set[str]) -> list[str]:
-    """Return what does not fit, although the model predicts: one sentence each, the same for the same model.
+    """Return what does not fit, although the model predicts: one sentence each, the same for the
+    same model.
 
     ``with_nulls`` are the inputs of which a row has no value.
     """
@@ -22,15 +23,17 @@ def feature_warnings(model: Model, inputs: list[str], with_nulls: set[str]) -> l
         unseen = _none_categories(part) & with_nulls
         if unseen:
             found.append(
-                f"null_category: {type(part).__name__} was fitted on None in {', '.join(sorted(unseen))}, "
-                "and a null reaches it as NaN, which it takes for another category. Fit it on NaN"
+                f"null_category: {type(part).__name__} was fitted on None in "
+                f"{', '.join(sorted(unseen))}, and a null reaches it as NaN, which it takes for "
+                "another category. Fit it on NaN"
             )
         known = _vectorized_names(part)
         if known and not known & {*inputs}:
             shown = ", ".join(sorted(known)[:5])
             found.append(
-                f"no_known_feature: {type(part).__name__} knows {shown}{'…' if len(known) > 5 else ''}, "
-                f"and none of them is an input of the job ({', '.join(inputs)})"
+                f"no_known_feature: {type(part).__name__} knows "
+                f"{shown}{'…' if len(known) > 5 else ''}, and none of them is an input of the job "
+                f"({', '.join(inputs)})"
             )
     return found
 

@@ -22,8 +22,8 @@ def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
         raise_if_resource_error(e)
         raise ModelError(
             f"{file.uri} needs something that is not here: {e}. Install what the model was trained "
-            "with; what a script or notebook itself defined (__main__) has to move to a module that "
-            "can be imported, and the model to be saved again"
+            "with; what a script or notebook itself defined (__main__) has to move to a module "
+            "that can be imported, and the model to be saved again"
         ) from e
     except Exception as e:
         raise_if_resource_error(e)

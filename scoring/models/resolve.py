@@ -79,7 +79,8 @@ def verify_digest(
 
 
 def prepare_model(job_file: JobFile, file: ModelFile, connections: Connections) -> Model:
-    """Return what predicts: the model in ``file``, and around it the job's own scorer, if it has one.
+    """Return what predicts: the model in ``file``, and around it the job's own scorer, if it has
+    one.
 
     Models stay in memory for the next call.  Raises ModelError and ScorerError.
     """
@@ -95,7 +96,8 @@ def prepare_model(job_file: JobFile, file: ModelFile, connections: Connections) 
 
 
 def _importable(folder: Path) -> None:
-    """Let models and scorers import modules that lie beside the job file: here and in Airflow's tasks.
+    """Let models and scorers import modules that lie beside the job file: here and in Airflow's
+    tasks.
 
     Last on the path, so that none of them takes the place of an installed one.
     """

@@ -37,9 +37,9 @@ class SklearnModel:
             return None
         if isinstance(self.native.classes_, list):
             raise ModelError(
-                f"{type(self.native).__name__} predicts {len(self.native.classes_)} outputs at once, each "
-                "with classes of its own. A scorer (scorer: in the job file) can "
-                "return them by name"
+                f"{type(self.native).__name__} predicts {len(self.native.classes_)} outputs at "
+                "once, each with classes of its own. A scorer (scorer: in the job file) can return "
+                "them by name"
             )
         return [c.item() if isinstance(c, np.generic) else c for c in self.native.classes_]
 
@@ -51,7 +51,9 @@ class SklearnModel:
 
 
 def check_predicts(model: Model, file: ModelFile) -> None:
-    """Raise ModelError for what was saved without a ``predict`` method, such as a pair of two objects."""
+    """Raise ModelError for what was saved without a ``predict`` method, such as a pair of two
+    objects.
+    """
     native = model.native
     if not isinstance(model, SklearnModel) or callable(getattr(native, "predict", None)):
         return

@@ -47,10 +47,11 @@ def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
 
 
 def _check_decompression(data: bytes) -> None:
-    """Raise ValueError for an archive that would fill the memory once skops, numpy or scipy unpacks it.
+    """Raise ValueError for an archive that would fill the memory once skops, numpy or scipy unpacks
+    it.
 
-    Counted are archives inside the archive (scipy's matrices), the schema's objects, and entries that
-    the schema names again and again, each of which skops unpacks each time.
+    Counted are archives inside the archive (scipy's matrices), the schema's objects, and entries
+    that the schema names again and again, each of which skops unpacks each time.
     """
     most = most_unpacked_bytes(len(data))
     sizes = unpacked_sizes(data, most)
@@ -65,7 +66,9 @@ def _check_decompression(data: bytes) -> None:
 
 
 def _reads(schema: object) -> set[tuple[str, object]]:
-    """Return the entries that skops will unpack: once for each ``__id__`` that names one, or without any."""
+    """Return the entries that skops will unpack: once for each ``__id__`` that names one, or
+    without any.
+    """
     found: set[tuple[str, object]] = set()
     waiting = [schema]
     while waiting:

@@ -1,10 +1,10 @@
 """What a column of a partition looks like, in figures that are taken in batch by batch.
 
-``Counts`` are integers only, and merge by addition: those of two parts of a partition add up to those
-of the whole.  Numbers are counted in logarithmic buckets, as in DDSketch (Masson, Rim and Lee, VLDB
-2019), so that each quantile is within 1 % of the true value.  Mean and standard deviation are merged
-by the parallel formula of Chan, Golub and LeVeque (1979).  The same batches in the same order give
-the same figures.
+``Counts`` are integers only, and merge by addition: those of two parts of a partition add up to
+those of the whole. Numbers are counted in logarithmic buckets, as in DDSketch (Masson, Rim and Lee,
+VLDB 2019), so that each quantile is within 1 % of the true value. Mean and standard deviation are
+merged by the parallel formula of Chan, Golub and LeVeque (1979). The same batches in the same order
+give the same figures.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ Numbers = npt.NDArray[np.float64]
 class Counts(BaseModel):
     """How often a column's values occur: ``rows`` = nulls + those in buckets + those in categories.
 
-    ``buckets`` counts numbers by logarithmic bucket, ``categories`` everything else by value.  A column
-    has one of the two; where more than CATEGORIES_LIMIT values occur, they are ``too_many``.
+    ``buckets`` counts numbers by logarithmic bucket, ``categories`` everything else by value. A
+    column has one of the two; where more than CATEGORIES_LIMIT values occur, they are ``too_many``.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -120,7 +120,9 @@ class PredictionStatistics:
             self._add_moments(_numbers(values))
 
     def result(self) -> dict[str, Any]:
-        """Return the figures as they stand in a manifest; only ``count`` where there is nothing else."""
+        """Return the figures as they stand in a manifest; only ``count`` where there is nothing
+        else.
+        """
         count, counts = self.counts.rows, self.counts
         if counts.categories:
             listed = _by_frequency(counts.categories)[:CLASSES_LISTED]
@@ -154,7 +156,9 @@ class PredictionStatistics:
         return min(max(self.counts.quantile(q), self._smallest), self._largest)
 
     def _histogram(self) -> dict[str, list[float] | list[int]]:
-        """Return counts in equal bins from the smallest to the largest value, each value placed within 1 %."""
+        """Return counts in equal bins from the smallest to the largest value, each value placed
+        within 1 %.
+        """
         buckets = self.counts.buckets
         # By halves: the distance of the largest doubles is none.
         edges = 2 * np.linspace(self._smallest / 2, self._largest / 2, HISTOGRAM_BINS + 1)
@@ -218,7 +222,9 @@ def _bucket_counts(numbers: Numbers) -> dict[int, int]:
 
 
 def _bucket_numbers(numbers: Numbers) -> npt.NDArray[np.int64]:
-    """Return bucket numbers ascending with the value: 0 for zero, mirrored below it, one step for 2 % of size."""
+    """Return bucket numbers ascending with the value: 0 for zero, mirrored below it, one step for 2
+    % of size.
+    """
     size = np.maximum(np.abs(numbers), _SMALLEST)
     steps = np.ceil((np.log(size) - math.log(_SMALLEST)) / math.log(_GAMMA))
     return np.asarray((np.sign(numbers) * np.minimum(steps, _BUCKET_LIMIT)).astype(np.int64))

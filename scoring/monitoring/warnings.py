@@ -7,7 +7,9 @@ from typing import Any
 
 
 def constant_output(name: str, figures: Mapping[str, Any]) -> str | None:
-    """Return what to say if all predictions of a column, with the ``figures`` of the manifest, are one value."""
+    """Return what to say if all predictions of a column, with the ``figures`` of the manifest, are
+    one value.
+    """
     count, classes = figures["count"], figures.get("classes", {})
     if count < 2:
         return None
@@ -18,6 +20,6 @@ def constant_output(name: str, figures: Mapping[str, Any]) -> str | None:
     else:
         return None
     return (
-        f"constant_prediction: all {count:,} values of {name!r} are {value}. Does the model get the "
-        "features that it was trained with, under their names?"
+        f"constant_prediction: all {count:,} values of {name!r} are {value}. Does the model get "
+        "the features that it was trained with, under their names?"
     )

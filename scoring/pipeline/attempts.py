@@ -1,8 +1,8 @@
 """Ownership of staging: attempts that are at work, and those with a killed process.
 
-On disk an attempt is held by a lock beside its folder, ``ATTEMPT.lock``, which ends with its process.  In
-S3 there are no locks; there a record, ``ATTEMPT.owner``, says which process it belongs to.  An attempt of
-an Airflow run belongs to no process, as its tasks come and go: it has neither.
+On disk an attempt is held by a lock beside its folder, ``ATTEMPT.lock``, which ends with its
+process. In S3 there are no locks; there a record, ``ATTEMPT.owner``, says which process it belongs
+to. An attempt of an Airflow run belongs to no process, as its tasks come and go: it has neither.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ DAYS_KEPT = 14
 class Owner(BaseModel):
     """A process, so that others of the same machine can check whether it still runs.
 
-    The same ids mean other processes on another machine, after another start of it (``boot_id``), and in
-    another container (``pid_namespace``).
+    The same ids mean other processes on another machine, after another start of it (``boot_id``),
+    and in another container (``pid_namespace``).
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -113,9 +113,11 @@ class Attempt:
         return min(entry.age_seconds for entry in self.entries) / SECONDS_OF_A_DAY
 
     def why_abandoned(self, storage: Storage, days_kept: float | None = DAYS_KEPT) -> str | None:
-        """Return why it no longer belongs to anybody, in words; None where somebody may still use it.
+        """Return why it no longer belongs to anybody, in words; None where somebody may still use
+        it.
 
-        An attempt of an unknown owner counts as abandoned after ``days_kept`` days, with None never.
+        An attempt of an unknown owner counts as abandoned after ``days_kept`` days, with None
+        never.
         """
         names = {entry.uri for entry in self.entries}
         if f"{self.uri}{LOCK}" in names:
@@ -148,7 +150,9 @@ def _is_gone(record: bytes | None) -> bool | None:
 
 
 def attempts(storage: Storage, staging: str, path: str = "") -> list[Attempt]:
-    """Return the attempts at all partitions, or at that of ``path``, whose staging has something in it."""
+    """Return the attempts at all partitions, or at that of ``path``, whose staging has something in
+    it.
+    """
     found: dict[str, list[TreeEntry]] = {}
     for entry in storage.tree(f"{staging}/{path}" if path else staging):
         partition, _, rest = entry.uri.removeprefix(f"{staging}/").partition("/")
@@ -161,7 +165,9 @@ def attempts(storage: Storage, staging: str, path: str = "") -> list[Attempt]:
 
 
 def remove_abandoned_attempts(context: PartitionContext) -> None:
-    """Remove what killed processes have staged for the partition; whatever fails is never worth a run."""
+    """Remove what killed processes have staged for the partition; whatever fails is never worth a
+    run.
+    """
     storage, staging = context.storage, context.publisher.staging
     with contextlib.suppress(ScoringError, OSError):
         for attempt in attempts(storage, staging, context.partition.path):

@@ -34,8 +34,8 @@ def clean(
 ) -> list[Leftover]:
     """Remove what no living run of ``job`` owns, and say what that was; also what is kept.
 
-    The staging of an Airflow run, and of a run on another machine, is removed when nothing in it has
-    changed for ``days_kept`` days.  With ``dry_run`` nothing is removed.
+    The staging of an Airflow run, and of a run on another machine, is removed when nothing in it
+    has changed for ``days_kept`` days. With ``dry_run`` nothing is removed.
     """
     publisher = open_publisher(job, roots, connections)
     storage = connections.storage(publisher.staging, job.destination.encryption)

@@ -1,6 +1,6 @@
 """The columns of a job's published table: one set of types for all partitions.
 
-What is published so far decides; else the first partition that is.  A value is never changed to fit.
+What is published so far decides; else the first partition that is. A value is never changed to fit.
 """
 
 from __future__ import annotations
@@ -78,12 +78,14 @@ class PublishedColumns:
         return pa.table(columns)
 
     def _written_type(self, field: pa.Field) -> pa.DataType:
-        """Return the Arrow type in which a column is written: its own, if readers find the right one."""
+        """Return the Arrow type in which a column is written: its own, if readers find the right
+        one.
+        """
         found = published_type(field.type)
         if found is None:
             raise PublicationError(
-                f"{self._name}: the column {field.name!r} is {type_name(field.type)}, which is lost when the "
-                "parquet file is read back. Cast it to a number or to text"
+                f"{self._name}: the column {field.name!r} is {type_name(field.type)}, which is "
+                "lost when the parquet file is read back. Cast it to a number or to text"
             )
         before = (
             self._in_force.field(field.name).type if field.name in self._in_force.names else found
@@ -95,8 +97,8 @@ class PublishedColumns:
     def _conflict(self, column: str, conflict: str) -> PublicationError:
         before = type_name(self._in_force.field(column).type)
         return PublicationError(
-            f"{self._name}: the column {column!r} is published as {before} so far, and readers of all "
-            f"partitions would fail if it changed ({conflict}). Store it as "
-            f"{before} at the source, or say its type in output.types of the job file; if the type is to "
-            "change, name a new destination.uri and score the past again"
+            f"{self._name}: the column {column!r} is published as {before} so far, and readers of "
+            f"all partitions would fail if it changed ({conflict}). Store it as {before} at the "
+            "source, or say its type in output.types of the job file; if the type is to change, "
+            "name a new destination.uri and score the past again"
         )

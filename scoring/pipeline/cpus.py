@@ -8,8 +8,8 @@ from __future__ import annotations
 
 
 def available_cores() -> int:
-    """Return the cores that this process may use: fewer than the machine has where an affinity mask or a
-    container's CPU quota says so; at least 1."""
+    """Return the cores that this process may use: fewer than the machine has where an affinity mask
+    or a container's CPU quota says so; at least 1."""
     import joblib  # here: it is there once scikit-learn is, and takes a while before
 
     return int(joblib.cpu_count())

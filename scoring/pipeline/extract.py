@@ -55,8 +55,8 @@ def extract(
     source rows taken in.  A shard given to ``on_shard`` may be replaced in the result (another
     digest) if rows in it turn out to repeat the id of an earlier row.
 
-    Raises SourceMissingError, SourceError, and ContractError when the rows break the contract beyond
-    what the job tolerates.  Nothing is published by this step.
+    Raises SourceMissingError, SourceError, and ContractError when the rows break the contract
+    beyond what the job tolerates. Nothing is published by this step.
     """
     started = time.monotonic()
     job, scorer = context.job, context.job_file.scorer_path
@@ -132,7 +132,9 @@ class PartitionStager:
             on_shard(staged)
 
     def _checked(self, batch: pa.Table) -> pa.Table:
-        """Return the rows of ``batch`` that keep the contract, typed and numbered; quarantine the others."""
+        """Return the rows of ``batch`` that keep the contract, typed and numbered; quarantine the
+        others.
+        """
         typed, verdicts = self._contract.check(batch, self.source.uri)
         if self._schema is None:
             check_kept_types(typed.schema, self.job, self.source.uri)
@@ -210,7 +212,9 @@ def _batch_sizes(shard_rows: int) -> Iterator[int]:
 
 
 def _in_schema(table: pa.Table, schema: pa.Schema, uri: str) -> pa.Table:
-    """Return ``table`` in the column types of the first batch; SourceError where later ones disagree."""
+    """Return ``table`` in the column types of the first batch; SourceError where later ones
+    disagree.
+    """
     columns = {}
     for name, kind in zip(schema.names, schema.types, strict=True):
         try:

@@ -92,11 +92,12 @@ def published_before(
     triggered_by: Mapping[str, str],
     asked_model: Callable[[], ModelFile] | None = None,
 ) -> Manifest | None:
-    """Return what this very Airflow run has published already, where nothing of it is staged any longer.
+    """Return what this very Airflow run has published already, where nothing of it is staged any
+    longer.
 
-    So it is when a step is tried again after a kill, or cleared alone in a run that was finished.  Raises
-    NotStagedError where something else would be published today: another job file, scorer or model;
-    ``asked_model`` says which model, None that nobody knows.
+    So it is when a step is tried again after a kill, or cleared alone in a run that was finished.
+    Raises NotStagedError where something else would be published today: another job file, scorer or
+    model; ``asked_model`` says which model, None that nobody knows.
     """
     if "run_id" not in triggered_by or context.storage.read(extraction_uri(context)) is not None:
         return None
@@ -106,15 +107,17 @@ def published_before(
     changes = list(_changes_since(manifest, context, asked_model))
     if changes:
         raise NotStagedError(
-            f"{context.name}: this run has published it with model version {manifest.model.version}, and "
-            f"now {' and '.join(changes)}; what was published stays, as the rows are no longer staged: "
-            f"{RUN_AGAIN}"
+            f"{context.name}: this run has published it with model version "
+            f"{manifest.model.version}, and now {' and '.join(changes)}; what was published stays, "
+            f"as the rows are no longer staged: {RUN_AGAIN}"
         )
     return manifest
 
 
 def same_work(manifest: Manifest, extraction: Extraction) -> bool:
-    """Return whether ``manifest`` records the same rows, scored by the same model for the same job file."""
+    """Return whether ``manifest`` records the same rows, scored by the same model for the same job
+    file.
+    """
     one, other = manifest.source, extraction.source
     return (
         manifest.job_sha256 == extraction.job_sha256

@@ -1,6 +1,6 @@
 """All three steps for one partition on this machine, with a process for each core.
 
-This is what the shell command runs: the same steps as Airflow's tasks.  The source is read while the
+This is what the shell command runs: the same steps as Airflow's tasks. The source is read while the
 model is still being loaded, shards are scored while the source is still being read, and joined in
 order while later ones are still being scored.
 """

@@ -70,7 +70,9 @@ OnStep = Callable[[str, Rehearsal], None]
 
 
 def partition_with_source(context: PartitionContext) -> Partition:
-    """Return the first partition of the job whose source is there; its first one where none is found."""
+    """Return the first partition of the job whose source is there; its first one where none is
+    found.
+    """
     job = context.job
     for partition in islice(_partitions(job), PARTITIONS_LOOKED_FOR):
         try:
@@ -126,7 +128,9 @@ def rehearse(
 def _scored(
     context: PartitionContext, source: Source, batch: pa.Table, model: Model
 ) -> tuple[Tally, dict[str, Any] | None]:
-    """Return the tally of ``batch``, checked and scored as a run does it, and one row that was scored."""
+    """Return the tally of ``batch``, checked and scored as a run does it, and one row that was
+    scored.
+    """
     job, key = context.job, context.partition.key
     tally = Tally(batch.num_rows, examples_per_rule=job.checks.examples)
     contract = Contract(job, context.partition, source.text_only)

@@ -25,8 +25,8 @@ from scoring.pipeline.staging import Staged, read_staged, staged_schema, staged_
 def score(context: PartitionContext, shard: Staged, file: ModelFile, threads: int = 1) -> Scored:
     """Stage the predictions of ``shard``, row for row in its order.
 
-    ``threads`` is the number of OpenMP threads, such as gradient boosting's, if ``run.threads`` in the job
-    does not say it.  BLAS has one: how many share a sum of floats changes its last bits.
+    ``threads`` is the number of OpenMP threads, such as gradient boosting's, if ``run.threads`` in
+    the job does not say it. BLAS has one: how many share a sum of floats changes its last bits.
 
     The staged columns are the row ids, the outputs, the kept columns, ``model_version`` and
     ``partition``.  A row with an output that is null or infinite is quarantined
@@ -51,7 +51,8 @@ def score(context: PartitionContext, shard: Staged, file: ModelFile, threads: in
 
 
 def checked_model(context: PartitionContext, file: ModelFile) -> Model:
-    """Return the model in ``file``, kept for the next call in this process, with the job's own scorer.
+    """Return the model in ``file``, kept for the next call in this process, with the job's own
+    scorer.
 
     Raises ModelError and ScorerError for all that can be wrong with them before any row is seen.
     """
@@ -63,7 +64,9 @@ def checked_model(context: PartitionContext, file: ModelFile) -> Model:
 def _score_batches(
     context: PartitionContext, shard: Staged, model: Model, file: ModelFile
 ) -> tuple[Staged, Staged | None, set[str]]:
-    """Return the staged predictions of ``shard``, its quarantined rows (None: none), the inputs with nulls."""
+    """Return the staged predictions of ``shard``, its quarantined rows (None: none), the inputs
+    with nulls.
+    """
     schema: pa.Schema | None = None
     with_nulls: set[str] = set()
     # Named by the shard's digest: an attempt at a shard that was replaced meanwhile may end last.

@@ -81,7 +81,9 @@ def read_staged(
 
 
 def staged_schema(staged: Staged, storage: Storage) -> pa.Schema:
-    """Return the columns of a staged object, which may be without rows.  Raises as ``read_staged`` does."""
+    """Return the columns of a staged object, which may be without rows.  Raises as ``read_staged``
+    does.
+    """
     with _opened(staged, storage) as stream:
         return stream.schema
 
@@ -102,7 +104,9 @@ def _opened(staged: Staged, storage: Storage) -> Iterator[pa.RecordBatchReader]:
 
 @contextlib.contextmanager
 def _file(staged: Staged, storage: Storage) -> Iterator[pa.NativeFile]:
-    """Yield the staged object: a local file in place, a remote object as a temporary file, fetched once."""
+    """Yield the staged object: a local file in place, a remote object as a temporary file, fetched
+    once.
+    """
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(storage.open(staged.uri))
         if "://" in staged.uri:

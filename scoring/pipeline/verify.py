@@ -32,8 +32,9 @@ def verify_partition(
     if not context.job.is_own(manifest.job):
         raise VerifyError(
             f"what is published for {context.partition.key} under {publisher.uri} is the job "
-            f"{manifest.job}'s, not {context.job.name}'s, and was not compared. Give {context.job.name} a "
-            "destination of its own, or list its former names in destination.former_names"
+            f"{manifest.job}'s, not {context.job.name}'s, and was not compared. Give "
+            f"{context.job.name} a destination of its own, or list its former names in "
+            "destination.former_names"
         )
     for published in (manifest.output, manifest.quarantine):
         storage = context.connections.storage(publisher.uri)

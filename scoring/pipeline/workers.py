@@ -47,8 +47,8 @@ def scoring_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     try:
         yield pool
     finally:
-        # Where one of them could not be started, nothing tells the others to end, and Python waits for
-        # them when it ends itself.
+        # Where one of them could not be started, nothing tells the others to end, and Python waits
+        # for them when it ends itself.
         started = dict(getattr(pool, "_processes", None) or {})
         pool.shutdown(cancel_futures=True)
         for process in started.values():
@@ -69,7 +69,9 @@ class ExtractionProcess:
         sender.close()  # the other process has its own: when that is closed too, it has ended
 
     def result(self, on_shard: OnShard, on_rows: OnRows) -> Extraction:
-        """Return what ``extract`` returns or raises; until then the callbacks are called as it says."""
+        """Return what ``extract`` returns or raises; until then the callbacks are called as it
+        says.
+        """
         while True:
             try:
                 message = self._receiver.recv()
@@ -107,8 +109,8 @@ def extraction_beside(context: PartitionContext, model: ModelFile) -> Iterator[E
 def keep_freed_memory() -> None:
     """Let this process keep the memory that one batch frees for the next one.
 
-    Otherwise glibc gives each large array back to the system, which hands it out again page by page:
-    4 % of the time of a month of ten million rows.  Does nothing where there is no glibc.
+    Otherwise glibc gives each large array back to the system, which hands it out again page by
+    page: 4 % of the time of a month of ten million rows. Does nothing where there is no glibc.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

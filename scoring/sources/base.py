@@ -22,7 +22,9 @@ class _Record(BaseModel):
 
 
 class SourceFileRecord(_Record):
-    """``sha256`` is of the file's bytes; in S3 the ``etag`` is enough, unless the job gives a digest."""
+    """``sha256`` is of the file's bytes; in S3 the ``etag`` is enough, unless the job gives a
+    digest.
+    """
 
     uri: str
     bytes: int
@@ -60,7 +62,8 @@ class Source(Protocol):
         """How many rows there are; None where only reading them all can show it."""
 
     def batches(self, sizes: Iterator[int]) -> Iterator[pa.Table]:
-        """Yield tables of the job's columns, in source order, with as many rows as ``sizes`` says next.
+        """Yield tables of the job's columns, in source order, with as many rows as ``sizes`` says
+        next.
 
         Only the last table may be shorter than its size; a source without rows gives one empty
         table.  Raises SourceError naming the source, and the column if one is missing.

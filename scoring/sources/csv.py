@@ -1,8 +1,8 @@
 """CSV files as a source: everything is text, parsed into the types of the contract later.
 
-While a file has no quotes, each of its lines is a row, and Arrow reads it.  From the first quote on it
-is read by Python's own csv module, in its strict mode: Arrow takes a quote that is never closed for the
-rest of the file, and rows would vanish.
+While a file has no quotes, each of its lines is a row, and Arrow reads it. From the first quote on
+it is read by Python's own csv module, in its strict mode: Arrow takes a quote that is never closed
+for the rest of the file, and rows would vanish.
 """
 
 from __future__ import annotations

@@ -45,7 +45,9 @@ class FileSource:
         self.files = [self._identified(file, expected) for file in found]
 
     def _identified(self, file: ObjectInfo, expected: str | None) -> SourceFileRecord:
-        """Return ``file`` with the marks of its bytes; their digest has to be ``expected``, if that is given."""
+        """Return ``file`` with the marks of its bytes; their digest has to be ``expected``, if that
+        is given.
+        """
         try:
             file = self.storage.identify(file)
             digest = file.sha256
@@ -55,8 +57,8 @@ class FileSource:
             raise SourceError(f"{file.uri} cannot be read: {error.strerror}") from None
         if expected not in (None, digest):
             raise SourceError(
-                f"{file.uri} is not the file that source.sha256 in the job file names: its digest is "
-                f"{digest}, and {expected} was expected"
+                f"{file.uri} is not the file that source.sha256 in the job file names: its digest "
+                f"is {digest}, and {expected} was expected"
             )
         return SourceFileRecord(uri=file.uri, bytes=file.bytes, sha256=digest, etag=file.etag)
 
@@ -65,7 +67,9 @@ class FileSource:
         return rechunked(self._pieces(), sizes, self.uri)
 
     def read(self, uri: str) -> Iterator[pa.Table]:
-        """Yield tables of the job's columns of one file, in its order; the first may be without rows."""
+        """Yield tables of the job's columns of one file, in its order; the first may be without
+        rows.
+        """
         raise NotImplementedError
 
     def _pieces(self) -> Iterator[pa.Table]:

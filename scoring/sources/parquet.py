@@ -56,8 +56,8 @@ class ParquetSource(FileSource):
                 # int96 has no unit, and years that nanoseconds, pyarrow's default, cannot count.
                 coerce_int96_timestamp_unit="us",
                 read_dictionary=_repetitive_text(metadata, schema, columns),
-                # From afar a row group's columns come in a few large requests and are held meanwhile,
-                # so that only one may be asked for at a time; a disk streams them.
+                # From afar a row group's columns come in a few large requests and are held
+                # meanwhile, so that only one may be asked for at a time; a disk streams them.
                 pre_buffer=remote,
                 buffer_size=0 if remote else PARQUET_BUFFER_BYTES,
             )
@@ -79,16 +79,18 @@ class ParquetSource(FileSource):
 
 
 def _check_decompression(uri: str, columns: list[str], metadata: pq.FileMetaData) -> None:
-    """Raise SourceError for a column chunk that could be a single page of gigabytes: pages are read whole."""
+    """Raise SourceError for a column chunk that could be a single page of gigabytes: pages are read
+    whole.
+    """
     for g in range(metadata.num_row_groups):
         group = metadata.row_group(g)
         for chunk in (group.column(i) for i in range(metadata.num_columns)):
             packed, unpacked = chunk.total_compressed_size, chunk.total_uncompressed_size
             if chunk.path_in_schema.split(".")[0] in columns and unpacks_too_far(packed, unpacked):
                 raise SourceError(
-                    f"{uri}: {chunk.path_in_schema!r} has {packed:,} bytes in row group {g + 1} that "
-                    f"unpack to {unpacked:,}. If they are meant to, write the "
-                    "file with smaller row groups"
+                    f"{uri}: {chunk.path_in_schema!r} has {packed:,} bytes in row group {g + 1} "
+                    f"that unpack to {unpacked:,}. If they are meant to, write the file with "
+                    "smaller row groups"
                 )
 
 

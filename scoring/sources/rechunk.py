@@ -1,4 +1,6 @@
-"""Arrow tables on their way from a source to the steps: cut to size, and with the requested columns."""
+"""Arrow tables on their way from a source to the steps: cut to size, and with the requested
+columns.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ def check_columns(uri: str, wanted: list[str], present: list[str]) -> None:
     if missing:
         raise SourceError(
             f"{uri} has no column {', '.join(map(repr, missing))}; it has "
-            f"{quoted(', '.join(present), 1000) or 'none at all'}. Correct the names in the job file, "
-            "or add the column to the source"
+            f"{quoted(', '.join(present), 1000) or 'none at all'}. Correct the names in the job "
+            "file, or add the column to the source"
         )
     doubled = [name for name in wanted if present.count(name) > 1]
     if doubled:

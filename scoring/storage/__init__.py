@@ -1,1 +1,3 @@
-"""Storage: objects at URIs, of which a reader never sees a half.  Bytes only, no rules of publication."""
+"""Storage: objects at URIs, of which a reader never sees a half.  Bytes only, no rules of
+publication.
+"""

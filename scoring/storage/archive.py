@@ -1,7 +1,7 @@
 """How many bytes a zip archive unpacks to, counted in little memory, with the archives inside it.
 
-An archive's own figures are only a claim.  Here each entry is unpacked piece by piece and thrown away,
-so that unpacking it afterwards gives what the archive says and no more.
+An archive's own figures are only a claim. Here each entry is unpacked piece by piece and thrown
+away, so that unpacking it afterwards gives what the archive says and no more.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ _LOCAL_HEADER_BYTES = 30
 
 
 def unpacked_sizes(data: bytes | memoryview, most: int, depth: int = 1) -> dict[str, int]:
-    """Return the bytes that each entry of the archive ``data`` unpacks to, with the archives inside it.
+    """Return the bytes that each entry of the archive ``data`` unpacks to, with the archives inside
+    it.
 
-    Stops as soon as they are more than ``most`` together.  Raises ValueError for an entry of another
+    Stops as soon as they are more than ``most`` together. Raises ValueError for an entry of another
     size than the archive says, for archives nested too deep, and for an unknown compression.
     """
     if depth > DEEPEST:
@@ -48,7 +49,9 @@ def unpacked_sizes(data: bytes | memoryview, most: int, depth: int = 1) -> dict[
 
 
 def _nested_archive(data: memoryview, entry: zipfile.ZipInfo) -> bytes | None:
-    """Return the bytes of ``entry`` where it is an archive itself; ValueError where it lies about its size."""
+    """Return the bytes of ``entry`` where it is an archive itself; ValueError where it lies about
+    its size.
+    """
     packed = _packed(data, entry)
     if entry.compress_type == zipfile.ZIP_STORED:
         size, start = len(packed), bytes(packed[: len(_MAGIC)])
@@ -134,7 +137,9 @@ def _decompressor(packed: memoryview, entry: zipfile.ZipInfo) -> tuple[_Decompre
 
 
 def _lzma(packed: memoryview) -> tuple[_Decompressor, int]:
-    """Return the decompressor of LZMA in a zip archive: version (2 bytes), length of the properties, these five."""
+    """Return the decompressor of LZMA in a zip archive: version (2 bytes), length of the
+    properties, these five.
+    """
     if len(packed) < 9 or int.from_bytes(packed[2:4], "little") != 5:
         raise ValueError("an LZMA entry without its properties")
     numbers, dictionary_bytes = packed[4], int.from_bytes(packed[5:9], "little")

@@ -80,13 +80,16 @@ class ReadableStorage(Protocol):
     """Where sources live; every URI is absolute."""
 
     def find(self, pattern: str) -> list[ObjectInfo]:
-        """Return the objects whose URI matches ``pattern`` (``*``, ``?``, ``[…]``, ``**``), sorted by URI.
+        """Return the objects whose URI matches ``pattern`` (``*``, ``?``, ``[…]``, ``**``), sorted
+        by URI.
 
         The object whose URI is ``pattern`` to the letter, if there is one, is the only one.
         """
 
     def identify(self, found: ObjectInfo) -> ObjectInfo:
-        """Return ``found`` with a mark of its bytes: their digest, or an ETag that is as good as one."""
+        """Return ``found`` with a mark of its bytes: their digest, or an ETag that is as good as
+        one.
+        """
 
     def sha256(self, uri: str) -> str | None:
         """Return the digest of the object's bytes, or None where there is none."""
@@ -102,7 +105,9 @@ class Storage(ReadableStorage, Protocol):
         """Return all bytes of a small object, or None where there is none."""
 
     def version(self, uri: str) -> str | None:
-        """Return a mark of the object that is there now, which another one will not have; None if none is."""
+        """Return a mark of the object that is there now, which another one will not have; None if
+        none is.
+        """
 
     def create(self, uri: str, condition: Unchanged | None = None) -> Pending:
         """Begin an object; ``pending(storage, uri)`` is the safe way to use this.
@@ -125,8 +130,8 @@ class Storage(ReadableStorage, Protocol):
         """Return everything under ``uri``, also what is hidden or not completed."""
 
     def unfinished(self, uri: str) -> list[tuple[TreeEntry, Callable[[], None]]]:
-        """Return what writers under ``uri`` have not completed, and how to remove it: on disk that of killed
-        ones alone; in S3 nothing shows it."""
+        """Return what writers under ``uri`` have not completed, and how to remove it: on disk that
+        of killed ones alone; in S3 nothing shows it."""
 
 
 @contextlib.contextmanager

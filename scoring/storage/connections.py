@@ -17,9 +17,9 @@ class Connections:
     """The connections of one job; handed to another process, it makes clients of its own there.
 
     ``s3_client`` makes the boto3 client for ``s3://`` URIs; None means boto3's own chain of
-    credentials.  ``database`` returns the ``Database`` behind a ``conn_id``; None means the environment
-    variable in which Airflow would look for the connection.  Both must be picklable where a
-    partition is scored by several processes.
+    credentials. ``database`` returns the ``Database`` behind a ``conn_id``; None means the
+    environment variable in which Airflow would look for the connection. Both must be picklable
+    where a partition is scored by several processes.
     """
 
     def __init__(
@@ -36,7 +36,9 @@ class Connections:
         return Connections, (self.s3_client, self.database)
 
     def storage(self, uri: str, encryption: Encryption | None = None) -> Storage:
-        """Return the storage of ``uri``; ``encryption`` is what S3 does with objects written through it."""
+        """Return the storage of ``uri``; ``encryption`` is what S3 does with objects written
+        through it.
+        """
         if not uri.startswith("s3://"):
             from scoring.storage.local import LocalStorage
 

@@ -1,8 +1,8 @@
 """How far what is read may unpack: a small file must not fill the memory.
 
-A bomb is a file of kilobytes that unpacks to gigabytes at once.  What is read piece by piece needs no
-limit.  What is unpacked as a whole (a model, a column of a parquet row group) is refused where it is
-large by itself and many times larger than the file says on the disk.
+A bomb is a file of kilobytes that unpacks to gigabytes at once. What is read piece by piece needs
+no limit. What is unpacked as a whole (a model, a column of a parquet row group) is refused where it
+is large by itself and many times larger than the file says on the disk.
 """
 
 from __future__ import annotations

@@ -126,7 +126,8 @@ def _now() -> float:
 
 @contextlib.contextmanager
 def exclusive(uri: str, what: str, wait: bool = False) -> Iterator[None]:
-    """Hold the lock file ``uri``; PublicationError, which names ``what``, if another process holds it.
+    """Hold the lock file ``uri``; PublicationError, which names ``what``, if another process holds
+    it.
 
     With ``wait`` it is waited for instead.
 
@@ -220,8 +221,8 @@ class _PendingFile:
         os.fsync(self._file.fileno())
         if self._condition and LocalStorage().version(self._uri) != self._condition.version:
             raise ReplacedMeanwhileError(
-                f"{self._uri} was written by another process in the meantime; that one's stays, and "
-                "nothing was changed by this one: run it again"
+                f"{self._uri} was written by another process in the meantime; that one's stays, "
+                "and nothing was changed by this one: run it again"
             )
         self.version = _version(os.fstat(self._file.fileno()))
         os.replace(self._temporary, self._uri)
@@ -240,7 +241,9 @@ def _opener(path: str, flags: int) -> int:
 
 
 def _make_folder(path: str) -> None:
-    """Make ``path`` and the missing folders above it: ``os.makedirs`` gives modes to the last one only."""
+    """Make ``path`` and the missing folders above it: ``os.makedirs`` gives modes to the last one
+    only.
+    """
     above = os.path.dirname(path)
     if above not in ("", path) and not os.path.exists(above):
         _make_folder(above)

@@ -1,6 +1,7 @@
 """Patterns of names, with the meaning that they have in a file system.
 
-A storage that only lists names matches them here, so that a pattern finds in S3 what it finds on disk.
+A storage that only lists names matches them here, so that a pattern finds in S3 what it finds on
+disk.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from fnmatch import fnmatchcase
 
 
 def is_match(name: str, pattern: str) -> bool:
-    """Return whether ``pattern`` finds the file ``name``, as ``glob.glob(pattern, recursive=True)`` would.
+    """Return whether ``pattern`` finds the file ``name``, as ``glob.glob(pattern, recursive=True)``
+    would.
 
-    ``*``, ``?`` and ``[…]`` stay within a folder and pass over hidden names, those that begin with a
-    dot; ``**``, as a whole part, stands for any number of folders.
+    ``*``, ``?`` and ``[…]`` stay within a folder and pass over hidden names, those that begin with
+    a dot; ``**``, as a whole part, stands for any number of folders.
     """
     return _parts_match(name.split("/"), pattern.split("/"))
 

@@ -1,7 +1,8 @@
 """Folders for what does not stay in memory, in TMPDIR: gone with their process, however that ends.
 
-A folder is locked by the process that made it, and by its children.  The kernel gives the lock back when they
-have ended; the next folder that is made, and `clean`, remove those that nobody holds any more.
+A folder is locked by the process that made it, and by its children. The kernel gives the lock back
+when they have ended; the next folder that is made, and `clean`, remove those that nobody holds any
+more.
 """
 
 from __future__ import annotations

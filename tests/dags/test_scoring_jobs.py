@@ -128,8 +128,8 @@ def test_two_jobs_with_one_destination_are_an_import_error_of_the_later_one(
     message = bag.import_errors["jobs/gamma.yaml"]
     assert message.startswith(f"{path} is not a valid job file (1 problem):\n  line ")
     assert (
-        ", destination.uri: overlaps with the destination of the job alpha (alpha.yaml), {data}/predictions/alpha"
-        in message
+        ", destination.uri: overlaps with the destination of the job alpha (alpha.yaml), "
+        "{data}/predictions/alpha" in message
     )
     assert "Give gamma a separate folder" in message
     assert set(bag.dags) == {"alpha", "beta", "zeta"}

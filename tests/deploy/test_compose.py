@@ -1,4 +1,6 @@
-"""docker-compose.yaml without a Docker engine: what the specification, our rules and `make stack` say of it."""
+"""docker-compose.yaml without a Docker engine: what the specification, our rules and `make stack`
+say of it.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Missing(Exception):
 
 
 def interpolated(text: str, variables: dict[str, str]) -> str:
-    """``text`` as Compose reads it: ``${NAME:-default}``, ``${NAME:?message}``, ``$$``; innermost first."""
+    """``text`` as Compose reads it: ``${NAME:-default}``, ``${NAME:?message}``, ``$$``; innermost
+    first.
+    """
     pattern = re.compile(r"(?<!\$)\$\{(\w+)(?::([-?])([^${}]*))?\}")
 
     def value(found: re.Match[str]) -> str:
@@ -75,8 +79,8 @@ def test_an_invalid_one_is_found() -> None:
 def test_airflow_settings_are_those_of_make_stack() -> None:
     expected = airflow_environment(compose.in_containers())
     assert COMPOSE["x-airflow-environment"] == expected, (
-        "devstack/airflow/environment.py has changed: put what `python -m devstack compose-environment` prints "
-        "into docker-compose.yaml"
+        "devstack/airflow/environment.py has changed: put what `python -m devstack "
+        "compose-environment` prints into docker-compose.yaml"
     )
     added: dict[str, set[str]] = {"api-server": {"UI_PASSWORD"}}
     for name in OF_AIRFLOW:

@@ -1,4 +1,6 @@
-"""The Helm values without a cluster. They were compared with the chart's schema by hand; see docs/kubernetes.md."""
+"""The Helm values without a cluster. They were compared with the chart's schema by hand; see
+docs/kubernetes.md.
+"""
 
 from __future__ import annotations
 

@@ -73,7 +73,9 @@ def test_the_api_server_does_not_start_without_a_password() -> None:
     ],
 )
 def test_a_health_check_says_what_is_wrong(component: str, says: str) -> None:
-    """Port 1 refuses; that the checks pass when all is well is shown by tests/integration/test_stack.py."""
+    """Port 1 refuses; that the checks pass when all is well is shown by
+    tests/integration/test_stack.py.
+    """
     message = healthcheck.problem(
         component,
         {

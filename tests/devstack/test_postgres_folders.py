@@ -1,4 +1,6 @@
-"""Postgres in folders where it did not start: only for root, with odd names, without the right to execute."""
+"""Postgres in folders where it did not start: only for root, with odd names, without the right to
+execute.
+"""
 
 from __future__ import annotations
 

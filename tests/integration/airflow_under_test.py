@@ -1,4 +1,6 @@
-"""A running Airflow, and what its tests ask of it; the same for ``make run``'s and for ``make stack``'s processes."""
+"""A running Airflow, and what its tests ask of it; the same for ``make run``'s and for ``make
+stack``'s processes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Two real Airflows in folders of their own: that of ``make run`` without workers, and all of ``make stack``."""
+"""Two real Airflows in folders of their own: that of ``make run`` without workers, and all of
+``make stack``.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +27,17 @@ from tests.integration.distributed.cluster import Cluster
 
 # A killed triggerer is taken for dead after 10 s, in place of 30 s.
 SOON = {"AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10"}
-# Dag files do not change while the tests run: they are read again every five minutes, in place of every half.
+# Dag files do not change while the tests run: they are read again every five minutes, in place of
+# every half.
 SELDOM = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300"}
 
 
 def _write_jobs(request: pytest.FixtureRequest, folder: Path) -> None:
-    """What the modules that use the requested fixture have in their functions ``write_jobs``, if they have one.
+    """What the modules that use the requested fixture have in their functions ``write_jobs``, if
+    they have one.
 
-    Airflow takes half a minute to start, and as long to find a new file: all modules share one Airflow, which finds
-    the jobs of all when it starts.
+    Airflow takes half a minute to start, and as long to find a new file: all modules share one
+    Airflow, which finds the jobs of all when it starts.
     """
     for module in {
         i.module for i in request.session.items if request.fixturename in i.fixturenames
@@ -86,7 +90,9 @@ def laptop(tmp_path_factory: pytest.TempPathFactory, example_data: Path) -> Path
 def cluster(
     tmp_path_factory: pytest.TempPathFactory, laptop: Path, request: pytest.FixtureRequest
 ) -> Iterator[Cluster]:
-    """All of ``make stack``: Postgres, Valkey, S3, Airflow and two Celery workers.  All modules share one."""
+    """All of ``make stack``: Postgres, Valkey, S3, Airflow and two Celery workers.  All modules
+    share one.
+    """
     home = Home(tmp_path_factory.mktemp("distributed") / "run")
     dags = home.root / "dags"
     shutil.copytree("dags", dags, ignore=shutil.ignore_patterns("*.yaml", "__pycache__"))

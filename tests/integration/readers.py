@@ -1,6 +1,8 @@
-"""A reader of a destination, over and over while somebody publishes: ``python -m tests.integration.readers``.
+"""A reader of a destination, over and over while somebody publishes: ``python -m
+tests.integration.readers``.
 
-Prints how often it got exactly one version of each month, how often an error, how often anything else.
+Prints how often it got exactly one version of each month, how often an error, how often anything
+else.
 """
 
 from __future__ import annotations
@@ -109,7 +111,9 @@ def by_polars(uri: str) -> Read:
 
 
 def by_whole_files(uri: str) -> Read:
-    """Each file is read whole, in one go, and decoded from memory: what docs/reliability.md advises."""
+    """Each file is read whole, in one go, and decoded from memory: what docs/reliability.md
+    advises.
+    """
     if not uri.startswith("s3://"):
         paths = Path(uri)
         return lambda: _decoded(path.read_bytes() for path in paths.glob("month=*/*.parquet"))

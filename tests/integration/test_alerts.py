@@ -138,7 +138,7 @@ def test_without_its_pool_a_task_waits_and_the_dag_says_why(stack: Stack) -> Non
     states = Counter(t.state for t in stack.api.task_instances("no_pool", ["scheduled"]))
     assert states == {"scheduled": 1}
     doc = stack.database.execute(
-        "SELECT data::text LIKE '%%nobody_made_it%%stay *scheduled*, and Airflow reports no error%%' "
-        "FROM serialized_dag WHERE dag_id = 'no_pool'"
+        "SELECT data::text LIKE '%%nobody_made_it%%stay *scheduled*, and Airflow reports no "
+        "error%%' FROM serialized_dag WHERE dag_id = 'no_pool'"
     )
     assert doc == [(True,)]

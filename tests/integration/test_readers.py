@@ -1,6 +1,8 @@
-"""Readers of a destination while a month is replaced again and again: who gets one version, who an error, who neither.
+"""Readers of a destination while a month is replaced again and again: who gets one version, who an
+error, who neither.
 
-``make soak-readers`` goes on for longer than ``make test``, and writes its table into docs/reliability.md.
+``make soak-readers`` goes on for longer than ``make test``, and writes its table into
+docs/reliability.md.
 """
 
 from __future__ import annotations

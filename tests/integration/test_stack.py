@@ -1,4 +1,6 @@
-"""What docker-compose.yaml starts, natively: tasks pass through a real broker to two workers, with a real S3."""
+"""What docker-compose.yaml starts, natively: tasks pass through a real broker to two workers, with
+a real S3.
+"""
 
 from __future__ import annotations
 

@@ -64,7 +64,9 @@ def build_wheel(folder: Path) -> Path:
 
 
 def make_environment(folder: Path, *requirements: str) -> Environment:
-    """Create a virtual environment with ``requirements``, which are arguments of ``uv pip install``."""
+    """Create a virtual environment with ``requirements``, which are arguments of ``uv pip
+    install``.
+    """
     _uv("venv", "--python", sys.executable, str(folder))
     _uv("pip", "install", "--python", str(folder / "bin" / "python"), *requirements)
     return Environment(folder)

@@ -2,7 +2,8 @@
 
     python month.py DATA
 
-The model is made where it is used: scikit-learn reads no model of another release without a warning.
+The model is made where it is used: scikit-learn reads no model of another release without a
+warning.
 """
 
 from __future__ import annotations

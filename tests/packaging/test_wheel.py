@@ -1,4 +1,6 @@
-"""The wheel in environments of its own: alone from the shell, and with its extra in somebody's Airflow."""
+"""The wheel in environments of its own: alone from the shell, and with its extra in somebody's
+Airflow.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def core(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
 def airflow(
     request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Environment:
-    """The wheel with the extra ``airflow``, on the locked packages and on the oldest supported ones."""
+    """The wheel with the extra ``airflow``, on the locked packages and on the oldest supported
+    ones.
+    """
     folder = tmp_path_factory.mktemp(request.param) / "venv"
     constraint = LOCKED if request.param == "locked" else OLDEST
     command = shlex.split(readme("install"), comments=True)
@@ -61,7 +65,9 @@ def readme(mark: str) -> str:
 
 
 def month(environment: Environment, folder: Path) -> Path:
-    """The README's job in ``folder/jobs``, for one month, and the data and the model that it scores."""
+    """The README's job in ``folder/jobs``, for one month, and the data and the model that it
+    scores.
+    """
     script = str(Path(__file__).with_name("month.py"))
     environment.run("python", script, str(folder / "data"), cwd=folder)
     (folder / "jobs").mkdir()
@@ -115,7 +121,8 @@ def test_without_extras_a_month_is_scored_from_the_shell(core: Environment, tmp_
     [
         ('destination: {uri: "s3://bucket/predictions"}', "s3"),
         (
-            "source: {conn_id: warehouse, sql: 'SELECT order_id FROM t WHERE m = :partition ORDER BY 1'}",
+            "source: {conn_id: warehouse, sql: 'SELECT order_id FROM t WHERE m = :partition ORDER "
+            "BY 1'}",
             "postgres",
         ),
     ],
@@ -173,7 +180,8 @@ def standalone(
 
         def wait_until(holds: Callable[[], bool]) -> None:
             while not holds():
-                assert process.poll() is None and time.monotonic() < deadline, path.read_text()
+                assert process.poll() is None, path.read_text()
+                assert time.monotonic() < deadline, path.read_text()
                 time.sleep(0.5)
 
         try:
@@ -193,8 +201,13 @@ def answers(url: str) -> bool:
 
 
 def in_database(home: Path, query: str) -> bool:
-    """Return whether Airflow's database has a row for the job; asking with ``airflow`` takes seconds."""
-    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(home / "airflow.db")) as database:
+    """Return whether Airflow's database has a row for the job; asking with ``airflow`` takes
+    seconds.
+    """
+    with (
+        suppress(sqlite3.OperationalError),
+        closing(sqlite3.connect(home / "airflow.db")) as database,
+    ):
         return database.execute(query, [JOB]).fetchone() is not None
     return False
 

@@ -35,7 +35,9 @@ def scored(of: SimpleNamespace) -> list[Any]:
 def by_shell(
     small_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., tuple[bytes, dict[str, Any]]]:
-    """Predictions and manifest of February as the shell command makes them from files, once for the same options."""
+    """Predictions and manifest of February as the shell command makes them from files, once for the
+    same options.
+    """
 
     @cache
     def score(*options: str) -> tuple[bytes, dict[str, Any]]:

@@ -1,4 +1,6 @@
-"""What a user who may trigger a run can do with its conf: choose a model version of the job, little more."""
+"""What a user who may trigger a run can do with its conf: choose a model version of the job, little
+more.
+"""
 
 from __future__ import annotations
 

@@ -50,7 +50,8 @@ def in_postgres(data: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatc
         f"""CREATE TABLE flights AS SELECT flight::bigint, delay::float8,
             timestamptz '2013-02-01 00:00+00' + flight * interval '1 min' AS day
             FROM (VALUES {values}) AS v (flight, delay)""",
-        "INSERT INTO flights VALUES (1, 1, '2013-01-31 23:59:59+00'), (1, 1, '2013-03-01 00:00+00')",
+        "INSERT INTO flights VALUES (1, 1, '2013-01-31 23:59:59+00'), (1, 1, '2013-03-01 "
+        "00:00+00')",
     )
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", warehouse.connection())
     return warehouse

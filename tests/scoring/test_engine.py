@@ -84,8 +84,8 @@ def test_a_model_trained_with_columns_that_are_not_inputs_is_refused_before_any_
     with pytest.raises(ModelError) as error:
         scorer_for(job(), None, linear(columns=("x", "speed", "height")))
     assert str(error.value) == (
-        "the model of sample was trained with 'speed', 'height', which the job's inputs do not list "
-        "(they are x)"
+        "the model of sample was trained with 'speed', 'height', which the job's inputs do not "
+        "list (they are x)"
     )
 
 

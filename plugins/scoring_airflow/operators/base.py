@@ -64,7 +64,9 @@ class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not re
         self.data_interval_start = data_interval_start
 
     def partition_context(self, context: Context) -> PartitionContext:
-        """Return what the library scores: one attempt per Dag run, so that a retry finds its staging."""
+        """Return what the library scores: one attempt per Dag run, so that a retry finds its
+        staging.
+        """
         from scoring.job.loader import load_job
         from scoring.job.partitions import partition_at
         from scoring.pipeline.context import PartitionContext
@@ -84,7 +86,9 @@ class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not re
     def asked_model(
         self, context: Context, attempt: PartitionContext
     ) -> Callable[[], ModelFile] | None:
-        """Return the model that the Dag's ``ExtractOperator`` would take today; None where it has no such task."""
+        """Return the model that the Dag's ``ExtractOperator`` would take today; None where it has
+        no such task.
+        """
         from scoring_airflow.operators.extract import ExtractOperator
 
         tasks = self.dag.task_dict if self.has_dag() else {}
@@ -106,8 +110,8 @@ class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not re
             return datetime.fromisoformat(self.data_interval_start)
         except ValueError:
             raise PartitionError(
-                f"data_interval_start is {self.data_interval_start!r}, which is not a moment such as "
-                "2013-05-02T03:00:00+00:00"
+                f"data_interval_start is {self.data_interval_start!r}, which is not a moment such "
+                "as 2013-05-02T03:00:00+00:00"
             ) from None
 
 
@@ -141,7 +145,8 @@ def _attempt(dag_id: str, run_id: str) -> str:
 def fail_if_permanent(context: Context | None = None) -> Iterator[None]:
     """Fail without retry on permanent errors; let Airflow retry transient ones.
 
-    Where the message says that the run has to be cleared, and ``context`` is given, it has the command.
+    Where the message says that the run has to be cleared, and ``context`` is given, it has the
+    command.
     """
     try:
         yield

@@ -58,9 +58,11 @@ class ExtractOperator(PartitionOperator):
                 self._wait_for(attempt, missing, waiting)
                 raise
         self.log.info(
-            f"{attempt.partition.key}: {extraction.rows_in:,} rows came in from {extraction.source.uri}; "
-            f"{extraction.tally.rows_quarantined:,} quarantined; {len(extraction.shards)} shards "
-            f"to score with model version {extraction.model.version}\n{extraction.tally.summary()}"
+            f"{attempt.partition.key}: {extraction.rows_in:,} rows came in from "
+            f"{extraction.source.uri}; {extraction.tally.rows_quarantined:,} quarantined; "
+            f"{len(extraction.shards)} shards to score with model version "
+            f"{extraction.model.version}\n"
+            f"{extraction.tally.summary()}"
         )
         limit = conf.getint("core", "max_map_length")
         if len(extraction.shards) > limit:

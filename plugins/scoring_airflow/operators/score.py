@@ -49,8 +49,9 @@ class ScoreOperator(PartitionOperator):
                     raise
                 self.log.info(
                     f"{attempt.partition.key}: nothing to do. This run has published it with model "
-                    f"version {done.model.version}, and the rows are no longer staged. To score them "
-                    f"again, clear the run from its first task: {clear_command(context) or 'extract'}"
+                    f"version {done.model.version}, and the rows are no longer staged. To score "
+                    "them again, clear the run from its first task: "
+                    f"{clear_command(context) or 'extract'}"
                 )
                 return None
             threads = threads_of_each(tasks_at_once(self.executor))

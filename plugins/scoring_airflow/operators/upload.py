@@ -60,8 +60,8 @@ class UploadOperator(PartitionOperator):
             )
         if not manifest.is_of(run):
             self.log.info(
-                f"nothing to do: {manifest.publisher} has published the same rows, scored by the same "
-                "model for the same job file, since this run read them"
+                f"nothing to do: {manifest.publisher} has published the same rows, scored by the "
+                "same model for the same job file, since this run read them"
             )
         elif manifest.run.get("try_number") != run["try_number"]:
             self.log.info("nothing to do: an earlier try of this run has published it")

@@ -14,7 +14,8 @@ from scoring_airflow.connections import airflow_connections
 
 
 class SourceTrigger(BaseTrigger):  # type: ignore[misc]  # mypy does not read Airflow
-    """Fires when an object is at ``uri``, else at ``until``; the event has ``found`` and both moments.
+    """Fires when an object is at ``uri``, else at ``until``; the event has ``found`` and both
+    moments.
 
     :param uri: a path or a URI with its fields filled in, or a pattern: one match is enough.
     :param aws_conn_id: the Airflow connection for ``s3://``; None for boto3's own chain.
@@ -66,7 +67,9 @@ class SourceTrigger(BaseTrigger):  # type: ignore[misc]  # mypy does not read Ai
         )
 
     def _is_there(self) -> bool:
-        """Return whether the source is there; a failed look is logged, since the next one may succeed."""
+        """Return whether the source is there; a failed look is logged, since the next one may
+        succeed.
+        """
         storage = airflow_connections(self.aws_conn_id).readable_storage(self.uri)
         try:
             return bool(storage.find(self.uri))

@@ -33,7 +33,8 @@ class Database(Protocol):
         """Return the database's own words for an error, in one line and without a password."""
 
     def read(self, sql: str, values: Mapping[str, Any], wanted: Wanted) -> Iterator[pa.Table]:
-        """Yield the rows of ``sql`` as tables of the ``wanted`` columns; without rows, one empty table.
+        """Yield the rows of ``sql`` as tables of the ``wanted`` columns; without rows, one empty
+        table.
 
         ``values`` are bound to the query's parameters: aware moments in UTC, and text.  Raises
         ``errors``, and SourceError for a column that is missing or of a type that is not read.

@@ -82,7 +82,9 @@ def _execute(cursor: Any, sql: str, values: Mapping[str, Any], driver: str, styl
 
 
 def _table(rows: list[Any], names: list[str], wanted: Wanted, driver: str) -> pa.Table:
-    """Return ``rows`` as a table of the ``wanted`` columns; one without a value has Arrow's null type."""
+    """Return ``rows`` as a table of the ``wanted`` columns; one without a value has Arrow's null
+    type.
+    """
     columns = {}
     for name, column in wanted.items():
         position = names.index(name)
@@ -94,7 +96,9 @@ def _table(rows: list[Any], names: list[str], wanted: Wanted, driver: str) -> pa
 
 
 def _is_infinite(value: Any) -> bool:
-    """Return whether psycopg2 may mean infinity: it gives the first or the last moment of Python's for it."""
+    """Return whether psycopg2 may mean infinity: it gives the first or the last moment of Python's
+    for it.
+    """
     if isinstance(value, datetime):
         return value.replace(tzinfo=None) in (datetime.min, datetime.max)  # noqa: DTZ901
     return isinstance(value, date) and value in (date.min, date.max)
@@ -143,7 +147,9 @@ def _only_kind(name: str, values: list[Any]) -> str | None:
 
 
 def _would_be_rounded(values: list[Any]) -> bool:
-    """Return whether no Arrow type holds all of these numbers: large integers beside floats, or larger ones."""
+    """Return whether no Arrow type holds all of these numbers: large integers beside floats, or
+    larger ones.
+    """
     integers = [value for value in values if isinstance(value, int)]
     floats = any(isinstance(value, float) for value in values)
     return (

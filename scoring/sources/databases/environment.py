@@ -12,7 +12,9 @@ from scoring.sources.databases.base import POSTGRES_CONN_TYPES, Database, Databa
 
 
 def connection_in_environment(conn_id: str) -> DatabaseConnection:
-    """Return the connection in ``AIRFLOW_CONN_…``, as Airflow reads it; SourceError if there is none."""
+    """Return the connection in ``AIRFLOW_CONN_…``, as Airflow reads it; SourceError if there is
+    none.
+    """
     variable = f"AIRFLOW_CONN_{conn_id.upper()}"
     text = os.environ.get(variable, "")
     if not text:
@@ -65,8 +67,8 @@ def database_in_environment(conn_id: str) -> Database:
     connection = connection_in_environment(conn_id)
     if connection.conn_type not in POSTGRES_CONN_TYPES:
         raise SourceError(
-            f"the connection {conn_id!r} is of the type {connection.conn_type!r}: from the shell only "
-            "postgres is read, other databases in Airflow's tasks"
+            f"the connection {conn_id!r} is of the type {connection.conn_type!r}: from the shell "
+            "only postgres is read, other databases in Airflow's tasks"
         )
     with needs_extra("postgres", "queries of a Postgres"):
         from scoring.sources.databases.postgres import Postgres

@@ -1,6 +1,6 @@
 """Postgres, read as Arrow by ADBC: with bound values, and in pieces of a fixed number of rows.
 
-A query with bound values is held in memory as a whole by the driver.  A cursor on the server is not:
+A query with bound values is held in memory as a whole by the driver. A cursor on the server is not:
 docs/decisions/0011-sql.md has the figures.
 """
 
@@ -150,7 +150,9 @@ def _readable(
 
 
 def _check_moments(name: str, values: pa.Array) -> None:
-    """Raise SourceError for infinity and for years that Python has none of; the driver overflows with some."""
+    """Raise SourceError for infinity and for years that Python has none of; the driver overflows
+    with some.
+    """
     if pa.types.is_date(values.type):
         numbers, first, last = values.cast(pa.int32()), _FIRST_DAY, _LAST_DAY
     elif pa.types.is_timestamp(values.type):
@@ -161,7 +163,7 @@ def _check_moments(name: str, values: pa.Array) -> None:
     within = pc.and_(pc.greater_equal(numbers, first), pc.less_equal(numbers, last))
     if pc.all(within).as_py() is False:
         raise SourceError(
-            f"the query's column {name!r} has moments that are infinite, or outside the years 1 to 9999, "
-            f"which are not read: write CASE WHEN isfinite({name}) THEN {name} END AS {name}, or "
-            f"CAST({name} AS text) AS {name}, in source.sql"
+            f"the query's column {name!r} has moments that are infinite, or outside the years 1 to "
+            f"9999, which are not read: write CASE WHEN isfinite({name}) THEN {name} END AS "
+            f"{name}, or CAST({name} AS text) AS {name}, in source.sql"
         )

@@ -60,13 +60,15 @@ class Download:
             if failures == TRIES:
                 total = f" of {self._total:,}" if self._total is not None else ""
                 raise SourceError(
-                    f"{self._uri} could not be downloaded completely: {why}, at byte {self.bytes:,}{total}; "
-                    f"given up after {TRIES} tries in a row"
+                    f"{self._uri} could not be downloaded completely: {why}, at byte "
+                    f"{self.bytes:,}{total}; given up after {TRIES} tries in a row"
                 )
             pause_after(failures)
 
     def _fetch_rest(self) -> None:
-        """Fetch from where the last try ended, or from the start where the server cannot resume there."""
+        """Fetch from where the last try ended, or from the start where the server cannot resume
+        there.
+        """
         validator = _validator(self._version)
         wanted = {}
         if self.bytes and validator:
@@ -75,8 +77,8 @@ class Download:
             if answer.status == 200:
                 if answer.length is None and not answer.chunked:
                     raise SourceError(
-                        f"{self._uri}: the server does not say how long the file is, so that a cut would "
-                        "go unseen. Copy the file to S3 or to a disk"
+                        f"{self._uri}: the server does not say how long the file is, so that a cut "
+                        "would go unseen. Copy the file to S3 or to a disk"
                     )
                 self._begin(answer)
             elif answer.status in (206, 416):
@@ -121,6 +123,8 @@ def _version(answer: HTTPResponse) -> tuple[str | None, str | None]:
 
 
 def _validator(version: tuple[str | None, str | None]) -> str | None:
-    """Return what ``If-Range`` may name: an ETag that stands for the very bytes, else the time of change."""
+    """Return what ``If-Range`` may name: an ETag that stands for the very bytes, else the time of
+    change.
+    """
     etag, last_modified = version
     return etag if etag and not etag.startswith("W/") else last_modified

@@ -66,7 +66,9 @@ class HttpsStorage:
 
 
 def _described(uri: str, answer: HTTPResponse) -> ObjectInfo:
-    """Return what the headers say of a file that was not downloaded; its size is 0 if they say none."""
+    """Return what the headers say of a file that was not downloaded; its size is 0 if they say
+    none.
+    """
     total = answer.headers.get("Content-Range", "").rpartition("/")[2]
     length = total or answer.headers.get("Content-Length", "")
     return ObjectInfo(uri, int(length) if length.isdecimal() else 0, answer.headers.get("ETag"))

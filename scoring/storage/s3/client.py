@@ -68,15 +68,15 @@ def translate_errors(uri: str, kind: type[ScoringError]) -> Iterator[None]:
             raise FileNotFoundError(uri) from error
         if code in _CONFLICT:
             raise ReplacedMeanwhileError(
-                f"{uri} was written by another process in the meantime; that one's stays, and nothing "
-                "was changed by this one: run it again"
+                f"{uri} was written by another process in the meantime; that one's stays, and "
+                "nothing was changed by this one: run it again"
             ) from error
         message = error.response["Error"].get("Message", "")
         raise kind(f"{uri}: {_MEANING.get(code, 'S3 answered')} ({code}: {message})") from error
     except BotoCoreError as error:
         raise kind(
-            f"{uri}: S3 cannot be reached or used: {str(error).rstrip('.')}. Check the endpoint, the "
-            "network and the credentials; nothing was changed by this"
+            f"{uri}: S3 cannot be reached or used: {str(error).rstrip('.')}. Check the endpoint, "
+            "the network and the credentials; nothing was changed by this"
         ) from error
 
 

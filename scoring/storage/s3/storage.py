@@ -111,8 +111,9 @@ class S3Storage:
                 )
             for refused in answer.get("Errors", [])[:1]:
                 raise PublicationError(
-                    f"{len(answer['Errors'])} objects under {uri} cannot be removed, the first of them "
-                    f"s3://{bucket}/{refused['Key']} ({refused['Code']}: {refused.get('Message', '')})"
+                    f"{len(answer['Errors'])} objects under {uri} cannot be removed, the first of "
+                    f"them s3://{bucket}/{refused['Key']} ({refused['Code']}: "
+                    f"{refused.get('Message', '')})"
                 )
 
     def tree(self, uri: str) -> list[TreeEntry]:
@@ -166,7 +167,9 @@ class S3Storage:
 
 
 def _age(answer: dict[str, Any], moment: datetime) -> float:
-    """Return the seconds since ``moment`` when the server gave its answer, by the server's own clock."""
+    """Return the seconds since ``moment`` when the server gave its answer, by the server's own
+    clock.
+    """
     now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
     return (now - moment).total_seconds()
 

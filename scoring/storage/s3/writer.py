@@ -122,8 +122,8 @@ class PendingUpload:
             self.version = self._put() if self._upload is None else self._complete()
         except FileNotFoundError:
             raise ReplacedMeanwhileError(
-                f"{self.uri} was removed by another process in the meantime; nothing was written by this "
-                "one: run it again"
+                f"{self.uri} was removed by another process in the meantime; nothing was written "
+                "by this one: run it again"
             ) from None
         self._upload, self.closed = None, True
 
@@ -167,7 +167,9 @@ class PendingUpload:
         return str(version)
 
     def _completed_by_an_earlier_try(self, error: ClientError) -> str | None:
-        """Return the object's version, if the server did as translate_errors but its answer was lost."""
+        """Return the object's version, if the server did as translate_errors but its answer was
+        lost.
+        """
         if not error.response["ResponseMetadata"].get("RetryAttempts"):
             return None
         try:

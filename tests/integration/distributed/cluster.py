@@ -1,4 +1,6 @@
-"""What the tests of this folder ask of the running stack: its runs and tasks, and what lies in its bucket."""
+"""What the tests of this folder ask of the running stack: its runs and tasks, and what lies in its
+bucket.
+"""
 
 from __future__ import annotations
 
@@ -60,8 +62,8 @@ class Cluster(AirflowUnderTest):
     def tasks(self, dag_id: str) -> list[Task]:
         """All task instances of a Dag, in the order in which they started."""
         rows = self.database.execute(
-            "SELECT run_id, task_id, map_index, state, try_number, start_date, external_executor_id "
-            f"FROM task_instance WHERE dag_id = '{dag_id}' ORDER BY start_date"
+            "SELECT run_id, task_id, map_index, state, try_number, start_date, "
+            f"external_executor_id FROM task_instance WHERE dag_id = '{dag_id}' ORDER BY start_date"
         )
         return [Task(*row) for row in rows]
 

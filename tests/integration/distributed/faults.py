@@ -25,7 +25,9 @@ LONGEST_OUTAGE_SECONDS = 5.0  # before the supervisor starts it again, which tak
 
 @dataclass
 class Fault:
-    """A kill, and the tasks that were at work then; ``recovered`` when the last of them had succeeded."""
+    """A kill, and the tasks that were at work then; ``recovered`` when the last of them had
+    succeeded.
+    """
 
     kind: str
     at: float
@@ -57,7 +59,8 @@ class Figures:
     def table(self) -> str:
         """In Markdown: a line for each kind, and one for all, as rows and reads have no kind."""
         lines = [
-            "| killed | times | seconds to recover: median | longest | months scored | lost rows | bad reads |",
+            "| killed | times | seconds to recover: median | longest | months scored | lost rows | "
+            "bad reads |",
             "|---|---|---|---|---|---|---|",
         ]
         for kind in KINDS:

@@ -35,7 +35,8 @@ def run(df, model):
     return df.assign(predicted_delay=model.predict(df[["delay"]]))[["predicted_delay"]]
 """
 
-# Each publisher waits for the other one right before the swap, so that both have seen the same month.
+# Each publisher waits for the other one right before the swap, so that both have seen the same
+# month.
 TWO_DAGS = """
 import time
 from datetime import datetime, timezone
@@ -152,7 +153,8 @@ def write_jobs(dags: Path) -> None:
             dags / "two",
             name=name,
             model=_one_version(version, "2013-02"),
-            # Each takes what the other has published for its own, so that the two contend for months.
+            # Each takes what the other has published for its own, so that the two contend for
+            # months.
             destination={"uri": "{data}/predictions/two", "former_names": ["left", "right"]},
         )
     (dags / "two_dags.py").write_text(TWO_DAGS)

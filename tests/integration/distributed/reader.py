@@ -1,9 +1,11 @@
-"""A reader that reads all published months all the time: python reader.py ENDPOINT BUCKET DESTINATION DIGESTS REPORT
+"""A reader that reads all published months all the time: python reader.py ENDPOINT BUCKET
+DESTINATION DIGESTS REPORT
 
-It is not part of the product and uses none of it: boto3 reads, hashlib judges. Keys come by boto3's own variables.
-DIGESTS is a JSON file, month → the digests that its predictions may have. A month is read well when it is absent and
-has never been there, or when it is whole: a digest that is expected, and that a manifest of the month names. REPORT
-holds the figures as JSON after each look at all months.
+It is not part of the product and uses none of it: boto3 reads, hashlib judges. Keys come by boto3's
+own variables. DIGESTS is a JSON file, month → the digests that its predictions may have. A month is
+read well when it is absent and has never been there, or when it is whole: a digest that is
+expected, and that a manifest of the month names. REPORT holds the figures as JSON after each look
+at all months.
 """
 
 from __future__ import annotations

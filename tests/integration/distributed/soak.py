@@ -1,6 +1,7 @@
 """`make soak`: how many rounds of faults, and where their table is written.
 
-SOAK_ROUNDS and SOAK_SEED say it; without the first, the rounds are those of `make test` and nothing is written.
+SOAK_ROUNDS and SOAK_SEED say it; without the first, the rounds are those of `make test` and nothing
+is written.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def seed() -> int:
 
 
 def write(table: str, done: int, drawn: int) -> None:
-    """Put the table into the page, with the command that made it; after each round, as it may be interrupted."""
+    """Put the table into the page, with the command that made it; after each round, as it may be
+    interrupted.
+    """
     if "SOAK_ROUNDS" not in os.environ:
         return
     today = datetime.now(UTC).date()

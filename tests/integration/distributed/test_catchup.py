@@ -28,7 +28,8 @@ def test_three_years_catch_up_without_a_failed_task_and_again_is_nothing(cluster
         expected.append(f"{DESTINATION}/_manifests/month={month}.json")
     assert sorted(objects) == sorted(expected)
 
-    # The same again: unpaused once more, a scheduler that is restarted, a backfill of all the months.
+    # The same again: unpaused once more, a scheduler that is restarted, a backfill of all the
+    # months.
     cluster.unpause(JOB)
     restart_scheduler(cluster)
     message = cluster.airflow(

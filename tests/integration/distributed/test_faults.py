@@ -1,7 +1,9 @@
-"""Workers, scheduler, S3, broker and database are killed at random instants while eleven months are scored.
+"""Workers, scheduler, S3, broker and database are killed at random instants while eleven months are
+scored.
 
-A round scores all months, with another model than the round before, while each of the five is killed once.
-``make soak`` does more rounds than ``make test``, and writes its table into docs/reliability.md.
+A round scores all months, with another model than the round before, while each of the five is
+killed once. ``make soak`` does more rounds than ``make test``, and writes its table into
+docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -38,8 +40,8 @@ TASKS = sum(2 + shards for shards in jobs.SHARDS.values())
 
 Digests = dict[str, dict[str, str]]
 
-# A fault is noticed in seconds, where an installation may take a minute or ten.  For this test only: on a busy machine,
-# slow tasks are taken for dead that early, and tried again.
+# A fault is noticed in seconds, where an installation may take a minute or ten.  For this test
+# only: on a busy machine, slow tasks are taken for dead that early, and tried again.
 NOTICED_SOON = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",

@@ -1,4 +1,6 @@
-"""Errors in the code of a model or scorer: what the shell shows of them, and which modules they find."""
+"""Errors in the code of a model or scorer: what the shell shows of them, and which modules they
+find.
+"""
 
 from __future__ import annotations
 

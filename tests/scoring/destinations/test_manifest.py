@@ -112,8 +112,8 @@ def test_a_manifest_of_a_newer_format_says_what_to_do(
     with pytest.raises(PublicationError) as error:
         parse_manifest(json.dumps(newer).encode(), "here/m.json")
     assert str(error.value) == (
-        "here/m.json has format_version 2, and this release reads up to 1: upgrade batch-scoring to "
-        "read it"
+        "here/m.json has format_version 2, and this release reads up to 1: upgrade batch-scoring "
+        "to read it"
     )
 
 

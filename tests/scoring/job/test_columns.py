@@ -106,7 +106,9 @@ def test_inputs_may_differ_in_case_only():
 
 
 def test_pandas_cannot_read_what_is_refused(tmp_path: Path):
-    """The reason for the rule: a name of this list in a file is an error, or hides the folder's key."""
+    """The reason for the rule: a name of this list in a file is an error, or hides the folder's
+    key.
+    """
     job = Job.model_validate(JOB)
     for name in ("month", "__filename", "__fragment_index", "__batch_index", "__last_in_fragment"):
         assert why_taken(name, job) is not None

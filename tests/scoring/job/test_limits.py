@@ -1,4 +1,6 @@
-"""Every number of a job file has limits: what Airflow, its database or ``timedelta`` could not take is refused."""
+"""Every number of a job file has limits: what Airflow, its database or ``timedelta`` could not take
+is refused.
+"""
 
 from __future__ import annotations
 

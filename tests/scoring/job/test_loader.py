@@ -96,7 +96,8 @@ def test_a_file_named_relatively_has_an_absolute_path(
             "{typ: float64, type: float64}",
             8,
             "inputs.x.typ",
-            "unknown key; did you mean 'type'? (known here: type, nullable, min, max, allowed, unit, timezone)",
+            "unknown key; did you mean 'type'? (known here: type, nullable, min, max, allowed, "
+            "unit, timezone)",
         ),
         (
             "      uri:",
@@ -121,7 +122,8 @@ def test_a_file_named_relatively_has_an_absolute_path(
             "partition: monthly\nrow_id:",
             6,
             "partition",
-            "\"monthly\" is not allowed; valid values: 'month', 'week', 'day' or 'hour'; did you mean month?",
+            "\"monthly\" is not allowed; valid values: 'month', 'week', 'day' or 'hour'; did you "
+            "mean month?",
         ),
         (
             "row_id:",
@@ -151,7 +153,8 @@ def test_a_file_named_relatively_has_an_absolute_path(
             '"0 3 2-9 * *"',
             2,
             "schedule",
-            "does not fit month partitions: there would be more than one run for 2013-02; '0 3 2 * *' fits",
+            "does not fit month partitions: there would be more than one run for 2013-02; '0 3 2 * "
+            "*' fits",
         ),
         (
             "start: 2013-02",

@@ -1,4 +1,6 @@
-"""What Airflow, Python, a shell or Windows would fill in within a URI is reported with what to write."""
+"""What Airflow, Python, a shell or Windows would fill in within a URI is reported with what to
+write.
+"""
 
 from __future__ import annotations
 

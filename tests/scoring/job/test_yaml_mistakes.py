@@ -1,4 +1,6 @@
-"""A mistake of YAML is reported at the line where it begins, with a remedy, wherever the parser noticed it."""
+"""A mistake of YAML is reported at the line where it begins, with a remedy, wherever the parser
+noticed it.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""skops files of kilobytes that would fill the memory, and honest ones that look a little like them.
+"""skops files of kilobytes that would fill the memory, and honest ones that look a little like
+them.
 
-Each bomb is loaded in a process of its own, whose peak is the kernel's count of its resident memory.
+Each bomb is loaded in a process of its own, whose peak is the kernel's count of its resident
+memory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What killed runs leave, on disk, in S3 and in TMPDIR: the next run and ``clean`` remove it, and nothing else."""
+"""What killed runs leave, on disk, in S3 and in TMPDIR: the next run and ``clean`` remove it, and
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def run(df, model):
 
 @pytest.fixture
 def large(empty: Place) -> Place:
-    """A folder with a month of three shards, its model, and a scorer that waits while ``closed`` is there."""
+    """A folder with a month of three shards, its model, and a scorer that waits while ``closed`` is
+    there.
+    """
     empty.source(rows(ROWS, x=[None, *map(float, range(2, ROWS + 1))]))
     empty.source(rows(1500), "2013-03.parquet")
     empty.model()

@@ -168,7 +168,8 @@ def test_killed_at_any_step_the_month_is_the_old_or_the_new_one_whole(
     next_source: pa.Table,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    # A process that is killed loses nothing it has written; waiting for the disk would be half of the time.
+    # A process that is killed loses nothing it has written; waiting for the disk would be half of
+    # the time.
     monkeypatch.setattr(os, "fsync", lambda file: None)
     run = job_of(versions)
     if before:

@@ -1,4 +1,6 @@
-"""``check --deep``: all that can be known before a run, from the first rows, with nothing left behind."""
+"""``check --deep``: all that can be known before a run, from the first rows, with nothing left
+behind.
+"""
 
 from __future__ import annotations
 

@@ -281,7 +281,8 @@ def test_a_destination_of_an_earlier_release_says_its_types_by_its_files(empty: 
     assert read_all(empty)["g"].tolist() == [1, 2, 3, 4]
 
 
-# --- models -----------------------------------------------------------------------------------------
+# --- models
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("slope", [1e300, 1e308])
@@ -336,7 +337,8 @@ def test_a_pair_of_vectorizer_and_model_needs_a_scorer(empty: Place):
     code = (
         "def run(df, model):\n"
         "    vectorizer, estimator = model\n"
-        "    return df.assign(y=estimator.predict(vectorizer.transform(df.to_dict('records'))))[['y']]\n"
+        "    return "
+        "df.assign(y=estimator.predict(vectorizer.transform(df.to_dict('records'))))[['y']]\n"
     )
     assert scored(empty, **job, scorer=empty.scorer(code))["y"] == pytest.approx([2.0, 4.0])
 

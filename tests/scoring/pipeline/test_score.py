@@ -161,7 +161,8 @@ def test_a_row_without_a_probability_is_quarantined(empty: Place):
     code = (
         "def run(df, model):\n"
         "    p = model.predict_proba(df)[:, 1]\n"
-        "    return df.assign(y=1, p=p).assign(p=lambda f: f['p'].where(df['x'] != 3))[['y', 'p']]\n"
+        "    return df.assign(y=1, p=p).assign(p=lambda f: f['p'].where(df['x'] != 3))[['y', "
+        "'p']]\n"
     )
     job = empty.job(scorer=empty.scorer(code), output={"probabilities": {"p": 1}})
     manifest = run_steps(empty.run(job))

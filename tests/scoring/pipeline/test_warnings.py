@@ -97,7 +97,8 @@ def test_a_vectorizer_that_knows_no_input_is_a_warning(empty: Place, feature: st
     code = (
         "def run(df, model):\n"
         "    vectorizer, estimator = model\n"
-        "    return df.assign(y=estimator.predict(vectorizer.transform(df.to_dict('records'))))[['y']]\n"
+        "    return "
+        "df.assign(y=estimator.predict(vectorizer.transform(df.to_dict('records'))))[['y']]\n"
     )
     empty.source(rows(3))
     message = warnings(empty, **joblib_of(empty, model), scorer=empty.scorer(code))

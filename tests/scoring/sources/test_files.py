@@ -63,8 +63,8 @@ def test_a_file_must_have_the_digest_that_the_job_gives_for_its_month(empty: Pla
     with pytest.raises(SourceError) as error:
         source_of(empty, source={"sha256": {MONTH: "0" * 64}})
     assert str(error.value) == (
-        f"{path} is not the file that source.sha256 in the job file names: its digest is {digest}, and "
-        f"{'0' * 64} was expected"
+        f"{path} is not the file that source.sha256 in the job file names: its digest is {digest}, "
+        f"and {'0' * 64} was expected"
     )
 
 

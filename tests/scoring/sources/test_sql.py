@@ -192,7 +192,8 @@ def test_a_connection_that_is_cut_in_the_middle_publishes_nothing(
     batches = source_of(run).batches(repeat(500))
     assert next(batches).num_rows == 500
     warehouse.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'batch-scoring'"
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = "
+        "'batch-scoring'"
     )
     with pytest.raises(SourceError, match=r"^sql:warehouse cannot be read: .*"):
         list(batches)

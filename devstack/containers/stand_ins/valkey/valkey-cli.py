@@ -1,5 +1,7 @@
 #!/usr/bin/python3
-"""The part of valkey-cli that health checks use: one command without spaces, the password from REDISCLI_AUTH."""
+"""The part of valkey-cli that health checks use: one command without spaces, the password from
+REDISCLI_AUTH.
+"""
 
 import os
 import socket

@@ -282,7 +282,8 @@ def test_a_connection_that_is_cut_is_an_error_at_the_next_piece(connect: Any, wa
     pieces: Iterator[pa.Table] = database.read(sql, VALUES, {"x": None})
     assert next(pieces).num_rows == FETCH_ROWS
     warehouse.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'batch-scoring'"
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = "
+        "'batch-scoring'"
     )
     with pytest.raises(database.errors) as error:
         list(pieces)

@@ -279,8 +279,8 @@ def test_a_download_that_never_ends_is_given_up_with_byte_and_tries(
     with pytest.raises(SourceError) as error:
         publish(over_https(month, url))
     assert str(error.value) == (
-        f"{url}{path} could not be downloaded completely: the connection was cut, at byte 1,000 of {size:,}; "
-        "given up after 5 tries in a row"
+        f"{url}{path} could not be downloaded completely: the connection was cut, at byte 1,000 of "
+        f"{size:,}; given up after 5 tries in a row"
     )
     assert len(site.gets(path)) == 5
     assert month.files() == []

@@ -1,4 +1,6 @@
-"""The object store's ports, as other users of the machine find them: S3 asks for keys, the rest refuses."""
+"""The object store's ports, as other users of the machine find them: S3 asks for keys, the rest
+refuses.
+"""
 
 from __future__ import annotations
 

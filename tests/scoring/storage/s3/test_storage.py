@@ -348,10 +348,11 @@ def sent_by(client: Any) -> list[tuple[str, dict[str, Any]]]:
 
 
 def noting(server: ObjectStore, notes: Path) -> Any:
-    """A new client, which writes the operation of each request that asks for encryption to ``notes``,
-    after a plus, and that of each other one after a minus.
+    """A new client, which writes the operation of each request that asks for encryption to
+    ``notes``, after a plus, and that of each other one after a minus.
 
-    The processes of a run have a client each: one that is shared across a fork takes its twin's answers.
+    The processes of a run have a client each: one that is shared across a fork takes its twin's
+    answers.
     """
     new = client(server)
 
