@@ -23,7 +23,7 @@ from scoring.job.checks import ChecksConfig
 from scoring.job.destination import DestinationConfig
 from scoring.job.inputs import ColumnConfig
 from scoring.job.json_schema import job_schema
-from scoring.job.model import ModelConfig, ModelVersionConfig
+from scoring.job.model import ArtifactConfig, ModelConfig, ModelVersionConfig
 from scoring.job.output import OutputConfig
 from scoring.job.partitions import EXAMPLES, parse_key
 from scoring.job.run import RunConfig
@@ -42,6 +42,7 @@ SECTIONS: dict[str, type[Section]] = {
     "inputs": ColumnConfig,
     "model": ModelConfig,
     "model.versions": ModelVersionConfig,
+    "model.files": ArtifactConfig,
     "output": OutputConfig,
     "destination": DestinationConfig,
     "checks": ChecksConfig,
@@ -55,6 +56,7 @@ _ITEMS = {
     ColumnConfig: "[column](#inputs)",
     ModelVersionConfig: "[versions](#modelversions)",
     AlertConfig: "[alerts](#alerts)",
+    ArtifactConfig: "[file](#modelfiles)",
 }
 _GENERATED = re.compile(r"<!-- generated: ([a-z. -]+) -->\n.*?<!-- end -->\n", re.DOTALL)
 
@@ -144,6 +146,8 @@ def _type_of(annotation: Any, section: str = "") -> str:
         heading = next(name for name, known in SECTIONS.items() if known is annotation)
         return f"[section](#{heading.replace('.', '')})"
     kinds = [kind for kind in inner if kind is not NoneType]
+    if len(kinds) == 1:
+        return _type_of(kinds[0], section)
     if {int, float} <= set(kinds):
         kinds.remove(int)  # a number may be an integer
     return _listed([_type_of(kind, section) for kind in kinds])

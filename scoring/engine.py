@@ -6,6 +6,7 @@ Pure: no storage, no state, no clock.  Batch, verification and whatever else sco
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,8 @@ from scoring.arrow.text import dictionary_encoded
 from scoring.arrow.unify import TypeConflictError, exact_cast
 from scoring.contract.rules import Rule
 from scoring.errors import ModelError, ScorerError, ScoringError, raise_if_resource_error
-from scoring.job.columns import same_but_for_case, why_taken
+from scoring.job.columns import LEFT_OUT, same_but_for_case, why_taken
+from scoring.job.expressions import LEFT_OUT_REASON, REASON_CODES
 from scoring.job.inputs import ColumnType
 from scoring.job.schema import Job
 from scoring.models.base import Model
@@ -32,12 +34,14 @@ class Predictions:
     """What became of the rows of a table.
 
     ``table`` has the rows that got a prediction, in their order: the row ids, the outputs, the kept
-    columns. ``rejected`` has one row for each other one, rule by rule: ``position`` (from 0, in the
-    table that was scored), ``reason`` and ``column``.
+    columns. ``rejected`` has one row for each one that got none, rule by rule: ``position`` (from
+    0, in the table that was scored), ``reason`` and ``column``. ``left_out`` has ``position`` and
+    ``reason`` of the rows that a scorer leaves out.
     """
 
     table: pa.Table
     rejected: pa.Table
+    left_out: pa.Table
 
 
 def score_table(table: pa.Table, model: Model, job: Job) -> Predictions:
@@ -45,24 +49,28 @@ def score_table(table: pa.Table, model: Model, job: Job) -> Predictions:
 
     The model sees the inputs as a DataFrame with a RangeIndex. What it returns is taken by
     position, after its length and, for pandas, its index are checked. A row with an output that is
-    null or infinite is rejected (``null_prediction``, ``infinite_prediction``).
+    null or infinite is rejected (``null_prediction``, ``infinite_prediction``). A scorer leaves a
+    row out by a text in the column ``left_out`` of what it returns: the reason.
 
     Raises ModelError where the model does not fit the job, and ScorerError where predicting fails
     or does not give one value for each row.
     """
     order, positions = _input_order(model, job), _class_positions(model, job)
     if not table.num_rows:
-        return Predictions(no_predictions(table.schema, model, job), _rejected([]))
+        return Predictions(no_predictions(table.schema, model, job), _rejected([]), _left_out(None))
     outputs = _outputs(
         model, to_frame(table, {name: job.inputs[name] for name in order}), positions, job
     )
+    left_out = _left_out(outputs.pop(LEFT_OUT, None))
+    without = np.zeros(table.num_rows, dtype=bool)
+    without[left_out.column("position").to_numpy()] = True
     scored = _with_source_columns(table, outputs, job)
-    broken = _broken_rules(scored, job)
-    if broken:
-        keep = np.ones(table.num_rows, dtype=bool)
-        keep[np.concatenate([positions for _, positions in broken])] = False
-        scored = scored.filter(pa.array(keep))
-    return Predictions(scored, _rejected(broken))
+    broken = _broken_rules(scored, job, but=without)
+    for _, rows in broken:
+        without[rows] = True
+    if without.any():
+        scored = scored.filter(pa.array(~without))
+    return Predictions(scored, _rejected(broken), left_out)
 
 
 def check_model(model: Model, job: Job) -> None:
@@ -76,7 +84,7 @@ def no_predictions(schema: pa.Schema, model: Model, job: Job) -> pa.Table:
 
     Predictions have the type of the model's class labels; they are numbers where it has none.
     """
-    fields = {name: schema.field(name).type for name in job.row_id}
+    fields = {name: schema.field(name).type for name in job.leading_columns}
     fields[job.output.prediction] = pa.float64() if job.scorer else _label_type(model)
     fields |= dict.fromkeys(job.output.probabilities, pa.float64())
     fields |= {name: schema.field(name).type for name in job.output.keep}
@@ -171,7 +179,7 @@ def _of_scorer(outputs: Any, given: pd.Index, job: Job) -> dict[str, Any]:
             f"the scorer returned no column {', '.join(map(repr, absent))}, which output in "
             f"the job file names; it returned {', '.join(map(str, outputs.columns))}"
         )
-    _check_names(list(map(str, outputs.columns)), job)
+    _check_names([str(name) for name in outputs.columns if name != LEFT_OUT], job)
     return {str(name): outputs[name] for name in outputs.columns}
 
 
@@ -271,7 +279,7 @@ def _arrow(name: str, values: Any) -> pa.Array:
 
 def _with_source_columns(table: pa.Table, outputs: dict[str, pa.Array], job: Job) -> pa.Table:
     """Return row ids, outputs, kept columns: one row for each row of ``table``."""
-    columns = {name: combined_column(table, name) for name in job.row_id}
+    columns = {name: combined_column(table, name) for name in job.leading_columns}
     columns |= outputs
     columns |= {name: combined_column(table, name) for name in job.output.keep}
     return pa.table({name: _declared(name, values, job) for name, values in columns.items()})
@@ -294,11 +302,11 @@ def _published_as(kind: ColumnType) -> pa.DataType:
     return ARROW_TYPES.get(kind, pa.timestamp("us"))
 
 
-def _broken_rules(scored: pa.Table, job: Job) -> list[tuple[Rule, np.ndarray[Any, Any]]]:
+def _broken_rules(scored: pa.Table, job: Job, but: Mask) -> list[tuple[Rule, np.ndarray[Any, Any]]]:
     """Return each rule for outputs that some rows break, and their positions; a row breaks one at
-    most.
+    most, and those of ``but`` none.
     """
-    seen = np.zeros(scored.num_rows, dtype=bool)
+    seen = but.copy()
     found = []
     for rule, broken in _output_rules(scored, job):
         broken = broken & ~seen
@@ -314,6 +322,27 @@ def _output_rules(scored: pa.Table, job: Job) -> Iterator[tuple[Rule, Mask]]:
         yield Rule("null_prediction", name), null_mask(values)
         if pa.types.is_floating(values.type):
             yield Rule("infinite_prediction", name), np.isinf(values.to_numpy(zero_copy_only=False))
+
+
+def _left_out(reasons: pa.Array | None) -> pa.Table:
+    """Return ``Predictions.left_out`` for a scorer's column of reasons; None for none."""
+    at, texts = [], []
+    for position, reason in enumerate([] if reasons is None else reasons.to_pylist()):
+        if reason is None:
+            continue
+        if not isinstance(reason, str) or not re.fullmatch(LEFT_OUT_REASON, reason):
+            raise ScorerError(
+                f"the scorer returned {reason!r} in the column {LEFT_OUT!r}, which is for the reason "
+                "why a row is left out: null, or letters, digits and _, beginning with a letter"
+            )
+        if reason in REASON_CODES:
+            raise ScorerError(
+                f"the scorer left a row out for the reason {reason}, which is one of quarantined "
+                "rows; choose another name"
+            )
+        at.append(position)
+        texts.append(reason)
+    return pa.table({"position": pa.array(at, pa.int64()), "reason": pa.array(texts, pa.string())})
 
 
 def _rejected(broken: list[tuple[Rule, np.ndarray[Any, Any]]]) -> pa.Table:

@@ -7,6 +7,7 @@
     ├── PartitionError      there is no such partition for this job          exit status 2
     ├── SourceError         the source of a partition cannot be read         exit status 3
     │   ├── SourceMissingError      ... because it is not there (yet)
+    │   ├── SourceColumnsError      ... because it has other columns than the job names
     │   └── SourceReplacedError     ... because it was replaced while it was read
     ├── ContractError       the rows are not what the job says they are      exit status 4
     ├── ModelError          the model cannot be chosen, trusted or loaded    exit status 5
@@ -117,7 +118,18 @@ class SourceError(ScoringError):
 
 
 class SourceMissingError(SourceError):
-    """The source of a partition is not there; worth a retry, as it may be late."""
+    """The source of a partition is not there; worth a retry, as it may be late.
+
+    ``pattern`` finds the files once they are there; None where that is not known.
+    """
+
+    def __init__(self, message: str, pattern: str | None = None) -> None:
+        super().__init__(message)
+        self.pattern = pattern
+
+
+class SourceColumnsError(SourceError):
+    """The source has other columns than the job file names; another try finds the same."""
 
 
 class SourceReplacedError(SourceError):

@@ -20,11 +20,26 @@ def load_jobs(folder: str | Path) -> None:
     Airflow finds the Dags as global variables of the Dag file that calls this. A job file with a
     mistake becomes an import error of its own. So does one that publishes where a job before it in
     the alphabet does: that one goes on.
+
+    Raises JobError, an import error of the Dag file, where there is no such folder or no job file in
+    it, and reports files that end in ``.yml``.
     """
     dag_file = sys._getframe(1).f_globals
+    path = Path(dag_file["__file__"]).parent / folder
+    if not path.is_dir():
+        raise JobError(
+            f"load_jobs({str(folder)!r}): {path} is not a folder; name the folder of the job files, "
+            "relative to the Dag file"
+        )
     wanted = get_parsing_context().dag_id  # a task needs its own Dag only, not the other jobs'
     destinations = Destinations()
-    for path in sorted((Path(dag_file["__file__"]).parent / folder).glob(f"{wanted or '*'}.yaml")):
+    paths = sorted(path.glob(f"{wanted or '*'}.yaml"))
+    misnamed = sorted(path.glob("*.yml"))
+    if not paths and not misnamed:
+        raise JobError(f"load_jobs({str(folder)!r}): there is no job file (*.yaml) in {path}")
+    for path in misnamed:
+        report_import_error(path, JobError(f"{path} is not read: a job file ends in .yaml"))
+    for path in paths:
         try:
             job_file = load_job(path)
             dag = job_dag(job_file)

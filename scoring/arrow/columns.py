@@ -24,3 +24,9 @@ def null_mask(values: pa.Array) -> Mask:
 
 def no_rows(values: pa.Array) -> Mask:
     return np.zeros(len(values), dtype=bool)
+
+
+def constant(text: str, rows: int) -> pa.Array:
+    """Return a text column that has the same value in each of ``rows`` rows."""
+    numbers = pa.array(np.zeros(rows, dtype=np.int32))
+    return pa.DictionaryArray.from_arrays(numbers, pa.array([text], pa.string()))

@@ -80,6 +80,10 @@ def _deep(options: argparse.Namespace) -> int:
 
 def _check(job_file: JobFile, destinations: dict[Path, JobFile]) -> None:
     check_every_partition(job_file)
+    if job_file.job.source.derive or job_file.job.leave_out:
+        from scoring.expressions.evaluate import open_expressions
+
+        open_expressions(job_file).close()
     if other := destinations.get(job_file.path):
         raise JobError(message(job_file, other))
 

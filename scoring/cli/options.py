@@ -58,6 +58,8 @@ def job_path(job: str, folder: Path) -> Path:
         return Path(job)
     path = folder / f"{job}.yaml"
     if not path.is_file():
+        if path.with_suffix(".yml").is_file():
+            raise JobError(f"{path.with_suffix('.yml')} is not read: a job file ends in .yaml")
         known = ", ".join(p.stem for p in job_paths(folder))
         raise JobError(f"there is no job {job!r}: {path} does not exist; jobs there: {known}")
     return path

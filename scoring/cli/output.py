@@ -61,16 +61,24 @@ def manifest(published: Manifest, as_json: bool) -> None:
     table.add_row("job", published.job)
     table.add_row("partition", published.partition)
     table.add_row("model version", published.model.version)
+    for package, release in published.model.accept.items():
+        table.add_row("", f"accepted although saved with {package} {release}")
     table.add_row("rows in", f"{rows.rows_in:,}")
     table.add_row("scored", f"{rows.scored:,}")
     table.add_row("quarantined", f"{rows.quarantined:,}")
     for rule, count in rows.reasons.items():
         table.add_row("", f"{count:,}  {rule}")
+    if rows.left_out:
+        table.add_row("left out", f"{rows.left_out:,}")
+    for reason, count in rows.left_out_reasons.items():
+        table.add_row("", f"{count:,}  {reason}")
     for name, figures in published.statistics.items():
         table.add_row(name, _figures(figures))
     table.add_row("predictions", published.output.uri)
     if published.quarantine:
         table.add_row("quarantine", published.quarantine.uri)
+    if published.left_out:
+        table.add_row("rows left out", published.left_out.uri)
     table.add_row("sha256", published.output.sha256)
     took = published.durations_seconds
     steps = ", ".join(f"{step} {s:.2f} s" for step, s in took.items())
@@ -119,9 +127,11 @@ def rehearsal(job: Job, found: Rehearsal) -> dict[str, Any]:
         },
         "rows": {
             "in": tally.rows_in,
-            "scored": tally.rows_in - tally.rows_quarantined,
+            "scored": tally.rows_wanted - tally.rows_quarantined,
             "quarantined": tally.rows_quarantined,
+            "left_out": tally.rows_left_out,
             "reasons": tally.quarantined,
+            "left_out_reasons": tally.left_out,
             "examples": tally.examples,
             "scored_example": found.example and {k: _in_json(v) for k, v in found.example.items()},
         },
@@ -157,8 +167,11 @@ def _model_line(found: Rehearsal) -> str:
 def _rows_line(found: Rehearsal) -> str:
     tally = found.tally
     assert tally is not None
-    scored = tally.rows_in - tally.rows_quarantined
+    scored = tally.rows_wanted - tally.rows_quarantined
     line = f"scored {scored:,} of the first {tally.rows_in:,} rows: {tally.rows_quarantined:,} quarantined"
+    if tally.left_out:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in tally.left_out.items())
+        line += f", {tally.rows_left_out:,} left out ({reasons})"
     if found.example is not None:
         shown = ", ".join(f"{name}={value}" for name, value in found.example.items())
         line += f"; for example {quoted(shown, _EXAMPLE_CHARACTERS)}"
@@ -229,6 +242,7 @@ def _partition_facts(key: str, published: Manifest | None, job: Job) -> dict[str
         "rows_in": published.rows.rows_in,
         "scored": published.rows.scored,
         "quarantined": published.rows.quarantined,
+        "left_out": published.rows.left_out,
         "mean": published.statistics.get(job.output.prediction, {}).get("mean"),
     }
 

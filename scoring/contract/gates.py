@@ -6,7 +6,8 @@ Another gate is another function in ``GATES``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 from scoring.contract.advice import TOLERATE
 from scoring.contract.tally import Tally
@@ -16,36 +17,49 @@ from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 
 
-def min_rows(tally: Tally, job: Job) -> tuple[Verdict, str]:
-    """Check that at least ``min_rows`` rows came in."""
-    checks = job.checks
-    passed = tally.rows_in >= checks.min_rows
-    verdict = Verdict(gate="min_rows", figure=tally.rows_in, limit=checks.min_rows, passed=passed)
-    return verdict, (
-        f"{tally.rows_in:,} rows came in, fewer than checks.min_rows, {checks.min_rows:,}. Check "
-        "whether the source is complete; if this is a normal count, lower checks.min_rows"
+def min_rows(tally: Tally, job: Job) -> Iterator[tuple[Verdict, str]]:
+    """Check that at least ``min_rows`` rows are to be scored."""
+    least, rows = job.checks.min_rows, tally.rows_wanted
+    left_out = f", besides {tally.rows_left_out:,} that are left out" if tally.left_out else ""
+    yield (
+        Verdict(gate="min_rows", figure=rows, limit=least, passed=rows >= least),
+        f"{rows:,} rows came in{left_out}, fewer than checks.min_rows, {least:,}. Check "
+        "whether the source is complete; if this is a normal count, lower checks.min_rows",
     )
 
 
-def max_quarantined_fraction(tally: Tally, job: Job) -> tuple[Verdict, str]:
+def max_quarantined_fraction(tally: Tally, job: Job) -> Iterator[tuple[Verdict, str]]:
     """Check that at most ``max_quarantined_fraction`` of the rows are quarantined."""
-    limit = job.checks.max_quarantined_fraction
-    fraction = tally.rows_quarantined / tally.rows_in if tally.rows_in else 0.0
-    verdict = Verdict(
-        gate="max_quarantined_fraction", figure=fraction, limit=limit, passed=fraction <= limit
-    )
-    return verdict, (
-        f"{tally.rows_quarantined:,} of {tally.rows_in:,} rows ({fraction:.2%}) break "
+    limit, rows = job.checks.max_quarantined_fraction, tally.rows_wanted
+    fraction = tally.rows_quarantined / rows if rows else 0.0
+    yield (
+        Verdict(
+            gate="max_quarantined_fraction", figure=fraction, limit=limit, passed=fraction <= limit
+        ),
+        f"{tally.rows_quarantined:,} of {rows:,} rows ({fraction:.2%}) break "
         f"the contract, more than checks.max_quarantined_fraction, {limit:.2%}:\n"
-        f"{tally.summary(advise_on=job)}\n{TOLERATE}"
+        f"{tally.summary(advise_on=job)}\n{TOLERATE}",
     )
 
 
-GATES: list[Callable[[Tally, Job], tuple[Verdict, str]]] = [
+def max_fraction(tally: Tally, job: Job) -> Iterator[tuple[Verdict, str]]:
+    """Check that no reason of ``max_fraction`` is given for more rows than it may be."""
+    for reason, limit in job.checks.max_fraction.items():
+        count, fraction = tally.fraction_of(reason)
+        gate, passed = f"max_fraction.{reason}", fraction <= limit
+        yield (
+            Verdict(gate=gate, figure=fraction, limit=limit, passed=passed),
+            f"{count:,} rows ({fraction:.2%}) have the reason {reason}, more than checks.{gate}, "
+            f"{limit:.2%}. Look at these rows in the source; if this is normal, raise the limit",
+        )
+
+
+GATES: list[Callable[[Tally, Job], Iterator[tuple[Verdict, str]]]] = [
     min_rows,
     max_quarantined_fraction,
+    max_fraction,
 ]
-"""Each returns its verdict, and what to say if it has failed."""
+"""Each yields its verdicts, and what to say if one has failed."""
 
 
 def check_gates(
@@ -56,8 +70,7 @@ def check_gates(
     ``at_least``: all rows have come in, and further ones may be quarantined.
     """
     verdicts = []
-    for gate in GATES:
-        verdict, problem = gate(tally, job)
+    for verdict, problem in chain.from_iterable(gate(tally, job) for gate in GATES):
         if not verdict.passed:
             prefix = "at least " if at_least else ""
             raise ContractError(f"{job.name} {partition.key}: {prefix}{problem}")

@@ -22,7 +22,7 @@ def check_kept_types(schema: pa.Schema, job: Job, origin: str) -> None:
                 "the predictions would see as bare numbers or nothing. Store it as a number or as "
                 "text, or leave it out of output.keep"
             )
-        if name in job.row_id and pa.types.is_nested(kind):
+        if name in job.id_columns and pa.types.is_nested(kind):
             raise ContractError(
                 f"{origin}: the row id {name!r} is stored as {type_name(kind)}, and a row id is "
                 "one value, such as a number or a text"

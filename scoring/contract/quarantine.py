@@ -61,6 +61,14 @@ def of_rejected(
     return _table(ids.take(at), rows[at.to_numpy()], rules, values, partition)
 
 
+def of_left_out(
+    ids: pa.Table, rows: npt.NDArray[np.int64], reasons: list[str], partition: str
+) -> pa.Table:
+    """Return a quarantine table of rows that are left out, each for its one of ``reasons``."""
+    values = np.full(len(rows), None, dtype=object)
+    return _table(ids, rows, [Rule(reason) for reason in reasons], values, partition)
+
+
 def _table(
     ids: pa.Table,
     rows: npt.NDArray[np.int64],
@@ -68,9 +76,12 @@ def _table(
     values: npt.NDArray[np.object_],
     partition: str,
 ) -> pa.Table:
-    table = pa.table({name: decoded(combined_column(ids, name)) for name in ids.column_names})
+    names = [name for name in ids.column_names if name != "row"]  # row_id: row_number
+    table = pa.table(
+        {"row": pa.array(rows, pa.int64())}
+        | {name: decoded(combined_column(ids, name)) for name in names}
+    ).select([*names, "row"])
     for name, array in {
-        "row": pa.array(rows, pa.int64()),
         "reason": pa.array([rule.reason for rule in rules], pa.string()),
         "column": pa.array([rule.column for rule in rules], pa.string()),
         "value": pa.array(values, pa.string()),

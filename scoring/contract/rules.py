@@ -73,22 +73,32 @@ class Contract:
         """
         verdicts: Verdicts = np.zeros(table.num_rows, dtype=np.int32)
         typed: dict[str, pa.Array] = {}
-        for name in table.column_names:
+        # The date column first: a row of another partition is nothing but that.
+        dates = self.job.source.date_column
+        for name in sorted(table.column_names, key=lambda name: name != dates):
             stored = combined_column(table, name)
             for rule, broken in self._column_rules(name, stored, typed, origin):
                 verdicts[broken & (verdicts == 0)] = self._number(rule)
-        return pa.table(typed), verdicts
+        return pa.table({name: typed[name] for name in table.column_names}), verdicts
+
+    def left_out(self, typed: pa.Table, verdicts: Verdicts) -> Mask:
+        """Return a mask of the rows that are outside of the partition, if the job leaves them out."""
+        source, rule = self.job.source, Rule("outside_partition", self.job.source.date_column)
+        if source.outside_partition == "quarantine" or rule not in self.rules:
+            return np.zeros(len(verdicts), dtype=bool)
+        outside: Mask = verdicts == self._number(rule)
+        return outside & ~null_mask(combined_column(typed, rule.column or ""))
 
     def _column_rules(
         self, name: str, stored: pa.Array, typed: dict[str, pa.Array], origin: str
     ) -> Iterator[tuple[Rule, Mask]]:
         """Put the typed column into ``typed`` and yield each rule with the rows that break it."""
         column = self.job.inputs.get(name)
-        is_date = name == self.job.source.date_column
+        is_date, is_text = name == self.job.source.date_column, self._is_text(name)
         if column is not None:
             values, unfit = self._typed(name, stored, column, origin)
             yield Rule("wrong_type", name), unfit
-        elif is_date and self.text_only:
+        elif is_date and is_text:
             values, outside = self._texts_outside(stored)
             yield Rule("wrong_type", name), null_mask(values) & ~null_mask(stored)
             yield Rule("outside_partition", name), outside
@@ -96,9 +106,9 @@ class Contract:
             values = without_negative_zero(stored)
         values = typed[name] = dictionary_encoded(values)
         nulls = null_mask(values)
-        if name in self.job.row_id:
+        if name in self.job.id_columns:
             yield Rule("null_row_id", name), nulls
-        if is_date and (column is not None or not self.text_only):
+        if is_date and (column is not None or not is_text):
             yield Rule("outside_partition", name), self._outside(name, values, origin)
         if column is not None:
             if not column.nullable:
@@ -109,7 +119,8 @@ class Contract:
         self, name: str, stored: pa.Array, column: ColumnConfig, origin: str
     ) -> tuple[pa.Array, Mask]:
         """Return ``stored`` in the contract's type, and which of it does not fit."""
-        cast = ColumnCast(column, self.job.zone, self.text_only, exact=name in self.job.row_id)
+        is_text = self._is_text(name)
+        cast = ColumnCast(column, self.job.zone, is_text, exact=name in self.job.id_columns)
         try:
             values, unfit = cast(stored)
         except NotCastableError:
@@ -120,7 +131,7 @@ class Contract:
             ) from None
         except MixedZonesError:
             raise self._mixed_zones(name, origin) from None
-        if self.text_only and column.type == "timestamp" and values.null_count < len(values):
+        if is_text and column.type == "timestamp" and values.null_count < len(values):
             first = self._kinds.setdefault(name, values.type)
             if values.type != first:
                 raise self._mixed_zones(name, origin)
@@ -168,6 +179,10 @@ class Contract:
             return ~between(values, *self.partition.on_the_clock)
         start, end = (m.astimezone(UTC) for m in (self.partition.start, self.partition.end))
         return ~between(values, start, end)
+
+    def _is_text(self, name: str) -> bool:
+        """Return whether the column is text for want of types, which derived columns have."""
+        return self.text_only and name not in {*self.job.source.derive, *self.job.added_columns}
 
     def _number(self, rule: Rule) -> int:
         if rule not in self.rules:

@@ -1,7 +1,9 @@
-"""Row accounting: how many rows came in, and how many were quarantined by which rule."""
+"""Row accounting: how many rows came in, and how many were quarantined or left out, and why."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -18,7 +20,7 @@ EXAMPLE_CHARACTERS = 80
 
 @dataclass
 class Tally:
-    """How many rows came in, and how many were quarantined by which rule, with examples.
+    """How many rows came in, how many were quarantined by which rule, how many left out and why.
 
     ``quarantined`` and ``examples`` are keyed by the rule as text (``missing_value: dep_delay``).
     At most ``examples_per_rule`` rows are quoted for each rule.
@@ -28,10 +30,40 @@ class Tally:
     quarantined: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
     examples_per_rule: int = 3
+    left_out: dict[str, int] = field(default_factory=dict)
 
     @property
     def rows_quarantined(self) -> int:
         return sum(self.quarantined.values())
+
+    @property
+    def rows_left_out(self) -> int:
+        return sum(self.left_out.values())
+
+    @property
+    def rows_wanted(self) -> int:
+        """The rows that are to be scored: all but those that are left out."""
+        return self.rows_in - self.rows_left_out
+
+    def leave_out(self, reasons: Iterable[str]) -> None:
+        """Count rows that are left out, each by its reason."""
+        for reason, count in Counter(reasons).items():
+            self.left_out[reason] = self.left_out.get(reason, 0) + count
+
+    def fraction_of(self, reason: str) -> tuple[int, float]:
+        """Return how many rows ``reason`` is given for, and the fraction that they are.
+
+        Of the rows that came in where they are left out, else of those that are to be scored.
+        """
+        if reason in self.left_out:
+            count, of = self.left_out[reason], self.rows_in
+        else:
+            rules = self.quarantined.items()
+            count, of = (
+                sum(n for rule, n in rules if Rule.parse(rule).reason == reason),
+                self.rows_wanted,
+            )
+        return count, count / of if of else 0.0
 
     def add(self, rows: pa.Table) -> None:
         """Count quarantined rows: a table with ``reason``, ``column``, ``value`` and row ids."""
@@ -78,7 +110,8 @@ def _shown(row: dict[str, object], column: str | None) -> str:
         if name not in ("row", "reason", "column", "value", "partition")
     )
     value = f", {_pair(column, row['value'])}" if column else ""
-    return f"row {row['row']} ({ids}{value})"
+    about = f"{ids}{value}".removeprefix(", ")
+    return f"row {row['row']} ({about})" if about else f"row {row['row']}"
 
 
 def _pair(name: str, value: object) -> str:

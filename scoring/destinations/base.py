@@ -29,6 +29,9 @@ class Publication(Protocol):
     def write_quarantine(self, tables: Iterator[pa.Table]) -> ObjectRecord | None:
         """Store the quarantined rows; None where there are none."""
 
+    def write_left_out(self, tables: Iterator[pa.Table]) -> ObjectRecord | None:
+        """Store the rows that are left out, for a job that keeps them; None where there are none."""
+
     def commit(self, manifest: Manifest) -> Manifest:
         """Publish everything in one step for readers, and return the manifest as it was published.
 

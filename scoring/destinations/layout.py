@@ -6,6 +6,7 @@
     DESTINATION/_manifests/month=2013-05.json                 what was scored, by what, from what
     DESTINATION/_manifests/month=2013-05.next-DIGEST.json     only while a publication is under way
     DESTINATION/_quarantine/month=2013-05/DIGEST.parquet      the rows that were not scored, and why
+    DESTINATION/_left_out/month=2013-05/DIGEST.parquet        the same for rows that are left out
     DESTINATION/_staging/month=2013-05/ATTEMPT/…              only while a run is under way
     DESTINATION/_columns.arrow                                the types of the columns of all partitions
     DESTINATION/_staging/month=2013-05/ATTEMPT.lock           held by a run from the shell (S3: .owner)
@@ -44,6 +45,13 @@ class Layout:
     def quarantines(self, partition: Partition) -> str:
         """Return the folder of the quarantines of all publications of ``partition``."""
         return f"{self.uri}/_quarantine/{partition.path}"
+
+    def left_out(self, partition: Partition, sha256: str) -> str:
+        return f"{self.left_outs(partition)}/{sha256[:16]}.parquet"
+
+    def left_outs(self, partition: Partition) -> str:
+        """Return the folder of the left-out rows of all publications of ``partition``."""
+        return f"{self.uri}/_left_out/{partition.path}"
 
     @property
     def manifests(self) -> str:

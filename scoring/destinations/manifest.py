@@ -24,24 +24,36 @@ from scoring.sources.base import SourceRecord
 
 FORMAT_VERSION = 1
 _NUMBERS = re.compile(r"\[\s+[-0-9.,eE+\s]+\]")
-PACKAGES = ("numpy", "pandas", "pyarrow", "scikit-learn", "skops")
+PACKAGES = ("duckdb", "numpy", "pandas", "pyarrow", "scikit-learn", "skops")
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
 
 
+class ArtifactRecord(_Record):
+    """A file that the scorer was given besides the model."""
+
+    uri: str
+    sha256: str
+    format: str
+
+
 class ModelRecord(_Record):
     """The model that made the predictions; for a job without one, the scorer file stands for it.
 
-    ``runtime_versions`` has the releases of the libraries that saved it.
+    ``runtime_versions`` has the releases of the libraries that saved it; ``accept`` those that the
+    job accepts although others are installed.
     """
 
     name: str
     version: str
     uri: str
     sha256: str
+    format: str = ""
     runtime_versions: dict[str, str] = {}
+    accept: dict[str, str] = {}
+    files: dict[str, ArtifactRecord] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -53,14 +65,19 @@ class ModelRecord(_Record):
 
 
 class RowsRecord(_Record):
-    """``in`` = ``scored`` + ``quarantined``; ``reasons`` counts the quarantined by their rule."""
+    """``in`` = ``scored`` + ``quarantined`` + ``left_out``.
+
+    ``reasons`` counts the quarantined by their rule, ``left_out_reasons`` those that are left out.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
     rows_in: int = Field(alias="in")  # `in` is a word of Python's own
     scored: int
     quarantined: int
+    left_out: int = 0
     reasons: dict[str, int]
+    left_out_reasons: dict[str, int] = {}
 
 
 class ObjectRecord(_Record):
@@ -88,6 +105,7 @@ class Manifest(_Format):
     output: ObjectRecord
     columns: dict[str, str] = {}
     quarantine: ObjectRecord | None
+    left_out: ObjectRecord | None = None
     gates: list[Verdict] = []
     warnings: list[str] = []
     inputs: dict[str, dict[str, Any]] = {}
@@ -96,6 +114,11 @@ class Manifest(_Format):
     code_version: str
     packages: dict[str, str]
     durations_seconds: dict[str, float]
+
+    @property
+    def beside(self) -> list[ObjectRecord]:
+        """The files of rows that have no prediction."""
+        return [record for record in (self.quarantine, self.left_out) if record]
 
     @property
     def publisher(self) -> str:

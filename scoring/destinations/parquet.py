@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from glob import escape
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from scoring.destinations.layout import NEXT, Layout
@@ -125,18 +126,17 @@ class ParquetPublisher:
         listed. It is called after the first look: what is new since then belongs to them.
         """
         of, storage = self.layout, self.storage
-        folder = f"{of.uri}/_quarantine"
+        beside = (f"{of.uri}/_quarantine", f"{of.uri}/_left_out", of.manifests)
         found = [left for left in storage.unfinished(of.uri) if not self._is_staged(left[0])]
         found += [
             (entry, partial(storage.remove, entry.uri))
-            for entry in [*storage.tree(folder), *storage.tree(of.manifests)]
+            for entry in chain.from_iterable(map(storage.tree, beside))
             if entry.uri.endswith(".parquet") or NEXT in entry.uri
         ]
         busy, needed = at_work(), set()
         for path in {of.path_of(entry.uri) for entry, _ in found}:
             manifest = published(of, storage, path)
-            if manifest and manifest.quarantine:
-                needed.add(manifest.quarantine.uri)
+            needed |= {record.uri for record in manifest.beside} if manifest else set()
             if manifest and not self._is_in_place(manifest, path):  # its ``.next-`` is the true one
                 needed.add(of.next_manifest(path, manifest.output.sha256))
         return [
@@ -215,12 +215,21 @@ class ParquetPublication:
 
     def write_quarantine(self, tables: Iterator[pa.Table]) -> ObjectRecord | None:
         """See ``Publication``: one parquet file, named by its digest."""
+        return self._write_beside("quarantine", self._layout.quarantine, tables)
+
+    def write_left_out(self, tables: Iterator[pa.Table]) -> ObjectRecord | None:
+        """See ``Publication``: one parquet file, named by its digest."""
+        return self._write_beside("left_out", self._layout.left_out, tables)
+
+    def _write_beside(
+        self, name: str, named: Callable[[Partition, str], str], tables: Iterator[pa.Table]
+    ) -> ObjectRecord | None:
         import pyarrow.parquet as pq
 
         first = next(tables, None)
         if first is None:
             return None
-        uri = f"{self._work}/quarantine.parquet"
+        uri = f"{self._work}/{name}.parquet"
         with pending(self._storage, uri) as new:
             with pq.ParquetWriter(
                 new, first.schema, compression="zstd", store_schema=False
@@ -229,9 +238,9 @@ class ParquetPublication:
                 for table in tables:
                     writer.write_table(table.cast(first.schema))
             new.commit()
-        named = self._layout.quarantine(self._partition, new.sha256)
-        self._storage.move(uri, named)
-        return ObjectRecord(uri=named, bytes=new.size, sha256=new.sha256)
+        final = named(self._partition, new.sha256)
+        self._storage.move(uri, final)
+        return ObjectRecord(uri=final, bytes=new.size, sha256=new.sha256)
 
     def commit(self, manifest: Manifest) -> Manifest:
         """See ``Publication``."""
@@ -241,8 +250,8 @@ class ParquetPublication:
             manifest = manifest.model_copy(update={"run": manifest.run | replaced})
         self._keep_columns()
         waiting = self._swap(manifest)
-        kept = manifest.quarantine.uri if manifest.quarantine else None
-        for uri in {*self._left_by_others, waiting} - {kept}:
+        kept = {record.uri for record in manifest.beside}
+        for uri in {*self._left_by_others, waiting} - kept:
             self._storage.remove(uri)
         return manifest
 
@@ -305,14 +314,15 @@ class ParquetPublication:
 
 
 def _left_by_others(layout: Layout, storage: Storage, partition: Partition) -> list[str]:
-    """Return what is no longer needed once these predictions stand: older quarantines and
-    manifests.
+    """Return what is no longer needed once these predictions stand: older quarantines, left-out
+    rows and manifests.
 
     Listed before the swap.  Another publisher's that are among them lose with it, as the swap of
     predictions that it saw replaced fails; those it makes after this swap are not among them.
     """
-    quarantines = storage.find(f"{escape(layout.quarantines(partition))}/*.parquet")
-    return [f.uri for f in quarantines] + waiting_manifests(layout, storage, partition.path)
+    folders = (layout.quarantines(partition), layout.left_outs(partition))
+    rows = [f.uri for folder in folders for f in storage.find(f"{escape(folder)}/*.parquet")]
+    return rows + waiting_manifests(layout, storage, partition.path)
 
 
 def _parquet_writer(output: Pending, schema: pa.Schema) -> pq.ParquetWriter:

@@ -14,14 +14,27 @@ class ChecksConfig(Section):
 
     max_quarantined_fraction: Annotated[
         float,
-        Field(ge=0, le=1, description="The largest fraction of rows that may be quarantined."),
+        Field(
+            ge=0,
+            le=1,
+            description="The largest fraction of rows that may be quarantined, of those that are "
+            "not left out.",
+        ),
     ] = 0.0
+    max_fraction: Annotated[
+        dict[str, Annotated[float, Field(ge=0, le=1)]],
+        Field(
+            description="The largest fraction of rows by [reason](#reason-codes), of those that are "
+            "quarantined or left out."
+        ),
+    ] = {}
     min_rows: Annotated[
         int,
         Field(
             ge=0,
             le=1_000_000_000_000,
-            description="The smallest number of source rows. Guards against a truncated source.",
+            description="The smallest number of source rows, without those that are left out. "
+            "Guards against a truncated source.",
         ),
     ] = 1
     examples: Annotated[

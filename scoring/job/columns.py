@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from scoring.job.section import Problem
+from scoring.job.section import Loc, Problem
 
 if TYPE_CHECKING:
     from scoring.job.schema import Job
@@ -15,6 +15,15 @@ ADDED_COLUMNS = ("model_version", "partition")
 
 QUARANTINE_COLUMNS = ("row", "reason", "column", "value")
 """Columns that every quarantine table has, besides the row ids and ``partition``."""
+
+LEFT_OUT = "left_out"
+"""The column in which a scorer says why it leaves a row out."""
+
+ROW_NUMBER, FILE = "row", "file"
+"""The columns that ``row_id: row_number`` publishes: the place in the source, and the file."""
+
+IN_FILE = "__file__"
+"""The column in which a source of files says which one a row is in, until it becomes ``file``."""
 
 ROW = "__row__"
 """The staged column with each row's number in the source, from 1."""
@@ -36,6 +45,8 @@ def why_taken(name: str, job: Job) -> str | None:
             f"is the name of the destination's partition folders ({job.partition}=…), which "
             "readers add as a column"
         )
+    elif folded == LEFT_OUT and job.scorer:
+        why = "is the column in which a scorer says why it leaves a row out"
     elif folded in RESERVED_COLUMNS:
         why = "is reserved for internal use"
     else:
@@ -55,7 +66,10 @@ def same_but_for_case(names: list[str]) -> tuple[str, str] | None:
 
 def problems_of_columns(job: Job) -> Iterator[Problem]:
     """Report invalid names of columns that ``job`` reads or publishes."""
-    yield from _problems_of_row_ids(job)
+    if job.row_id == "row_number":
+        yield from _problems_of_added_columns(job)
+    else:
+        yield from _problems_of_row_ids(job.row_id, job)
     outputs = [job.output.prediction, *job.output.probabilities]
     for name in dict.fromkeys(outputs):
         if outputs.count(name) > 1:
@@ -83,9 +97,24 @@ def problems_of_columns(job: Job) -> Iterator[Problem]:
         yield ("source", "date_column"), _staged(ROW)
 
 
-def _problems_of_row_ids(job: Job) -> Iterator[Problem]:
-    for name in dict.fromkeys(job.row_id):
-        if job.row_id.count(name) > 1:
+def _problems_of_added_columns(job: Job) -> Iterator[Problem]:
+    used: list[tuple[str, Loc]] = [
+        *((name, ("inputs", name)) for name in job.inputs),
+        *((name, ("output", "keep")) for name in job.output.keep),
+        *((name, ("source", "derive", name)) for name in job.source.derive),
+    ]
+    for name, loc in used:
+        if name.casefold() in job.added_columns:
+            yield (
+                loc,
+                f"{name!r} is a column that row_id: row_number adds; rename it, such as by "
+                "source.derive",
+            )
+
+
+def _problems_of_row_ids(row_id: list[str], job: Job) -> Iterator[Problem]:
+    for name in dict.fromkeys(row_id):
+        if row_id.count(name) > 1:
             yield ("row_id",), f"{name!r} is listed twice"
         if name.casefold() in QUARANTINE_COLUMNS:
             yield (

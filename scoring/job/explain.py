@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from contextlib import suppress
 from typing import Any
 
 from pydantic import BaseModel
@@ -53,12 +54,12 @@ def _explain(details: ErrorDetails, values: Any) -> tuple[Loc, str, str]:
 
 def _within(loc: Loc, values: Any) -> Loc:
     """Return the part of ``loc`` that is in the file, without the union members that Pydantic adds."""
-    for i, step in enumerate(loc):
-        try:
+    found: list[str | int] = []
+    for step in loc:
+        with suppress(LookupError, TypeError):
             values = values[step]
-        except (LookupError, TypeError):
-            return loc[:i]
-    return loc
+            found.append(step)
+    return tuple(found)
 
 
 def _literals(context: dict[str, Any]) -> list[str]:

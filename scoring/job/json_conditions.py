@@ -57,6 +57,13 @@ def add_source(source: Schema, installed: bool) -> None:
     }
     source["allOf"] = [
         {
+            "if": {
+                "required": ["outside_partition"],
+                "properties": {"outside_partition": {"const": "leave_out"}},
+            },
+            "then": given("date_column"),
+        },
+        {
             "if": given("sql"),
             "then": {
                 **given("conn_id"),
@@ -76,21 +83,17 @@ def add_source(source: Schema, installed: bool) -> None:
                 },
                 "allOf": [of_files, of_patterns],
             },
-        }
+        },
     ]
 
 
-def add_model_version(version: Schema, installed: bool) -> None:
-    names = _one_of(MODELS, installed)
-    version["properties"]["uri"] |= _uri("root_uri")
-    version["properties"]["format"]["enum"] = [*names, None]
-    known = patterns.file_extension(names)
-    version["allOf"] = [
+def add_model_file(file: Schema, installed: bool, more: tuple[str, ...] = ()) -> None:
+    """The model of a version, or an artifact."""
+    names = [*_one_of(MODELS, installed), *more]
+    file["properties"]["uri"] |= _uri("root_uri")
+    file["properties"]["format"]["enum"] = [*names, None]
+    file["allOf"] = [
         {"properties": {"uri": {"$ref": "#/$defs/root_location"}}},
-        {
-            "if": {"properties": {"format": NULL}},
-            "then": {"properties": {"uri": text(known, f"ends in {_extensions(names)}")}},
-        },
         {
             "if": {
                 "anyOf": [
@@ -106,10 +109,6 @@ def add_model_version(version: Schema, installed: bool) -> None:
             "else": given("sha256"),
         },
     ]
-
-
-def _extensions(names: list[str]) -> str:
-    return " or ".join(f".{name}" for name in names) + ", unless format is given"
 
 
 def add_destination(destination: Schema, installed: bool) -> None:

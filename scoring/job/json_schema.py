@@ -21,18 +21,20 @@ from typing import Any
 from scoring.job import json_patterns as patterns
 from scoring.job.alert import REFERENCE, SECRET
 from scoring.job.columns import ADDED_COLUMNS, QUARANTINE_COLUMNS, RESERVED_COLUMNS, ROW
+from scoring.job.expressions import REASON_CODES
 from scoring.job.json_conditions import (
     LARGEST,
     NULL,
     Schema,
     add_column,
     add_destination,
-    add_model_version,
+    add_model_file,
     add_source,
     empty,
     given,
     text,
 )
+from scoring.job.model import ARTIFACT_FORMATS
 from scoring.job.partitions import EXAMPLES, Kind
 from scoring.job.schema import Job
 from scoring.job.uri_templates import PARTITION_FIELDS, ROOT_FIELDS, SCHEMES
@@ -53,7 +55,8 @@ def job_schema(installed: bool = True) -> Schema:
     sections: Schema = {name: _tidy(of) for name, of in generated.pop("$defs").items()}
     job: Schema = _tidy(generated)
     add_source(sections["SourceConfig"], installed)
-    add_model_version(sections["ModelVersionConfig"], installed)
+    add_model_file(sections["ModelVersionConfig"], installed)
+    add_model_file(sections["ArtifactConfig"], installed, ARTIFACT_FORMATS)
     add_destination(sections["DestinationConfig"], installed)
     add_column(sections["ColumnConfig"])
     sections["AlertConfig"]["properties"]["arguments"] |= {"$ref": "#/$defs/argument"}
@@ -79,6 +82,13 @@ def _tidy(generated: Any) -> Any:
             found["enum"] = [*found["enum"], None]
     if isinstance(found.get("description"), str):
         found["description"] = _plain_text(found["description"])
+    if "patternProperties" in found:  # which would let other names pass
+        ((pattern, value),) = found.pop("patternProperties").items()
+        found |= {"propertyNames": {"pattern": pattern}, "additionalProperties": value}
+    if isinstance(found.get("propertyNames", {}).get("pattern"), str):
+        found["propertyNames"]["pattern"] = re.sub(
+            r"\$$", r"$(?!\\n)", found["propertyNames"]["pattern"]
+        )
     if isinstance(found.get("pattern"), str):
         found["pattern"] = re.sub(r"\$$", r"$(?!\\n)", found["pattern"])
     if "number" in found.get("type", ()) and found["type"] != "string":
@@ -106,9 +116,13 @@ def _add_job(job: Schema, sections: Schema) -> None:
     properties["schedule"] |= text(patterns.CRON, "a cron expression of five fields: 0 3 2 * *")
     properties["timezone"] |= text(patterns.TIME_ZONE, "not an IANA time zone")
     properties["scorer"] |= text(patterns.SCORER, "a path in the job file's folder: scorer.py")
-    properties["row_id"] |= {"items": {"$ref": "#/$defs/row_id"}, "uniqueItems": True}
+    properties["row_id"]["oneOf"][1] |= {"items": {"$ref": "#/$defs/row_id"}, "uniqueItems": True}
+    for model in ("ModelConfig", "ModelVersionConfig"):
+        names = sections[model]["properties"]["files"]["propertyNames"]
+        names["not"] = {"enum": ["df", "model"]}
     properties["inputs"]["propertyNames"] = {"not": {"const": ROW}}
     sections["SourceConfig"]["properties"]["date_column"]["not"] = {"const": ROW}
+    properties["leave_out"]["propertyNames"]["not"] = {"enum": [*REASON_CODES]}
     published = {"$ref": "#/$defs/published_column"}
     output = sections["OutputConfig"]["properties"]
     output["prediction"] |= published
@@ -125,8 +139,18 @@ def _add_job(job: Schema, sections: Schema) -> None:
                 },
             },
         },
+        {
+            "if": given("scorer"),
+            "then": {"properties": {"model": {"properties": {"input": {"const": "frame"}}}}},
+            "else": {"properties": {"model": _without_artifacts()}},
+        },
         *(_of_partition(kind) for kind in EXAMPLES),
     ]
+
+
+def _without_artifacts() -> Schema:
+    none = empty("files", "is for a scorer")
+    return {"properties": {**none, "versions": {"items": {"properties": none}}}}
 
 
 def _of_partition(kind: Kind) -> Schema:

@@ -38,7 +38,11 @@ class JobFile:
 
     def error(self, loc: Loc, message: str) -> JobError:
         """Return a JobError for the value at ``loc``."""
-        return JobError(_render(self.path, [(loc, message)], self.lines))
+        return self.errors([(loc, message)])
+
+    def errors(self, problems: list[Problem]) -> JobError:
+        """Return a JobError for several problems."""
+        return JobError(_render(self.path, problems, self.lines))
 
     def place(self, loc: Loc) -> str:
         """Return file, line and field of ``loc`` for a message."""

@@ -12,7 +12,46 @@ from scoring.job.section import Section, check_kind
 from scoring.job.uri_templates import check_root_template
 from scoring.registry import MODELS
 
+ARTIFACT_FORMATS = ("csv", "parquet", "json", "bytes")
 ModelFormat = Annotated[str, AfterValidator(partial(check_kind, MODELS))]
+
+
+ArtifactName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+ArtifactFormat = Annotated[str, AfterValidator(partial(check_kind, MODELS, more=ARTIFACT_FORMATS))]
+AcceptedRelease = Annotated[str, Field(pattern=r"^\d+\.\d+$")]
+
+
+class ArtifactConfig(Section):
+    """A file that the job's scorer is given besides the model, such as a vectorizer."""
+
+    uri: Annotated[
+        str,
+        AfterValidator(check_root_template),
+        Field(description="The [URI](#uris) of one file, on disk or in S3."),
+    ]
+    sha256: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[0-9a-f]{64}$",
+            description="The file's SHA-256 digest. Required for all formats except skops.",
+        ),
+    ] = None
+    format: Annotated[
+        ArtifactFormat | None,
+        Field(
+            description="A model format, or `csv` and `parquet` (a DataFrame), `json`, `bytes`. By "
+            "default, the content decides, and the file extension for tables."
+        ),
+    ] = None
+
+    @property
+    def declared_format(self) -> str | None:
+        return self.format
+
+    @property
+    def may_run_code(self) -> bool:
+        """Whether loading the file can run code, so that only a digest makes it safe."""
+        return (self.format or Path(self.uri).suffix.removeprefix(".")) != "skops"
 
 
 class ModelVersionConfig(Section):
@@ -52,15 +91,33 @@ class ModelVersionConfig(Section):
     format: Annotated[
         ModelFormat | None,
         Field(
-            description="`skops`, `joblib`, or a kind that a [package](architecture.md#add-a-kind) "
-            "adds. By default, the file extension of `uri`."
+            description="`skops`, `joblib`, which reads every pickle, or a kind that a "
+            "[package](architecture.md#add-a-kind) adds. By default, the file's content decides."
         ),
     ] = None
+    accept: Annotated[
+        dict[str, AcceptedRelease],
+        Field(
+            description="Releases that may have saved the file although another one is installed: "
+            '`{scikit-learn: "1.2"}` after you have compared predictions. The manifest records it.'
+        ),
+    ] = {}
+    files: Annotated[
+        dict[ArtifactName, ArtifactConfig],
+        Field(description="Artifacts of this version, on top of `model.files` or instead of them."),
+    ] = {}
 
     @property
-    def file_format(self) -> str:
-        """The model kind that loads the file: ``format``, else the file extension of the URI."""
-        return self.format or Path(self.uri).suffix.removeprefix(".")
+    def declared_format(self) -> str | None:
+        """The kind that is given, or that a package adds for the extension; None: by content."""
+        suffix = Path(self.uri).suffix.removeprefix(".")
+        added = suffix if suffix in MODELS and suffix not in MODELS.built_in else None
+        return self.format or added
+
+    @property
+    def may_run_code(self) -> bool:
+        """Whether loading the file can run code, so that only a digest makes it safe."""
+        return (self.declared_format or Path(self.uri).suffix.removeprefix(".")) != "skops"
 
 
 class ModelConfig(Section):
@@ -73,6 +130,21 @@ class ModelConfig(Section):
             "uses a later one. `current`: the newest version, for all partitions."
         ),
     ] = "as_of"
+    input: Annotated[
+        Literal["frame", "records", "array"],
+        Field(
+            description="What `predict` is given: `frame`, a DataFrame of the inputs; `records`, a "
+            "list of dicts, as a DictVectorizer wants; `array`, a NumPy array in the order of the "
+            "inputs. A scorer is always given a DataFrame."
+        ),
+    ] = "frame"
+    files: Annotated[
+        dict[ArtifactName, ArtifactConfig],
+        Field(
+            description="[Further files](#a-scorer-of-your-own) that a scorer is given as "
+            "parameters of these names: `run(df, model, dv)`."
+        ),
+    ] = {}
     versions: Annotated[
         list[ModelVersionConfig],
         Field(min_length=1, description="The history of promotions."),

@@ -30,6 +30,13 @@ class OutputConfig(Section):
     keep: Annotated[
         list[str], Field(description="Source columns to publish besides the row ids.")
     ] = []
+    keep_left_out: Annotated[
+        bool,
+        Field(
+            description="Store the rows that are left out, with row id and reason, beside the "
+            "quarantined ones. They are only counted by default."
+        ),
+    ] = False
     types: Annotated[
         dict[str, ColumnType],
         Field(

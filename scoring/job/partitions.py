@@ -75,6 +75,12 @@ class Partition:
             "partition": self.key,
         }
 
+    @property
+    def days(self) -> list[date]:
+        """The calendar days, in local time, that the partition has a part of."""
+        first, last = self.start.date(), (self.end - timedelta(microseconds=1)).date()
+        return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
     def __lt__(self, other: Partition) -> bool:
         # As timestamps: Python compares two moments of one zone by wall clock, wrong when DST ends.
         return self.start.timestamp() < other.start.timestamp()

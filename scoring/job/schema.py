@@ -7,27 +7,32 @@ so it imports nothing heavy.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from scoring.errors import ModelError, PartitionError, quoted
 from scoring.job import schedule
 from scoring.job.alert import AlertConfig
 from scoring.job.checks import ChecksConfig as ChecksConfig
-from scoring.job.columns import problems_of_columns
+from scoring.job.columns import FILE, ROW_NUMBER, problems_of_columns
 from scoring.job.destination import DestinationConfig
+from scoring.job.expressions import Expression, LeftOutReason, problems_of_reasons
 from scoring.job.inputs import ColumnConfig, TimeZone
-from scoring.job.model import ModelConfig, ModelVersionConfig
+from scoring.job.model import ArtifactConfig, ModelConfig, ModelVersionConfig
 from scoring.job.output import OutputConfig
 from scoring.job.partitions import Kind, Partition, parse_key
 from scoring.job.run import RunConfig
-from scoring.job.section import Problem, Section
+from scoring.job.section import Loc, Problem, Section
 from scoring.job.source import SourceConfig
-from scoring.registry import MODELS
 
-Tag = Annotated[str, Field(min_length=1, max_length=100)]
+TagText = Annotated[str, Field(min_length=1, max_length=100)]
+RowId = Annotated[
+    Annotated[Literal["row_number"], Tag("place")]
+    | Annotated[list[str], Field(min_length=1), Tag("columns")],
+    Discriminator(lambda value: "place" if value == "row_number" else "columns"),
+]
 
 
 class Job(Section):
@@ -57,7 +62,7 @@ class Job(Section):
         ),
     ] = "airflow"
     tags: Annotated[
-        list[Tag],
+        list[TagText],
         Field(description="Tags for Airflow's Dag filter. The tag `scoring` is always added."),
     ] = []
     schedule: Annotated[
@@ -90,13 +95,21 @@ class Job(Section):
     ] = None
     partition: Annotated[Kind, Field(description="The period that one run scores.")] = "month"
     source: Annotated[SourceConfig, Field(description="Where the rows come from.")]
-    row_id: Annotated[
-        list[str],
+    leave_out: Annotated[
+        dict[LeftOutReason, Expression],
         Field(
-            min_length=1,
+            description="Rows that are not to be scored, by intention: a SQL "
+            "[expression](#expressions) over one row by reason. A row for which it is true is left "
+            "out under that reason, the first one that applies, and is never quarantined."
+        ),
+    ] = {}
+    row_id: Annotated[
+        RowId,
+        Field(
             description="The columns that identify a row, none of them called `row`, `reason`, "
             "`column` or `value`. Rows with a null in one of them, or with the id of an earlier "
-            "row, are quarantined.",
+            "row, are quarantined. `row_number` is for rows without such columns: the "
+            "[place in the source](#rows-without-a-key) identifies a row.",
         ),
     ]
     inputs: Annotated[
@@ -147,14 +160,31 @@ class Job(Section):
 
     @property
     def columns(self) -> list[str]:
-        """The source columns that this job reads: row ids, inputs, kept columns, the date column."""
+        """The columns that the contract is checked on: row ids, inputs, kept and date column."""
         dates = [self.source.date_column] if self.source.date_column else []
-        return list(dict.fromkeys([*self.row_id, *self.inputs, *self.output.keep, *dates]))
+        return list(dict.fromkeys([*self.leading_columns, *self.inputs, *self.output.keep, *dates]))
+
+    @property
+    def id_columns(self) -> list[str]:
+        """The columns that identify a row."""
+        return [ROW_NUMBER] if self.row_id == "row_number" else list(self.row_id)
+
+    @property
+    def added_columns(self) -> list[str]:
+        """The columns that are made of a row's place in the source; the source has none of them."""
+        if self.row_id != "row_number":
+            return []
+        return [ROW_NUMBER, FILE] if self.source.has_files else [ROW_NUMBER]
+
+    @property
+    def leading_columns(self) -> list[str]:
+        """The columns that say which row it is; they stand first in every table."""
+        return list(dict.fromkeys([*self.id_columns, *self.added_columns]))
 
     @property
     def kept_columns(self) -> list[str]:
-        """Row ids and kept columns: the source columns that are published."""
-        return list(dict.fromkeys([*self.row_id, *self.output.keep]))
+        """Row ids and kept columns: the columns that are published besides the outputs."""
+        return list(dict.fromkeys([*self.leading_columns, *self.output.keep]))
 
     def is_own(self, name: str) -> bool:
         """Return whether ``name``, in a manifest, is a current or former name of this job."""
@@ -216,6 +246,7 @@ class Job(Section):
             yield ("source", *loc), problem
         yield from self._key_problems()
         yield from self._column_problems()
+        yield from problems_of_reasons(self)
         for i, alert in enumerate(self.alerts):
             yield from ((("alerts", i, *loc), problem) for loc, problem in alert.problems())
         yield from self._model_problems()
@@ -269,12 +300,25 @@ class Job(Section):
                 other = seen[version.in_force_from]
                 yield (*loc, "in_force_from"), f"{version.in_force_from} is also that of {other}"
             seen[version.in_force_from] = version.version
-            if version.file_format not in MODELS:
-                known = " or ".join(f".{name}" for name in MODELS.names())
-                yield (*loc, "uri"), f"{version.uri!r} must end in {known}"
-            elif version.file_format != "skops" and version.sha256 is None:
-                yield (
-                    (*loc, "sha256"),
-                    f"missing; a {version.file_format} file can run code when it is loaded, so the "
-                    "job must contain its digest: `sha256sum FILE` prints it",
-                )
+            yield from _problems_of_digest(loc, version)
+            yield from self._artifact_problems((*loc, "files"), version.files)
+        yield from self._artifact_problems(("model", "files"), self.model.files)
+        if self.model.input != "frame" and self.scorer is not None:
+            yield ("model", "input"), "not with a scorer, which is always given a DataFrame"
+
+    def _artifact_problems(self, loc: Loc, files: dict[str, ArtifactConfig]) -> Iterator[Problem]:
+        if files and self.scorer is None:
+            yield loc, "requires a scorer, whose run is given them"
+        for name, artifact in files.items():
+            if name in ("df", "model"):
+                yield (*loc, name), "is what run is given already; choose another name"
+            yield from _problems_of_digest((*loc, name), artifact)
+
+
+def _problems_of_digest(loc: Loc, config: ModelVersionConfig | ArtifactConfig) -> Iterator[Problem]:
+    if config.may_run_code and config.sha256 is None:
+        yield (
+            (*loc, "sha256"),
+            "missing; a file that is not skops can run code when it is loaded, so the job must "
+            "contain its digest: `sha256sum FILE` prints it",
+        )

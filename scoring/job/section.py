@@ -22,11 +22,15 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-def check_kind(registry: Registry, name: str, hidden: tuple[str, ...] = ()) -> str:
-    """Return ``name``; raise ValueError unless it is a kind in ``registry`` that is not ``hidden``."""
-    if name in registry and name not in hidden:
+def check_kind(
+    registry: Registry, name: str, hidden: tuple[str, ...] = (), more: tuple[str, ...] = ()
+) -> str:
+    """Return ``name``; raise ValueError unless it is a kind in ``registry`` that is not ``hidden``,
+    or one of ``more``.
+    """
+    known = [kind for kind in (*registry.names(), *more) if kind not in hidden]
+    if name in known:
         return name
-    known = [kind for kind in registry.names() if kind not in hidden]
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     raise ValueError(f"{name!r} is not allowed; valid values: {', '.join(known)}{hint}")

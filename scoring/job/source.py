@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from scoring.job.expressions import Expression
 from scoring.job.section import Problem, Section, check_kind, problems_of
 from scoring.job.sql_params import check_query
 from scoring.job.uri_templates import (
@@ -84,6 +85,22 @@ class SourceConfig(Section):
             "`timezone`."
         ),
     ] = None
+    outside_partition: Annotated[
+        Literal["quarantine", "leave_out"],
+        Field(
+            description="What becomes of rows whose `date_column` is outside of the partition: "
+            "`leave_out` where the source holds more than one partition by intention, such as a "
+            "day's file for a job of hours. A null is quarantined all the same."
+        ),
+    ] = "quarantine"
+    derive: Annotated[
+        dict[str, Expression],
+        Field(
+            description="Columns that are computed: a SQL [expression](#expressions) over one row "
+            "by column name. Later ones can use earlier ones. One with the name of a source column "
+            "replaces it."
+        ),
+    ] = {}
     sha256: Annotated[
         dict[str, Digest],
         Field(
@@ -111,8 +128,15 @@ class SourceConfig(Section):
         name = Path(without_query(self.uri or "")).name
         return self.format or ("csv" if ".csv" in name else "parquet")
 
+    @property
+    def has_files(self) -> bool:
+        """Whether each row is in a file that this package itself reads."""
+        return self.uri is not None and self.kind in SOURCES.built_in
+
     def problems(self) -> Iterator[Problem]:
         """Report fields that contradict each other (see ``Job.problems``)."""
+        if self.outside_partition == "leave_out" and self.date_column is None:
+            yield ("outside_partition",), "leave_out requires date_column"
         if (self.uri is None) == (self.sql is None):
             given = "neither is given" if self.uri is None else "both are given"
             yield (), f"requires either uri (files) or sql (a database); {given}"

@@ -67,6 +67,12 @@ def is_pattern(template: str) -> bool:
     return not template.startswith("https://") and re.search(r"[*?\[]", template) is not None
 
 
+def folder_of(uri: str) -> str:
+    """The folder, with its slash, in which everything lies that the URI or pattern ``uri`` means."""
+    fixed = re.split(r"[*?\[]", uri, maxsplit=1)[0] if is_pattern(uri) else without_query(uri)
+    return fixed[: fixed.rfind("/") + 1]
+
+
 def fields_of(template: str) -> set[str]:
     """The fields in a template that was checked."""
     return {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
@@ -130,6 +136,7 @@ class Roots:
     data: str
     models: str
     base: Path
+    data_is_default: bool = False
 
     @classmethod
     def of(cls, base: Path, data: str | None = None) -> Roots:
@@ -137,29 +144,55 @@ class Roots:
 
         Raises JobError for a root that nothing can be published to.
         """
-        data = data or os.environ.get("SCORING_DATA") or str(Path(".run/data").absolute())
+        given = data or os.environ.get("SCORING_DATA")
+        data = given or str(Path(".run/data").absolute())
         _check_root("data", data)
         data = os.path.abspath(data) if "://" not in data else data
         models = os.environ.get("SCORING_MODELS") or f"{data}/models"
         _check_root("models", models)
-        return cls(data.rstrip("/"), models.rstrip("/"), base.absolute())
+        return cls(data.rstrip("/"), models.rstrip("/"), base.absolute(), not given)
 
-    def source_pattern(self, template: str, partition: Partition) -> str:
-        """What finds the files of ``partition``: only what is a pattern in ``template`` itself is
-        one.
+    def hint(self, template: str) -> str:
+        """What to add to the message about a file that is not there: where ``{data}`` is from."""
+        if not self.data_is_default or not fields_of(template) & set(ROOT_FIELDS):
+            return ""
+        return (
+            f". {{data}} is {self.data}, because neither SCORING_DATA nor --data says where the "
+            "data is"
+        )
+
+    def source_patterns(
+        self, template: str, partition: Partition, every_day: bool = False
+    ) -> dict[str, str]:
+        """The URIs of the source of ``partition``, and what finds the files of each.
+
+        Only what is a pattern in ``template`` itself is one.  There is one URI; with ``every_day``
+        one for each value that ``{year}``, ``{month}`` and ``{day}`` have within the partition: the
+        two months of a week, the days of a month.
         """
+        fields = [partition.uri_fields]
+        if every_day and fields_of(template) & set(PARTITION_FIELDS) <= {"year", "month", "day"}:
+            fields = [
+                {"year": f"{day.year:04d}", "month": f"{day:%m}", "day": f"{day:%d}"}
+                for day in partition.days
+            ]
+        return {self._expanded(template, of): self._source_pattern(template, of) for of in fields}
+
+    def _source_pattern(self, template: str, fields: dict[str, str]) -> str:
         if template.startswith("https://"):
-            return self.expand(template, partition)
+            return self._expanded(template, fields)
         if not is_pattern(template):
-            return _escaped(self.expand(template, partition))
+            return _escaped(self._expanded(template, fields))
         plain = Roots(_escaped(self.data), _escaped(self.models), Path(_escaped(str(self.base))))
-        return plain.expand(template, partition)
+        return plain._expanded(template, fields)
 
     def expand(self, template: str, partition: Partition | None = None) -> str:
         """The absolute URI that ``template`` gives for ``partition``; plain paths stay paths."""
-        fields = {"data": self.data, "models": self.models}
-        uri = template.format_map(fields | (partition.uri_fields if partition else {}))
-        uri = uri.removeprefix("file://")
+        return self._expanded(template, partition.uri_fields if partition else {})
+
+    def _expanded(self, template: str, fields: dict[str, str]) -> str:
+        roots = {"data": self.data, "models": self.models}
+        uri = template.format_map(roots | fields).removeprefix("file://")
         return uri if "://" in uri else os.path.normpath(self.base / uri)
 
 

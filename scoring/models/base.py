@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 class ModelFile(BaseModel):
-    """Which bytes are the model: the job's version, where they lie, their digest and format."""
+    """Which bytes are the model: the job's version, where they lie, their digest and format.
+
+    ``accept`` has the releases of libraries that may have saved it although others are installed;
+    ``files`` are the further artifacts that the job's scorer is given, by name.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -21,6 +25,8 @@ class ModelFile(BaseModel):
     uri: str
     sha256: str
     format: str
+    accept: dict[str, str] = {}
+    files: dict[str, ModelFile] = {}
 
 
 class Model(Protocol):

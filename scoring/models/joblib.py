@@ -1,4 +1,4 @@
-"""joblib files: a pickle, which runs code when it is loaded, so the job must give its digest."""
+"""Pickles, with or without joblib, which run code when they are loaded: the job gives their digest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from scoring.errors import ModelError, raise_if_resource_error
 from scoring.models.base import Model, ModelFile
+from scoring.models.content import saved_with
 from scoring.models.sklearn import loaded
 
 
@@ -21,12 +22,18 @@ def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
     except (ImportError, AttributeError) as e:
         raise_if_resource_error(e)
         raise ModelError(
-            f"{file.uri} needs something that is not here: {e}. Install what the model was trained "
+            f"{file.uri} needs something that is not here{_saved_by(data)}: {e}. Install what the model was trained "
             "with; what a script or notebook itself defined (__main__) has to move to a module "
             "that can be imported, and the model to be saved again"
         ) from e
     except Exception as e:
         raise_if_resource_error(e)
         raise ModelError(
-            f"{file.uri} is not a joblib file that can be loaded here: {type(e).__name__}: {e}"
+            f"{file.uri} is not a joblib file that can be loaded here{_saved_by(data)}: "
+            f"{type(e).__name__}: {e}"
         ) from e
+
+
+def _saved_by(data: bytes) -> str:
+    saved = saved_with(data)
+    return f" (it was saved with scikit-learn {saved})" if saved else ""

@@ -9,25 +9,30 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from scoring.errors import ModelError, raise_if_resource_error
 from scoring.job.loader import JobFile
-from scoring.job.model import ModelVersionConfig
+from scoring.job.model import ArtifactConfig, ModelVersionConfig
 from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.job.uri_templates import Roots
+from scoring.models.artifacts import artifact_kind, load_artifact
 from scoring.models.base import Model, ModelFile
+from scoring.models.content import kind_of
+from scoring.models.inputs import ModelWithInput
 from scoring.models.sklearn import check_predicts
 from scoring.models.user_scorer import UserScorer, read_scorer
 from scoring.registry import MODELS
 from scoring.storage.connections import Connections
 
-MODELS_KEPT = 4
-"""How many models a process keeps in memory; the one that was used longest ago goes first."""
+MODELS_KEPT = 8
+"""How many models and artifacts a process keeps; the one that was used longest ago goes first."""
 
-_kept: OrderedDict[tuple[ModelFile, tuple[str, ...]], Model] = OrderedDict()
+_kept: OrderedDict[str, Any] = OrderedDict()
+"""Models and artifacts, by what identifies their bytes and how they are loaded."""
 
 
 def resolve_model(
@@ -55,27 +60,58 @@ def resolve_model(
 def verify_digest(
     job: Job, version: ModelVersionConfig, roots: Roots, connections: Connections
 ) -> ModelFile:
-    """Return the file of ``version``, its digest compared with the job's.
+    """Return the file of ``version`` and its artifacts, their digests compared with the job's.
 
-    Raises ModelError if it is not there or has another digest than the job pins.
+    Raises ModelError if one is not there, has another digest than the job pins, or is of a kind
+    that is not known.
     """
-    uri = roots.expand(version.uri)
-    digest = hashlib.sha256(
-        _bytes_of(uri, f"{job.name} {version.version}", connections)
-    ).hexdigest()
-    if version.sha256 is not None and digest != version.sha256:
+    assert job.model is not None
+    files = {
+        name: _verified(job.name, f"{version.version} {name}", config, roots, connections)
+        for name, config in (job.model.files | version.files).items()
+    }
+    file = _verified(job.name, version.version, version, roots, connections)
+    return file.model_copy(update={"accept": version.accept, "files": files})
+
+
+def _verified(
+    job: str,
+    version: str,
+    config: ModelVersionConfig | ArtifactConfig,
+    roots: Roots,
+    connections: Connections,
+) -> ModelFile:
+    uri = roots.expand(config.uri)
+    data = _bytes_of(uri, f"{job} {version}", connections, roots.hint(config.uri))
+    digest = hashlib.sha256(data).hexdigest()
+    if config.sha256 is not None and digest != config.sha256:
         raise ModelError(
-            f"{uri} is not the file that {job.name} pins as {version.version}: its sha256 is "
-            f"{digest}, the job file says {version.sha256}; it was not loaded. Put the "
-            "right file back, or list this one as a new version"
+            f"{uri} is not the file that {job} pins as {version}: its sha256 is {digest}, the job "
+            f"file says {config.sha256}; it was not loaded. Put the right file back, or list this "
+            "one as a new version"
         )
-    return ModelFile(
-        name=job.name,
-        version=version.version,
-        uri=uri,
-        sha256=digest,
-        format=version.file_format,
-    )
+    by_content = _model_kind if isinstance(config, ModelVersionConfig) else artifact_kind
+    kind = config.declared_format or by_content(data, uri)
+    if kind == "joblib" and config.sha256 is None:
+        raise ModelError(
+            f"{uri} is a pickle, whatever its name says, and a pickle can run code when it is "
+            f"loaded; it was not loaded. Add its digest to the job file, sha256: {digest}, if you "
+            "trust the file"
+        )
+    return ModelFile(name=job, version=version, uri=uri, sha256=digest, format=kind)
+
+
+def _model_kind(data: bytes, uri: str) -> str:
+    suffix = Path(uri).suffix.removeprefix(".")
+    kind = kind_of(data) or (
+        suffix if suffix in MODELS else None
+    )  # whose loader says what is wrong
+    if kind is None:
+        raise ModelError(
+            f"{uri} is neither a skops nor a pickle or joblib file by its first bytes; say what it "
+            f"is with format in model.versions: {', '.join(MODELS.names())}"
+        )
+    return kind
 
 
 def prepare_model(job_file: JobFile, file: ModelFile, connections: Connections) -> Model:
@@ -88,11 +124,17 @@ def prepare_model(job_file: JobFile, file: ModelFile, connections: Connections) 
     model = None
     if job_file.job.model is not None:
         model = _kept_model(file, tuple(job_file.job.model.trusted_types), connections)
+    config = job_file.job.model
     if job_file.scorer_path:
-        return UserScorer(read_scorer(job_file.scorer_path), model)
+        trusted = tuple(config.trusted_types) if config else ()
+        artifacts = {
+            name: _kept_artifact(of, trusted, connections) for name, of in file.files.items()
+        }
+        return UserScorer(read_scorer(job_file.scorer_path), model, artifacts)
     assert model is not None  # a job has a model, a scorer, or both
+    assert config is not None
     check_predicts(model, file)
-    return model
+    return model if config.input == "frame" else ModelWithInput(model, config.input)
 
 
 def _importable(folder: Path) -> None:
@@ -110,27 +152,49 @@ def load_model(file: ModelFile, trusted_types: Sequence[str], connections: Conne
 
     Raises ModelError if they do not, and as the loader of its format does.
     """
-    data = _bytes_of(file.uri, f"{file.name} {file.version}", connections)
+    model: Model = MODELS.load(file.format)(_same_bytes(file, connections), file, trusted_types)
+    return model
+
+
+def _same_bytes(file: ModelFile, connections: Connections) -> bytes:
+    """Return the bytes of ``file``; ModelError if they are no longer those that were verified."""
+    data = _bytes_of(file.uri, f"{file.name} {file.version}".strip(), connections)
     if hashlib.sha256(data).hexdigest() != file.sha256:
         raise ModelError(
             f"{file.uri} was replaced while {file.name} was being scored with it; it was not "
             "loaded. Run the partition again"
         )
-    model: Model = MODELS.load(file.format)(data, file, trusted_types)
-    return model
+    return data
 
 
 def _kept_model(file: ModelFile, trusted_types: tuple[str, ...], connections: Connections) -> Model:
-    key = (file, trusted_types)
+    model: Model = _keep(
+        f"model {file.model_dump_json()} {trusted_types}",
+        lambda: load_model(file, trusted_types, connections),
+    )
+    return model
+
+
+def _kept_artifact(
+    file: ModelFile, trusted_types: tuple[str, ...], connections: Connections
+) -> Any:
+    return _keep(
+        f"artifact {file.model_dump_json()} {trusted_types}",
+        lambda: load_artifact(_same_bytes(file, connections), file, trusted_types),
+    )
+
+
+def _keep(key: str, load: Callable[[], Any]) -> Any:
+    """Return what is kept under ``key``, else what ``load`` returns, which is kept from now on."""
     if key not in _kept:
-        _kept[key] = load_model(file, trusted_types, connections)
+        _kept[key] = load()
         if len(_kept) > MODELS_KEPT:
             _kept.popitem(last=False)
     _kept.move_to_end(key)
     return _kept[key]
 
 
-def _bytes_of(uri: str, what: str, connections: Connections) -> bytes:
+def _bytes_of(uri: str, what: str, connections: Connections, hint: str = "") -> bytes:
     try:
         data = connections.storage(uri).read(uri)
     except OSError as error:
@@ -140,6 +204,6 @@ def _bytes_of(uri: str, what: str, connections: Connections) -> bytes:
         ) from None
     if data is None:
         raise ModelError(
-            f"the model file of {what} is not there: {uri}. Check its uri in model.versions"
+            f"the model file of {what} is not there: {uri}. Check its uri in model.versions{hint}"
         )
     return data

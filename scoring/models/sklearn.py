@@ -87,12 +87,13 @@ def loaded(load: Callable[[], Any], file: ModelFile) -> SklearnModel:
         if isinstance(warning.message, InconsistentVersionWarning)
     ]
     for saved in others:  # each part of a pipeline has its own
-        if _minor(saved) != _minor(installed):
+        if _minor(saved) not in (_minor(installed), file.accept.get(PACKAGE)):
             raise ModelError(
                 f"{file.uri} was saved with scikit-learn {saved}, and this is {installed}: its "
-                "predictions could differ silently, so nothing was scored. Train or save it "
-                f"again with {_minor(installed)}.*, or run this job where scikit-learn "
-                f"{_minor(saved)}.* is"
+                "predictions could differ silently, so nothing was scored. Train or save it again "
+                f"with {_minor(installed)}.*. If you have compared its predictions with those of "
+                f'{saved}, add accept: {{{PACKAGE}: "{_minor(saved)}"}} to this version in the '
+                "job file"
             )
     if others:
         return SklearnModel(estimator, {PACKAGE: others[-1]})

@@ -2,7 +2,7 @@
 
 ::
 
-    def run(df, model):      # or run(df)
+    def run(df, model):      # or run(df), or run(df, model, dv) with model.files: {dv: …}
         return df.assign(total=model.predict(df))[["total"]]
 
 It may return fewer columns than it was given, and other ones, but never other rows.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -58,11 +58,13 @@ class UserScorer:
     inputs = None  # it is given the job's inputs, in the job's order
     classes = None
 
-    def __init__(self, file: ScorerFile, model: Model | None) -> None:
+    def __init__(
+        self, file: ScorerFile, model: Model | None, artifacts: Mapping[str, Any] | None = None
+    ) -> None:
         self.file = file
         self.native = model.native if model else None
         self.runtime_versions = model.runtime_versions if model else {}
-        self._run = _function(file, self.native)
+        self._run = _function(file, self.native, artifacts or {})
 
     def predict(self, frame: pd.DataFrame) -> Any:
         return self._run(frame)
@@ -71,7 +73,9 @@ class UserScorer:
         raise NotImplementedError  # probabilities are columns of what ``predict`` returns
 
 
-def _function(file: ScorerFile, native: Any) -> Callable[[pd.DataFrame], Any]:
+def _function(
+    file: ScorerFile, native: Any, artifacts: Mapping[str, Any]
+) -> Callable[[pd.DataFrame], Any]:
     path = file.path
     module = ModuleType(f"scoring_job_{path.stem}_{file.sha256[:16]}")
     module.__file__ = str(path)
@@ -86,9 +90,13 @@ def _function(file: ScorerFile, native: Any) -> Callable[[pd.DataFrame], Any]:
             code_of=error,
         ) from error
     run = getattr(module, "run", None)
-    parameters = list(inspect.signature(run).parameters) if callable(run) else []
-    if len(parameters) == 1:
-        return lambda frame: run(frame)  # type: ignore[misc]
-    if len(parameters) == 2:
-        return lambda frame: run(frame, native)  # type: ignore[misc]
-    raise ScorerError(f"the scorer {path} must define run(df, model) or run(df)")
+    parameters = [*inspect.signature(run).parameters] if callable(run) else []
+    others = [name for name in parameters[1:] if name not in artifacts]
+    if not callable(run) or not parameters or len(others) > 1:
+        given = "".join(f", {name}" for name in artifacts)
+        raise ScorerError(
+            f"the scorer {path} must define run(df, model) or run(df); the names of model.files can "
+            f"be further parameters{': run(df, model' + given + ')' if given else ''}"
+        )
+    arguments = [artifacts.get(name, native) for name in parameters[1:]]
+    return lambda frame: run(frame, *arguments)

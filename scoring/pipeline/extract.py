@@ -18,23 +18,21 @@ import pyarrow as pa
 
 from scoring.arrow.columns import combined_column
 from scoring.arrow.hashing import hash_columns
-from scoring.arrow.unify import TypeConflictError, exact_cast
 from scoring.contract import quarantine
 from scoring.contract.duplicates import RowIdIndex, Rows, repeated_rows
 from scoring.contract.gates import check_gates
-from scoring.contract.kept import check_kept_types
-from scoring.contract.rules import Contract, Rule
+from scoring.contract.rules import Rule
 from scoring.contract.tally import Tally
 from scoring.job.columns import ROW
 from scoring.models.base import ModelFile
 from scoring.models.user_scorer import read_scorer
 from scoring.monitoring.statistics import Counts
 from scoring.pipeline.attempts import remove_abandoned_attempts
+from scoring.pipeline.checked_rows import RowChecker
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.handover import Extraction, extraction_uri
-from scoring.pipeline.staging import Staged, read_staged, staged_writer
+from scoring.pipeline.staging import Staged, StagedWriter, read_staged, staged_writer
 from scoring.sources.base import Source, open_source
-from scoring.sources.rechunk import type_conflict
 from scoring.storage.base import write
 
 BATCH_ROWS = 131_072
@@ -62,14 +60,17 @@ def extract(
     job, scorer = context.job, context.job_file.scorer_path
     # First: what another run publishes while this one reads its source is newer than that source.
     published = context.publisher.mark(context.partition)
-    source = open_source(job, context.partition, context.roots, context.connections)
-    context.publisher.check_writable(context.partition)  # it may leave a folder, so not for nothing
-    context.storage.remove_tree(context.staging)
-    remove_abandoned_attempts(context)
-    with PartitionStager(context, source) as stager:
-        stager.take_in(on_shard, on_rows)
-        stager.remove_duplicates()
-        quarantined = stager.quarantine.close()
+    with RowChecker(context) as checker:
+        source = open_source(job, context.partition, context.roots, context.connections)
+        # Not earlier: it may leave a folder, so not for nothing.
+        context.publisher.check_writable(context.partition)
+        context.storage.remove_tree(context.staging)
+        remove_abandoned_attempts(context)
+        with PartitionStager(context, source, checker) as stager:
+            stager.take_in(on_shard, on_rows)
+            if job.row_id != "row_number":
+                stager.remove_duplicates()
+            quarantined, left_out = stager.quarantine.close(), stager.left_out.close()
     check_gates(stager.tally, job, context.partition)
     extraction = Extraction(
         job_sha256=context.job_file.sha256,
@@ -80,10 +81,12 @@ def extract(
         replaces=published,
         rows_in=stager.tally.rows_in,
         quarantined=stager.tally.quarantined,
+        left_out=stager.tally.left_out,
         examples=stager.tally.examples,
         inputs=stager.inputs,
         shards=stager.shards,
         quarantine=quarantined,
+        left_out_rows=left_out,
         key_sum=stager.key_sum % (1 << 64),
         seconds=time.monotonic() - started,
     )
@@ -94,23 +97,25 @@ def extract(
 class PartitionStager:
     """The shards of a partition as they grow, and the accounts of their rows."""
 
-    def __init__(self, context: PartitionContext, source: Source) -> None:
+    def __init__(self, context: PartitionContext, source: Source, checker: RowChecker) -> None:
         self.context = context
+        self.checker = checker
         self.source = source
         self.job = context.job
         self.tally = Tally(examples_per_rule=self.job.checks.examples)
         self.inputs = {name: Counts() for name in self.job.inputs}
         self.shards: list[Staged] = []
         self.key_sum = 0
-        self._contract = Contract(self.job, context.partition, source.text_only)
-        self._schema: pa.Schema | None = None
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         self._ids = self._open.enter_context(RowIdIndex())
-        uri = self.context.staged("quarantine", 0)
-        self.quarantine = self._open.enter_context(staged_writer(0, uri, self.context.storage))
+        self.quarantine = self._open.enter_context(self._writer("quarantine"))
+        self.left_out = self._open.enter_context(self._writer("left_out"))
         return self
+
+    def _writer(self, kind: str) -> contextlib.AbstractContextManager[StagedWriter]:
+        return staged_writer(0, self.context.staged(kind, 0), self.context.storage)
 
     def __exit__(self, *error: Any) -> None:
         self._open.close()
@@ -132,42 +137,35 @@ class PartitionStager:
             on_shard(staged)
 
     def _checked(self, batch: pa.Table) -> pa.Table:
-        """Return the rows of ``batch`` that keep the contract, typed and numbered; quarantine the
+        """Return the rows of ``batch`` that are to be scored, typed and numbered; account for the
         others.
         """
-        typed, verdicts = self._contract.check(batch, self.source.uri)
-        if self._schema is None:
-            check_kept_types(typed.schema, self.job, self.source.uri)
-            self._schema = typed.schema
-        typed = _in_schema(typed, self._schema, self.source.uri)
-        rows = np.arange(batch.num_rows) + self.tally.rows_in + 1
-        if verdicts.any():
-            ids = typed.select(self.job.row_id)
-            self._quarantine_rows(
-                quarantine.by_verdict(
-                    ids, batch, rows, verdicts, self._contract.rules, self.context.partition.key
-                )
-            )
-            good = verdicts == 0
-            typed, rows = typed.filter(pa.array(good)), rows[good]
-        hashes = hash_columns(typed, self.job.row_id)
-        self._ids.add(hashes, rows)
+        found = self.checker.check(self.source, batch, self.tally.rows_in)
+        if found.quarantined is not None:
+            self._quarantine_rows(found.quarantined)
+        if found.left_out is not None:
+            self.tally.leave_out(found.left_out.column("reason").to_pylist())
+            if self.job.output.keep_left_out:
+                self.left_out.write(found.left_out)
+        hashes = hash_columns(found.good, self.job.id_columns)
+        if self.job.row_id != "row_number":
+            self._ids.add(hashes, found.good.column(ROW).to_numpy())
         self.key_sum += int(hashes.sum())
-        self._count_inputs(typed)
+        self._count_inputs(found.good)
         self.tally.rows_in += batch.num_rows
-        return typed.append_column(ROW, pa.array(rows))
+        return found.good
 
     def remove_duplicates(self) -> None:
         """Move rows that repeat the id of an earlier row from their shards to the quarantine."""
         for further, candidates in enumerate(self._ids.candidates()):
             if further:  # not when all are found: each round rewrites shards
                 check_gates(self.tally, self.job, self.context.partition, at_least=True)
-            repeats = repeated_rows(candidates, self._staged_ids(), self.job.row_id, ROW)
+            repeats = repeated_rows(candidates, self._staged_ids(), self.job.id_columns, ROW)
             self.shards = [self._without(repeats, shard) for shard in self.shards]
 
     def _staged_ids(self) -> Iterator[pa.Table]:
         for shard in self.shards:
-            yield from read_staged(shard, self.context.storage, [*self.job.row_id, ROW])
+            yield from read_staged(shard, self.context.storage, [*self.job.id_columns, ROW])
 
     def _without(self, repeats: Rows, shard: Staged) -> Staged:
         """Return ``shard`` without the rows ``repeats``, which are quarantined."""
@@ -187,9 +185,9 @@ class PartitionStager:
         """Quarantine ``rows`` that had been staged."""
         if not rows.num_rows:
             return
-        self.key_sum -= int(hash_columns(rows, self.job.row_id).sum())
+        self.key_sum -= int(hash_columns(rows, self.job.id_columns).sum())
         self._count_inputs(rows, sign=-1)
-        ids, numbers = rows.select(self.job.row_id), rows.column(ROW).to_numpy()
+        ids, numbers = rows.select(self.job.id_columns), rows.column(ROW).to_numpy()
         rule, partition = Rule("duplicate_row_id"), self.context.partition.key
         self._quarantine_rows(quarantine.by_rule(ids, numbers, rule, partition))
 
@@ -209,16 +207,3 @@ def _batch_sizes(shard_rows: int) -> Iterator[int]:
         while left:
             yield min(BATCH_ROWS, left)
             left -= min(BATCH_ROWS, left)
-
-
-def _in_schema(table: pa.Table, schema: pa.Schema, uri: str) -> pa.Table:
-    """Return ``table`` in the column types of the first batch; SourceError where later ones
-    disagree.
-    """
-    columns = {}
-    for name, kind in zip(schema.names, schema.types, strict=True):
-        try:
-            columns[name] = exact_cast(combined_column(table, name), kind)
-        except TypeConflictError as error:
-            raise type_conflict(uri, name, error) from None
-    return pa.table(columns)

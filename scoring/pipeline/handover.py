@@ -38,20 +38,28 @@ class Extraction(BaseModel):
     replaces: str | None
     rows_in: int
     quarantined: dict[str, int]
+    left_out: dict[str, int] = {}
     examples: dict[str, list[str]]
     inputs: dict[str, Counts]
     shards: list[Staged]
     quarantine: Staged | None
+    left_out_rows: Staged | None = None
     key_sum: int
     seconds: float
 
     @property
     def tally(self) -> Tally:
-        return Tally(self.rows_in, dict(self.quarantined), dict(self.examples))
+        return Tally(
+            self.rows_in,
+            dict(self.quarantined),
+            dict(self.examples),
+            left_out=dict(self.left_out),
+        )
 
 
 class Scored(BaseModel):
-    """The predictions of one shard; ``quarantine`` holds its rows that got no prediction.
+    """The predictions of one shard; ``quarantine`` holds its rows that got no prediction,
+    ``left_out`` those that the job's own scorer leaves out.
 
     ``predictions`` is None for a shard without rows that could be scored.  ``scorer_sha256`` is the
     digest of the job's own scorer as it was run; None for a job without one.
@@ -62,6 +70,7 @@ class Scored(BaseModel):
     number: int
     predictions: Staged
     quarantine: Staged | None
+    left_out: Staged | None = None
     runtime_versions: dict[str, str]
     scorer_sha256: str | None
     warnings: list[str]

@@ -87,9 +87,16 @@ def publish(
                 on_rows(joined.add(shard))
             output = joined.close()
             quarantined = publication.write_quarantine(joined.quarantined())
+            left_out = None
+            if context.job.output.keep_left_out:
+                left_out = publication.write_left_out(joined.left_out())
             manifest = publication.commit(
                 _manifest(
-                    joined, output, quarantined, triggered_by, time.monotonic() - started - waited
+                    joined,
+                    output,
+                    (quarantined, left_out),
+                    triggered_by,
+                    time.monotonic() - started - waited,
                 )
             )
     except NewerPublicationError:
@@ -138,6 +145,7 @@ class JoinedShards:
         }
         self._publication = publication
         self._quarantined = [extraction.quarantine] if extraction.quarantine else []
+        self._left_out = [extraction.left_out_rows] if extraction.left_out_rows else []
         self._key_sum = 0
         in_force = context.columns or context.publisher.columns(but=context.partition)
         self._columns = PublishedColumns(context.name, in_force)
@@ -154,15 +162,22 @@ class JoinedShards:
             schema = staged_schema(scored.predictions, self.context.storage)
             self._empty = schema.empty_table()
         rejected = scored.quarantine.rows if scored.quarantine else 0
-        if self.rows - before + rejected != shards[scored.number].rows:
+        left_out = scored.left_out.rows if scored.left_out else 0
+        if self.rows - before + rejected + left_out != shards[scored.number].rows:
             raise self._uneven(
                 f"shard {scored.number} has {shards[scored.number].rows:,} rows, of which "
-                f"{self.rows - before:,} were scored and {rejected:,} quarantined"
+                f"{self.rows - before:,} were scored, {rejected:,} quarantined and {left_out:,} "
+                "left out"
             )
         if scored.quarantine:
             self._quarantined.append(scored.quarantine)
             for table in self._read(scored.quarantine):
                 self.tally.add(table)
+                self._key_sum += self._keys_of(table)
+        if scored.left_out:
+            self._left_out.append(scored.left_out)
+            for table in self._read(scored.left_out):
+                self.tally.leave_out(table.column("reason").to_pylist())
                 self._key_sum += self._keys_of(table)
         self.runtime_versions = scored.runtime_versions
         self._warnings |= dict.fromkeys(scored.warnings)
@@ -178,10 +193,11 @@ class JoinedShards:
             assert self._empty is not None  # there is a shard, if one without rows
             self._publication.write(self._columns.cast(self._empty))
         output = self._publication.close()
-        if self.rows + self.tally.rows_quarantined != self.tally.rows_in:
+        if self.rows + self.tally.rows_quarantined != self.tally.rows_wanted:
             raise self._uneven(
-                f"{self.tally.rows_in:,} rows came in, {self.rows:,} were scored and "
-                f"{self.tally.rows_quarantined:,} quarantined"
+                f"{self.tally.rows_in:,} rows came in, {self.rows:,} were scored, "
+                f"{self.tally.rows_quarantined:,} quarantined and {self.tally.rows_left_out:,} "
+                "left out"
             )
         if self._key_sum % (1 << 64) != self.extraction.key_sum:
             raise self._uneven("the row ids at the end differ from those at the start")
@@ -210,6 +226,10 @@ class JoinedShards:
         """Yield the quarantined rows of all steps."""
         return chain.from_iterable(map(self._read, self._quarantined))
 
+    def left_out(self) -> Iterator[pa.Table]:
+        """Yield the rows of all steps that are left out, for a job that keeps them."""
+        return chain.from_iterable(map(self._read, self._left_out))
+
     def _check_is_next(self, scored: Scored) -> None:
         shards = len(self.extraction.shards)
         if scored.number != self._next or scored.number >= shards:
@@ -235,7 +255,7 @@ class JoinedShards:
             statistics.add(combined_column(table, name))
 
     def _keys_of(self, table: pa.Table) -> int:
-        return int(hash_columns(table, self.context.job.row_id).sum())
+        return int(hash_columns(table, self.context.job.id_columns).sum())
 
     def _uneven(self, what: str) -> PublicationError:
         return PublicationError(
@@ -247,7 +267,7 @@ class JoinedShards:
 def _manifest(
     joined: JoinedShards,
     output: ObjectRecord,
-    quarantined: ObjectRecord | None,
+    beside: tuple[ObjectRecord | None, ObjectRecord | None],
     triggered_by: Mapping[str, str],
     seconds: float,
 ) -> Manifest:
@@ -256,7 +276,9 @@ def _manifest(
         "in": tally.rows_in,
         "scored": joined.rows,
         "quarantined": tally.rows_quarantined,
+        "left_out": tally.rows_left_out,
         "reasons": tally.quarantined,
+        "left_out_reasons": tally.left_out,
     }
     model = extraction.model.model_dump() | {"runtime_versions": joined.runtime_versions}
     return Manifest(
@@ -271,7 +293,8 @@ def _manifest(
         rows=RowsRecord(**rows),
         output=output,
         columns=joined.columns,
-        quarantine=quarantined,
+        quarantine=beside[0],
+        left_out=beside[1],
         gates=joined.verdicts,
         warnings=joined.warnings,
         inputs={name: counts.model_dump() for name, counts in extraction.inputs.items()},

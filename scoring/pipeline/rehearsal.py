@@ -18,8 +18,7 @@ from scoring.arrow.hashing import hash_columns
 from scoring.contract import quarantine
 from scoring.contract.duplicates import repeated_rows
 from scoring.contract.gates import check_gates, max_quarantined_fraction
-from scoring.contract.kept import check_kept_types
-from scoring.contract.rules import Contract, Rule
+from scoring.contract.rules import Rule
 from scoring.contract.tally import Tally
 from scoring.engine import score_table
 from scoring.errors import ContractError, SourceMissingError
@@ -27,6 +26,7 @@ from scoring.job.columns import ROW
 from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.models.base import Model, ModelFile
+from scoring.pipeline.checked_rows import RowChecker
 from scoring.pipeline.columns import PublishedColumns
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.cpus import available_cores
@@ -132,27 +132,28 @@ def _scored(
     scored.
     """
     job, key = context.job, context.partition.key
-    tally = Tally(batch.num_rows, examples_per_rule=job.checks.examples)
-    contract = Contract(job, context.partition, source.text_only)
-    typed, verdicts = contract.check(batch, source.uri)
-    check_kept_types(typed.schema, job, source.uri)
-    rows = np.arange(batch.num_rows) + 1
-    if verdicts.any():
-        ids = typed.select(job.row_id)
-        tally.add(quarantine.by_verdict(ids, batch, rows, verdicts, contract.rules, key))
-        typed, rows = typed.filter(pa.array(verdicts == 0)), rows[verdicts == 0]
+    tally = Tally(examples_per_rule=job.checks.examples)
+    with RowChecker(context) as checker:
+        found = checker.check(source, batch, 0)
+    tally.rows_in = batch.num_rows
+    if found.quarantined is not None:
+        tally.add(found.quarantined)
+    if found.left_out is not None:
+        tally.leave_out(found.left_out.column("reason").to_pylist())
+    typed, rows = found.good, found.good.column(ROW).to_numpy()
     if typed.num_rows:
-        hash_columns(typed, job.row_id)  # which knows fewer types than a source may have
-        numbered = typed.select(job.row_id).append_column(ROW, pa.array(rows))
-        again = np.isin(rows, repeated_rows(rows, [numbered], job.row_id, ROW))
-        ids = typed.select(job.row_id).filter(pa.array(again))
+        hash_columns(typed, job.id_columns)  # which knows fewer types than a source may have
+        numbered = typed.select([*job.id_columns, ROW])
+        again = np.isin(rows, repeated_rows(rows, [numbered], job.id_columns, ROW))
         if again.any():
+            ids = typed.select(job.leading_columns).filter(pa.array(again))
             tally.add(quarantine.by_rule(ids, rows[again], Rule("duplicate_row_id"), key))
             typed, rows = typed.filter(pa.array(~again)), rows[~again]
     predictions = score_table(typed, model, job)
     if predictions.rejected.num_rows:
-        ids = typed.select(job.row_id)
+        ids = typed.select(job.leading_columns)
         tally.add(quarantine.of_rejected(ids, rows, predictions.rejected, key))
+    tally.leave_out(predictions.left_out.column("reason").to_pylist())
     if predictions.table.num_rows:
         in_force = context.publisher.columns(but=context.partition)
         PublishedColumns(context.name, in_force).cast(predictions.table)
@@ -167,9 +168,9 @@ def _check_gates(context: PartitionContext, source: SourceFound, tally: Tally) -
         whole = replace(tally, rows_in=rows)
         check_gates(whole, context.job, context.partition, at_least=rows > tally.rows_in)
         return
-    verdict, problem = max_quarantined_fraction(tally, context.job)
-    if not verdict.passed and verdict.limit == 0:
-        raise ContractError(f"{context.name}: {problem}")
+    for verdict, problem in max_quarantined_fraction(tally, context.job):
+        if not verdict.passed and verdict.limit == 0:
+            raise ContractError(f"{context.name}: {problem}")
 
 
 def _described(source: Source, batch: pa.Table) -> SourceFound:

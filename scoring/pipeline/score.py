@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
+from scoring.arrow.columns import constant
 from scoring.contract import quarantine
 from scoring.engine import Predictions, check_model, no_predictions, score_table
 from scoring.errors import ScorerError
@@ -38,11 +39,12 @@ def score(context: PartitionContext, shard: Staged, file: ModelFile, threads: in
     limits = {"openmp": context.job.run.threads or threads, "blas": 1}
     with threadpool_limits(limits=limits):
         model = checked_model(context, file)
-        predictions, quarantined, with_nulls = _score_batches(context, shard, model, file)
+        predictions, quarantined, left_out, with_nulls = _score_batches(context, shard, model, file)
     return Scored(
         number=shard.number,
         predictions=predictions,
         quarantine=quarantined,
+        left_out=left_out,
         runtime_versions=model.runtime_versions,
         scorer_sha256=model.file.sha256 if isinstance(model, UserScorer) else None,
         warnings=feature_warnings(model, list(context.job.inputs), with_nulls),
@@ -63,9 +65,9 @@ def checked_model(context: PartitionContext, file: ModelFile) -> Model:
 
 def _score_batches(
     context: PartitionContext, shard: Staged, model: Model, file: ModelFile
-) -> tuple[Staged, Staged | None, set[str]]:
-    """Return the staged predictions of ``shard``, its quarantined rows (None: none), the inputs
-    with nulls.
+) -> tuple[Staged, Staged | None, Staged | None, set[str]]:
+    """Return the staged predictions of ``shard``, its quarantined and its left-out rows (None:
+    none), and the inputs with nulls.
     """
     schema: pa.Schema | None = None
     with_nulls: set[str] = set()
@@ -73,18 +75,25 @@ def _score_batches(
     of_shard, storage = shard.sha256[:8], context.storage
     uri = context.staged(f"predictions-{of_shard}", shard.number)
     rejected_uri = context.staged(f"unscored-{of_shard}", shard.number)
+    left_out_uri = context.staged(f"left_out-{of_shard}", shard.number)
     with (
         staged_writer(shard.number, uri, storage) as writer,
         staged_writer(shard.number, rejected_uri, storage) as quarantined,
+        staged_writer(shard.number, left_out_uri, storage) as left_out,
     ):
         for batch in read_staged(shard, storage):
             rows = batch.column(ROW).to_numpy()
             with_nulls |= {name for name in context.job.inputs if batch.column(name).null_count}
             found = _score_batch(context, batch, rows, model)
+            ids, key = batch.select(context.job.leading_columns), context.partition.key
             if found.rejected.num_rows:
-                ids = batch.select(context.job.row_id)
-                key = context.partition.key
                 quarantined.write(quarantine.of_rejected(ids, rows, found.rejected, key))
+            if found.left_out.num_rows:
+                at, reasons = found.left_out.column("position"), found.left_out.column("reason")
+                left = quarantine.of_left_out(
+                    ids.take(at), rows[at.to_numpy()], reasons.to_pylist(), key
+                )
+                left_out.write(left)
             table = _with_added_columns(found.table, file.version, context.partition.key)
             if table.num_rows:
                 schema = schema or table.schema
@@ -94,7 +103,7 @@ def _score_batches(
             writer.write(_with_added_columns(table, file.version, context.partition.key))
         staged = writer.close()
         assert staged is not None
-        return staged, quarantined.close(), with_nulls
+        return staged, quarantined.close(), left_out.close(), with_nulls
 
 
 def _score_batch(
@@ -112,10 +121,5 @@ def _score_batch(
 
 def _with_added_columns(table: pa.Table, version: str, partition: str) -> pa.Table:
     """Return ``table`` and the columns that every published table has."""
-    table = table.append_column("model_version", _constant(version, table.num_rows))
-    return table.append_column("partition", _constant(partition, table.num_rows))
-
-
-def _constant(text: str, rows: int) -> pa.Array:
-    numbers = pa.array(np.zeros(rows, dtype=np.int32))
-    return pa.DictionaryArray.from_arrays(numbers, pa.array([text], pa.string()))
+    table = table.append_column("model_version", constant(version, table.num_rows))
+    return table.append_column("partition", constant(partition, table.num_rows))

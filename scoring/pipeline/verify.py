@@ -36,10 +36,10 @@ def verify_partition(
             f"{context.job.name} a destination of its own, or list its former names in "
             "destination.former_names"
         )
-    for published in (manifest.output, manifest.quarantine):
+    for published in (manifest.output, *manifest.beside):
         storage = context.connections.storage(publisher.uri)
-        actual = storage.sha256(published.uri) if published else None
-        if published and actual != published.sha256:
+        actual = storage.sha256(published.uri)
+        if actual != published.sha256:
             raise VerifyError(
                 f"{published.uri} is not what was published: its sha256 is {actual or 'none'}, the "
                 f"manifest says {published.sha256}. Score {what} again to repair it"

@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Iterator
+from itertools import repeat
 
 import pyarrow as pa
 import pyarrow.csv
 
+from scoring.arrow.columns import constant
 from scoring.errors import SourceError, SourceMissingError
+from scoring.expressions.evaluate import columns_to_read
+from scoring.job.columns import FILE, IN_FILE
 from scoring.job.partitions import Partition
 from scoring.job.schema import Job
-from scoring.job.uri_templates import Roots
+from scoring.job.uri_templates import Roots, folder_of
 from scoring.sources.base import SourceFileRecord, SourceRecord
 from scoring.sources.rechunk import rechunked
 from scoring.storage.base import ObjectInfo
@@ -32,15 +36,24 @@ class FileSource:
         self, job: Job, partition: Partition, roots: Roots, connections: Connections
     ) -> None:
         assert job.source.uri is not None
-        self.uri = roots.expand(job.source.uri, partition)
+        every_day = job.source.outside_partition == "leave_out"
+        patterns = roots.source_patterns(job.source.uri, partition, every_day)
+        self.uri = ", ".join(patterns)
         self.storage = connections.readable_storage(self.uri)
-        self.columns = job.columns
-        found = self.storage.find(roots.source_pattern(job.source.uri, partition))
-        if not found:
-            raise SourceMissingError(
-                f"the source of {job.name} {partition.key} is not there: {self.uri}. "
-                "Check source.uri in the job file, or wait for the data"
-            )
+        self.columns = columns_to_read(job)
+        self._names_files = FILE in job.added_columns
+        found: list[ObjectInfo] = []
+        for uri, pattern in patterns.items():
+            files = self.storage.find(pattern)
+            if not files:
+                raise SourceMissingError(
+                    f"the source of {job.name} {partition.key} is not there: {uri}. Check "
+                    "source.uri in the job file, or wait for the data: with source.wait, Airflow "
+                    f"does{roots.hint(job.source.uri)}",
+                    pattern,
+                )
+            found += files
+        self._folder = folder_of(next(iter(patterns)))
         expected = job.source.sha256.get(partition.key)
         self.files = [self._identified(file, expected) for file in found]
 
@@ -75,12 +88,19 @@ class FileSource:
     def _pieces(self) -> Iterator[pa.Table]:
         for file in self.files:
             try:
-                yield from self.read(file.uri)
+                yield from map(self._with_file, repeat(file.uri), self.read(file.uri))
             except (pa.ArrowException, UnicodeDecodeError, csv.Error, OSError) as error:
                 first_line = str(error).splitlines()[0]
                 raise SourceError(
                     f"{file.uri} cannot be read: {first_line.rstrip('.')}. Write the file again"
                 ) from error
+
+    def _with_file(self, uri: str, table: pa.Table) -> pa.Table:
+        """Return ``table`` with the file that its rows are in, for a job without row ids."""
+        if not self._names_files:
+            return table
+        name = uri.removeprefix(self._folder)
+        return table.append_column(IN_FILE, constant(name, table.num_rows))
 
     def record(self, rows: int) -> SourceRecord:
         """See ``Source``: the digest is of the files' digests, or of S3's marks of them, in order."""

@@ -4,29 +4,39 @@ columns.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
+from itertools import chain
 
 import pyarrow as pa
 
 from scoring.arrow.columns import combined_column
 from scoring.arrow.unify import TypeConflictError, unified
-from scoring.errors import SourceError, quoted
+from scoring.errors import SourceColumnsError, SourceError, quoted
 
 
 def check_columns(uri: str, wanted: list[str], present: list[str]) -> None:
     """Raise SourceError if a wanted column is not there, or is there more than once."""
     missing = [name for name in wanted if name not in present]
     if missing:
-        raise SourceError(
+        hints = [f"{close!r} for {name!r}" for name in missing if (close := _close(name, present))]
+        raise SourceColumnsError(
             f"{uri} has no column {', '.join(map(repr, missing))}; it has "
             f"{quoted(', '.join(present), 1000) or 'none at all'}. Correct the names in the job "
-            "file, or add the column to the source"
+            f"file{' (perhaps ' + ', '.join(hints) + ')' if hints else ''}, or add the column to "
+            "the source"
         )
     doubled = [name for name in wanted if present.count(name) > 1]
     if doubled:
-        raise SourceError(
+        raise SourceColumnsError(
             f"{uri} has more than one column {', '.join(map(repr, doubled))}; rename one"
         )
+
+
+def _close(name: str, present: list[str]) -> str | None:
+    """Return the column that ``name`` may mean: the same but for case, or but for a typo."""
+    folded = (other for other in present if other.casefold() == name.casefold())
+    return next(chain(folded, difflib.get_close_matches(name, present, n=1)), None)
 
 
 def rechunked(pieces: Iterator[pa.Table], sizes: Iterator[int], uri: str) -> Iterator[pa.Table]:

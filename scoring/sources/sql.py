@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from scoring.arrow.hashing import hash_columns
 from scoring.errors import SourceError
+from scoring.expressions.evaluate import columns_to_read
 from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.job.uri_templates import Roots
@@ -41,9 +42,11 @@ class SqlSource:
             "end": partition.end.astimezone(UTC),
             "partition": partition.key,
         }
-        self._wanted = {name: job.inputs.get(name) for name in job.columns}
+        columns = columns_to_read(job)
+        derived = job.source.derive
+        self._wanted = {n: job.inputs.get(n) if n not in derived else None for n in columns}
         self._database = (connections.database or database_in_environment)(job.source.conn_id)
-        self._digest = hashlib.sha256(json.dumps(job.columns).encode())
+        self._digest = hashlib.sha256(json.dumps(columns).encode())
         self._bytes = 0
 
     def batches(self, sizes: Iterator[int]) -> Iterator[pa.Table]:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 from scoring_airflow import notifications
+from sklearn.feature_extraction import DictVectorizer
 
 from docs.generate import BLOCKS, generated_files
 from scoring import errors
@@ -115,7 +116,7 @@ def test_exit_statuses() -> None:
 
 
 def test_the_scorer_runs() -> None:
-    (block,) = [b for b in JOBS.blocks if b.language == "python"]
+    block, with_files = [b for b in JOBS.blocks if b.language == "python"]
     names: dict[str, Any] = {}
     exec(block.text, names)
 
@@ -126,3 +127,15 @@ def test_the_scorer_runs() -> None:
     outputs = names["run"](pd.DataFrame({"base": [1.0, 2.0]}, index=[7, 8]), Model())
     assert outputs.to_dict("list") == {"total": [2.0, 3.0]}
     assert list(outputs.index) == [7, 8]
+
+    vectorizer = DictVectorizer().fit([{"base": 1.0}])
+    exec(with_files.text, names)
+    outputs = names["run"](pd.DataFrame({"base": [1.0, 2.0]}, index=[7, 8]), Length(), vectorizer)
+    assert outputs.to_dict("list") == {"duration": [1.0, 2.0]}
+
+
+class Length:
+    """A model of vectorized records that predicts their sum."""
+
+    def predict(self, records: Any) -> Any:
+        return records.sum(axis=1)

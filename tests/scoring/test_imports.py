@@ -60,7 +60,9 @@ def test_every_module_is_imported_and_a_month_scored_without_airflow(place: Plac
         "in": 10,
         "scored": 10,
         "quarantined": 0,
+        "left_out": 0,
         "reasons": {},
+        "left_out_reasons": {},
     }
 
 
@@ -96,14 +98,15 @@ MAY_IMPORT = {
     "contract": {"arrow", "errors", "job", "storage"},
     "models": {"errors", "job", "registry", "storage"},
     "monitoring": set(),
-    "sources": {"arrow", "errors", "job", "registry", "storage"},
+    "expressions": {"arrow", "errors", "job"},
+    "sources": {"arrow", "errors", "expressions", "job", "registry", "storage"},
     "destinations": {"arrow", "contract", "errors", "job", "registry", "sources", "storage"},
     "engine": {"arrow", "contract", "errors", "job", "models"},
     "pipeline": {
-        "arrow", "contract", "destinations", "engine", "errors", "job", "models", "monitoring",
-        "sources", "storage",
+        "arrow", "contract", "destinations", "engine", "errors", "expressions", "job", "models",
+        "monitoring", "sources", "storage",
     },
-    "cli": {"destinations", "errors", "job", "pipeline", "storage"},
+    "cli": {"destinations", "errors", "expressions", "job", "pipeline", "storage"},
 }  # fmt: skip
 """Which rooms the code of each room may import: each only from below (docs/architecture.md)."""
 

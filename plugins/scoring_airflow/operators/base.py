@@ -21,6 +21,7 @@ from scoring.errors import (
     PublicationError,
     ResourceError,
     ScoringError,
+    SourceColumnsError,
     SourceError,
     resource_error,
 )
@@ -37,7 +38,12 @@ TRANSIENT = (SourceError, PublicationError, ResourceError)
 
 _CLEAR = "clear the run from its first task"
 
-PERMANENT = (NewerPublicationError, NotStagedError, DestinationTakenError)
+PERMANENT = (
+    NewerPublicationError,
+    NotStagedError,
+    DestinationTakenError,
+    SourceColumnsError,
+)
 """Those among them that stay."""
 
 

@@ -59,8 +59,8 @@ class ExtractOperator(PartitionOperator):
                 raise
         self.log.info(
             f"{attempt.partition.key}: {extraction.rows_in:,} rows came in from "
-            f"{extraction.source.uri}; {extraction.tally.rows_quarantined:,} quarantined; "
-            f"{len(extraction.shards)} shards to score with model version "
+            f"{extraction.source.uri}; {extraction.tally.rows_quarantined:,} quarantined, "
+            f"{extraction.tally.rows_left_out:,} left out; {len(extraction.shards)} shards to score with model version "
             f"{extraction.model.version}\n"
             f"{extraction.tally.summary()}"
         )
@@ -93,7 +93,7 @@ class ExtractOperator(PartitionOperator):
         )
         self.defer(
             trigger=SourceTrigger(
-                uri=attempt.roots.source_pattern(template, attempt.partition),
+                uri=missing.pattern or uri,
                 aws_conn_id=aws_conn_id_of(attempt.job),
                 poke_interval_seconds=wait.poke_interval_seconds,
                 since=waiting.since,

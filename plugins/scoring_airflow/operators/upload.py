@@ -67,8 +67,8 @@ class UploadOperator(PartitionOperator):
             self.log.info("nothing to do: an earlier try of this run has published it")
         self.log.info(
             f"{manifest.partition}: {manifest.rows.scored:,} rows published, "
-            f"{manifest.rows.quarantined:,} quarantined, model version {manifest.model.version}: "
-            f"{manifest.output.uri}"
+            f"{manifest.rows.quarantined:,} quarantined, {manifest.rows.left_out:,} left out, "
+            f"model version {manifest.model.version}: {manifest.output.uri}"
         )
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra = _figures(manifest)
@@ -93,6 +93,7 @@ def _figures(manifest: Manifest) -> dict[str, Any]:
         "rows_in": manifest.rows.rows_in,
         "rows_scored": manifest.rows.scored,
         "rows_quarantined": manifest.rows.quarantined,
+        "rows_left_out": manifest.rows.left_out,
         "output": manifest.output.uri,
         "sha256": manifest.output.sha256,
     }

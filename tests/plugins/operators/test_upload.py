@@ -55,6 +55,7 @@ def test_the_asset_event_carries_the_figures(scored) -> None:
         "rows_in": 2500,
         "rows_scored": 2450,
         "rows_quarantined": 50,
+        "rows_left_out": 0,
         "output": str(output),
         "sha256": hashlib.sha256(output.read_bytes()).hexdigest(),
     }

@@ -102,9 +102,9 @@ def test_partitions_are_a_table_with_the_missing_ones_in_it(
     display.partitions(job, [published], as_json=False)
     head, *body = (re.split(r"  +", line) for line in lines(capsys.readouterr().out))
     assert head == [
-        "partition", "state", "model version", "rows in", "scored", "quarantined", "mean"
+        "partition", "state", "model version", "rows in", "scored", "quarantined", "left out", "mean"
     ]  # fmt: skip
-    assert body[0][:-1] == ["2013-02", "published", "v1", "3,000", "2,997", "3"]
+    assert body[0][:-1] == ["2013-02", "published", "v1", "3,000", "2,997", "3", "0"]
     assert float(body[0][-1]) == pytest.approx(1001, rel=0.01)
     assert body[1:] == [["2013-03", "missing"], ["2013-04", "missing"]]
 

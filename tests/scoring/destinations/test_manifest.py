@@ -46,7 +46,10 @@ def test_a_manifest_says_what_was_scored_by_what_from_what(place: Place, recorde
         "version": "v1",
         "uri": str(model),
         "sha256": digest(model),
+        "format": "skops",
         "runtime_versions": {"scikit-learn": sklearn.__version__},
+        "accept": {},
+        "files": {},
     }
     assert recorded["scorer_sha256"] is None
     assert recorded["source"]["files"] == [
@@ -62,7 +65,9 @@ def test_a_manifest_says_what_was_scored_by_what_from_what(place: Place, recorde
         "in": 10,
         "scored": 9,
         "quarantined": 1,
+        "left_out": 0,
         "reasons": {"missing_value: x": 1},
+        "left_out_reasons": {},
     }
     assert recorded["output"] == {
         "uri": str(output),

@@ -228,8 +228,8 @@ def test_probabilities_need_a_model():
         ({"version": "v2"}, "version", "'v2' is listed twice"),
         ({"in_force_from": "2013-07"}, "in_force_from", "2013-07 is also that of v2"),
         ({"in_force_from": "July"}, "in_force_from", "'July' is not a month"),
-        ({"uri": "v1.pkl"}, "uri", "'v1.pkl' must end in .skops or .joblib"),
-        ({"uri": "v1.joblib"}, "sha256", "a joblib file can run code when it is loaded"),
+        ({"uri": "v1.pkl"}, "sha256", "a file that is not skops can run code when it is loaded"),
+        ({"uri": "v1.joblib"}, "sha256", "a file that is not skops can run code when it is loaded"),
     ],
 )
 def test_a_wrong_model_version_is_named_by_its_place(

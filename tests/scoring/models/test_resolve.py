@@ -282,7 +282,7 @@ def test_a_pickle_inside_a_skops_file_never_runs(empty: Place, tmp_path: Path):
     path = empty.data / "models" / "v1.skops"
     # A plain pickle under the name of a skops file ...
     path.write_bytes(pickle.dumps(Bomb(proof)))
-    with pytest.raises(ModelError, match="is not a skops file that can be loaded here"):
+    with pytest.raises(ModelError, match=r"is a pickle, whatever its name says.*was not loaded"):
         loaded(empty)
     # ... and an archive whose arrays are one.
     whole = skops.io.dumps(linear())

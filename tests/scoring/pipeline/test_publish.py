@@ -369,7 +369,9 @@ def test_a_shard_with_other_rows_than_were_staged_is_refused(
     run, shards = published
     foreign = shards[2].model_copy(update={"number": 1})
     message = refused(run, [shards[0], foreign, shards[2]])
-    assert "shard 1 has 1,000 rows, of which 500 were scored and 0 quarantined" in message
+    assert (
+        "shard 1 has 1,000 rows, of which 500 were scored, 0 quarantined and 0 left out" in message
+    )
 
 
 def test_a_shard_of_as_many_other_rows_is_known_by_its_keys(
@@ -392,7 +394,7 @@ def test_accounts_that_do_not_come_out_even_are_refused(
     run, shards = published
     path = Path(f"{run.staging}/extraction.json")
     path.write_text(path.read_text().replace('"rows_in":2500', '"rows_in":2501'))
-    message = "2,501 rows came in, 2,499 were scored and 1 quarantined"
+    message = "2,501 rows came in, 2,499 were scored, 1 quarantined and 0 left out"
     assert message in refused(run, shards)
 
 

@@ -1,0 +1,117 @@
+"""A batch of a source on its way to the model: derived columns, rows left out, the contract.
+
+The same for a run and for its rehearsal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+
+from scoring.arrow.columns import combined_column
+from scoring.arrow.unify import TypeConflictError, exact_cast
+from scoring.contract import quarantine
+from scoring.contract.kept import check_kept_types
+from scoring.contract.rules import Contract
+from scoring.expressions.evaluate import ExpressionsError, open_expressions
+from scoring.job.columns import FILE, IN_FILE, ROW, ROW_NUMBER
+from scoring.pipeline.context import PartitionContext
+from scoring.sources.base import Source
+from scoring.sources.rechunk import type_conflict
+
+OUTSIDE_PARTITION = "outside_partition"
+"""Why rows are left out for which ``source.outside_partition`` is ``leave_out``."""
+
+
+@dataclass(frozen=True)
+class CheckedRows:
+    """What became of the rows of a batch, in its order.
+
+    ``good`` has the job's columns in the contract's types, and ``ROW``.  ``quarantined`` and
+    ``left_out`` are quarantine tables (see ``scoring.contract.quarantine``); None without rows.
+    """
+
+    good: pa.Table
+    quarantined: pa.Table | None
+    left_out: pa.Table | None
+
+
+class RowChecker:
+    """Checks the rows of one partition, batch by batch; a context manager.
+
+    Raises JobError where an expression of the job is wrong, SourceError where one fails for a row,
+    and ContractError where a column is another kind of thing than the contract says.
+    """
+
+    def __init__(self, context: PartitionContext) -> None:
+        self._context = context
+        self._expressions = open_expressions(context.job_file)
+        self._contract: Contract | None = None
+        self._schema: pa.Schema | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._expressions.__exit__(kind, error, traceback)
+
+    def check(self, source: Source, batch: pa.Table, rows_before: int) -> CheckedRows:
+        """Return what becomes of ``batch``, which ``rows_before`` rows of ``source`` precede."""
+        job, key = self._context.job, self._context.partition.key
+        rows = np.arange(batch.num_rows) + rows_before + 1
+        try:
+            table, reasons = self._expressions.evaluate(batch, source.text_only, source.uri)
+        except ExpressionsError as error:
+            raise self._context.job_file.errors(error.problems) from None
+        added = {ROW_NUMBER: lambda: pa.array(rows), FILE: lambda: combined_column(batch, IN_FILE)}
+        stored = pa.table(
+            {
+                name: added[name]() if name in job.added_columns else combined_column(table, name)
+                for name in job.columns
+            }
+        )
+        if self._contract is None:
+            self._contract = Contract(job, self._context.partition, source.text_only)
+        contract = self._contract
+        typed, verdicts = contract.check(stored, source.uri)
+        typed = self._in_one_schema(typed, source.uri)
+        outside = contract.left_out(typed, verdicts) & (reasons == 0)
+        names = [*self._expressions.reasons, OUTSIDE_PARTITION]
+        reasons = np.where(outside, len(names), reasons)
+        left, broken = reasons > 0, (verdicts > 0) & (reasons == 0)
+        quarantined = left_out = None
+        ids = typed.select(job.leading_columns)
+        if broken.any():
+            of = np.where(broken, verdicts, 0)
+            quarantined = quarantine.by_verdict(ids, stored, rows, of, contract.rules, key)
+        if left.any():
+            why = [names[number - 1] for number in reasons[left]]
+            left_out = quarantine.of_left_out(ids.filter(pa.array(left)), rows[left], why, key)
+        if broken.any() or left.any():
+            good = ~(broken | left)
+            typed, rows = typed.filter(pa.array(good)), rows[good]
+        return CheckedRows(typed.append_column(ROW, pa.array(rows)), quarantined, left_out)
+
+    def _in_one_schema(self, typed: pa.Table, origin: str) -> pa.Table:
+        """Return ``typed`` in the column types of the first batch; SourceError where later ones
+        disagree.
+        """
+        if self._schema is None:
+            check_kept_types(typed.schema, self._context.job, origin)
+            self._schema = typed.schema
+        columns = {}
+        for name, kind in zip(self._schema.names, self._schema.types, strict=True):
+            try:
+                columns[name] = exact_cast(combined_column(typed, name), kind)
+            except TypeConflictError as error:
+                raise type_conflict(origin, name, error) from None
+        return pa.table(columns)
