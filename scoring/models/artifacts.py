@@ -32,7 +32,7 @@ READERS: dict[str, Callable[[bytes], Any]] = {
     "json": json.loads,
     "parquet": _parquet,
 }
-"""What reads a file that is no model: tables become DataFrames."""
+"""What reads a file that is not a model: tables become DataFrames."""
 
 
 def artifact_kind(data: bytes, uri: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -249,3 +250,30 @@ def test_parsing_imports_nothing_heavy(jobs: Path) -> None:
     assert "scoring" in imported
     heavy = {"pandas", "pyarrow", "numpy", "scipy", "sklearn", "skops", "joblib", "boto3"}
     assert imported & heavy == set()
+
+
+def test_a_folder_that_is_not_there_or_empty_is_an_import_error_of_the_dag_file(
+    jobs: Path, tmp_path: Path
+) -> None:
+    dags = tmp_path / "other"
+    (dags / "empty").mkdir(parents=True)
+    (dags / "file.yaml").write_text("name: file\n")
+    for folder, message in (
+        ("jobz", r"load_jobs\('jobz'\): .*jobz is not a folder"),
+        ("file.yaml", r"file.yaml is not a folder"),
+        ("empty", r"load_jobs\('empty'\): there is no job file \(\*.yaml\) in"),
+    ):
+        lines = f"from scoring_airflow import load_jobs  # dag\n\nload_jobs({folder!r})\n"
+        (dags / "loader.py").write_text(lines)
+        ((path, error),) = _parse(dags).import_errors.items()
+        assert path.endswith("loader.py")
+        assert re.search(message, error)
+
+
+def test_a_job_file_that_ends_in_yml_is_an_import_error_of_its_own(jobs: Path) -> None:
+    (jobs / "gamma.yml").write_text((jobs / "alpha.yaml").read_text())
+    bag = _parse(jobs.parent)
+    assert set(bag.dags) == {"alpha", "beta"}
+    assert bag.import_errors == {
+        "jobs/gamma.yml": f"{jobs / 'gamma.yml'} is not read: a job file ends in .yaml"
+    }

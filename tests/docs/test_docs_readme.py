@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 from tests.docs.pages import REPOSITORY, page
 
 README = page("README.md")
@@ -24,7 +26,8 @@ class Checkout:
         programs = self.root / ".venv" / "bin"
         programs.mkdir(parents=True)
         self.home.mkdir()
-        shutil.copytree(REPOSITORY / "dags", self.root / "dags")
+        for folder in ("dags", "examples/green_taxi"):
+            shutil.copytree(REPOSITORY / folder, self.root / folder)
         self._program(programs / "python", f'exec "{sys.executable}" "$@"')
         self._program(programs / "scoring", f'exec "{sys.executable}" -m scoring "$@"')
         self._program(programs / "make", "exit 0")  # `make setup` is done
@@ -76,6 +79,8 @@ def test_the_whole_readme_is_marked_as_it_is_run_here() -> None:
         ("test", "python"),
         ("test", "own-job"),
         ("output", "own-job"),
+        ("test", "green"),
+        ("output", "green"),
         ("test", "shell"),
         ("test", "predictions"),
     }
@@ -91,6 +96,18 @@ def test_add_your_own_job(tmp_path: Path) -> None:
     job = (checkout.root / "dags" / "jobs" / "my_job.yaml").read_text()
     keys = [line for line in job.splitlines() if not line.startswith(" ")]
     assert len(keys) == 10, "a job in ten lines"
+
+
+def test_a_table_without_a_key(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    (commands,), (sample,) = marked("test", "green"), marked("output", "green")
+    assert_matches(checkout.run(commands), sample)
+    job = yaml.safe_load((REPOSITORY / "examples/green_taxi/green_duration.yaml").read_text())
+    shown = yaml.safe_load(next(b.text for b in README.blocks if "date_diff" in b.text))
+    for section, value in shown.items():
+        if section == "model":
+            value, job[section] = value["input"], job[section]["input"]
+        assert job[section] == value
 
 
 def test_from_the_shell(tmp_path: Path, example_data: Path) -> None:

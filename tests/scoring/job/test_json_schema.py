@@ -168,7 +168,14 @@ def test_valid_jobs_are_accepted(values: dict[str, Any]):
     assert [error.message for error in VALIDATOR.iter_errors(values)] == []
 
 
-@pytest.mark.parametrize("name", ["dags/jobs/flight_delay.yaml", "examples/own_dag.yaml"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dags/jobs/flight_delay.yaml",
+        "examples/own_dag.yaml",
+        "examples/green_taxi/green_duration.yaml",
+    ],
+)
 def test_the_example_jobs_name_the_schema_and_are_accepted(name: str):
     path = REPOSITORY / name
     first, _, _ = path.read_text().partition("\n")

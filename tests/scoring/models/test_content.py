@@ -80,7 +80,7 @@ def test_the_kind_of_some_bytes(data: bytes, kind: str | None):
     assert kind_of(data) == kind
 
 
-def test_bytes_that_are_no_model_ask_for_the_format(empty: Place):
+def test_unknown_bytes_ask_for_the_format(empty: Place):
     empty.source(rows(3))
     versions = [version(empty, pickle.dumps(linear(), protocol=0), "v1.bin")]
     with pytest.raises(ModelError, match=r"by its first bytes; say what it is with format"):
