@@ -31,6 +31,8 @@ class Tally:
     examples: dict[str, list[str]] = field(default_factory=dict)
     examples_per_rule: int = 3
     left_out: dict[str, int] = field(default_factory=dict)
+    advice: dict[str, str] = field(default_factory=dict)
+    """By rule, what to do in this case, in place of what is advised in general."""
 
     @property
     def rows_quarantined(self) -> int:
@@ -99,7 +101,8 @@ class Tally:
                 f"row{'s' if count > 1 else ''}{examples}"
             )
             if advise_on:
-                lines.append(f"    {advice_for(Rule.parse(rule), advise_on)}")
+                general = advice_for(Rule.parse(rule), advise_on)
+                lines.append(f"    {self.advice.get(rule) or general}")
         return "\n".join(lines)
 
 

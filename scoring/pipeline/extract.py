@@ -17,12 +17,13 @@ import numpy as np
 import pyarrow as pa
 
 from scoring.arrow.columns import combined_column
-from scoring.arrow.hashing import hash_columns
+from scoring.arrow.hashing import Hashes, hash_columns
 from scoring.contract import quarantine
 from scoring.contract.duplicates import RowIdIndex, Rows, repeated_rows
 from scoring.contract.gates import check_gates
 from scoring.contract.rules import Rule
 from scoring.contract.tally import Tally
+from scoring.errors import ContractError
 from scoring.job.columns import ROW
 from scoring.models.base import ModelFile
 from scoring.models.user_scorer import read_scorer
@@ -31,6 +32,7 @@ from scoring.pipeline.attempts import remove_abandoned_attempts
 from scoring.pipeline.checked_rows import RowChecker
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.handover import Extraction, extraction_uri
+from scoring.pipeline.key_suggestion import IDS_LOOKED_AT, suggest_key
 from scoring.pipeline.staging import Staged, StagedWriter, read_staged, staged_writer
 from scoring.sources.base import Source, open_source
 from scoring.storage.base import write
@@ -71,7 +73,7 @@ def extract(
             if job.row_id != "row_number":
                 stager.remove_duplicates()
             quarantined, left_out = stager.quarantine.close(), stager.left_out.close()
-    check_gates(stager.tally, job, context.partition)
+            stager.check_gates()
     extraction = Extraction(
         job_sha256=context.job_file.sha256,
         partition=context.partition.key,
@@ -106,6 +108,7 @@ class PartitionStager:
         self.inputs = {name: Counts() for name in self.job.inputs}
         self.shards: list[Staged] = []
         self.key_sum = 0
+        self._repeated: list[Hashes] = []
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -159,9 +162,20 @@ class PartitionStager:
         """Move rows that repeat the id of an earlier row from their shards to the quarantine."""
         for further, candidates in enumerate(self._ids.candidates()):
             if further:  # not when all are found: each round rewrites shards
-                check_gates(self.tally, self.job, self.context.partition, at_least=True)
+                self.check_gates(at_least=True)
             repeats = repeated_rows(candidates, self._staged_ids(), self.job.id_columns, ROW)
             self.shards = [self._without(repeats, shard) for shard in self.shards]
+
+    def check_gates(self, at_least: bool = False) -> None:
+        """Raise ContractError where a gate fails, with what would tell repeated ids apart."""
+        try:
+            check_gates(self.tally, self.job, self.context.partition, at_least)
+        except ContractError:
+            if not self._repeated:
+                raise
+            repeated = np.unique(np.concatenate(self._repeated))
+            self.tally.advice[str(Rule("duplicate_row_id"))] = suggest_key(self.context, repeated)
+            check_gates(self.tally, self.job, self.context.partition, at_least)
 
     def _staged_ids(self) -> Iterator[pa.Table]:
         for shard in self.shards:
@@ -185,7 +199,9 @@ class PartitionStager:
         """Quarantine ``rows`` that had been staged."""
         if not rows.num_rows:
             return
-        self.key_sum -= int(hash_columns(rows, self.job.id_columns).sum())
+        hashes = hash_columns(rows, self.job.id_columns)
+        self.key_sum -= int(hashes.sum())
+        self._repeated.append(hashes[:IDS_LOOKED_AT])
         self._count_inputs(rows, sign=-1)
         ids, numbers = rows.select(self.job.id_columns), rows.column(ROW).to_numpy()
         rule, partition = Rule("duplicate_row_id"), self.context.partition.key

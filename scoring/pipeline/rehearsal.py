@@ -30,6 +30,7 @@ from scoring.pipeline.checked_rows import RowChecker
 from scoring.pipeline.columns import PublishedColumns
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.cpus import available_cores
+from scoring.pipeline.key_suggestion import suggest_key
 from scoring.pipeline.score import checked_model
 from scoring.sources.base import Source, open_source
 from scoring.sources.files import FileSource
@@ -147,6 +148,9 @@ def _scored(
         again = np.isin(rows, repeated_rows(rows, [numbered], job.id_columns, ROW))
         if again.any():
             ids = typed.select(job.leading_columns).filter(pa.array(again))
+            tally.advice[str(Rule("duplicate_row_id"))] = suggest_key(
+                context, hash_columns(ids, job.id_columns)
+            )
             tally.add(quarantine.by_rule(ids, rows[again], Rule("duplicate_row_id"), key))
             typed, rows = typed.filter(pa.array(~again)), rows[~again]
     predictions = score_table(typed, model, job)

@@ -11,7 +11,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,6 +43,14 @@ class CsvSource(FileSource):
     text_only = True
     rows = None  # only reading them all can show it
 
+    def column_names(self) -> list[str]:
+        """See ``FileSource``."""
+        uri = self.files[0].uri
+        with _opened(self.storage, uri) as file:
+            reader = _CsvReader(uri, file, [])
+            next(chain(reader.plain_tables(), reader.strict_tables()))
+            return reader.header
+
     def read(self, uri: str) -> Iterator[pa.Table]:
         """See ``FileSource``.  Raises SourceError, with the line, for what is not well-formed CSV."""
         with _opened(self.storage, uri) as file:
@@ -59,6 +67,11 @@ class _CsvReader:
         self._header: list[str] = []
         self._line = 0  # how many are behind us
         self._rest = file.read(len(_BYTE_ORDER_MARK)).removeprefix(_BYTE_ORDER_MARK)
+
+    @property
+    def header(self) -> list[str]:
+        """The names of the columns; empty before the first table."""
+        return self._header
 
     def plain_tables(self) -> Iterator[pa.Table]:
         """Yield the rows up to the block that has the first quote, read by Arrow."""

@@ -85,6 +85,10 @@ class FileSource:
         """
         raise NotImplementedError
 
+    def column_names(self) -> list[str]:
+        """Return the columns of the first file that could be published."""
+        raise NotImplementedError
+
     def _pieces(self) -> Iterator[pa.Table]:
         for file in self.files:
             try:

@@ -9,6 +9,7 @@ from functools import cached_property
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scoring.arrow.published import published_type
 from scoring.errors import SourceError
 from scoring.job.partitions import Partition
 from scoring.job.schema import Job
@@ -39,6 +40,15 @@ class ParquetSource(FileSource):
             return sum(int(self._footer(file.uri).num_rows) for file in self.files)
         except (pa.ArrowInvalid, OSError):
             return None  # reading will say what is wrong
+
+    def column_names(self) -> list[str]:
+        """See ``FileSource``."""
+        schema = self._footer(self.files[0].uri).schema.to_arrow_schema()
+        return [
+            field.name
+            for field in schema
+            if published_type(field.type) is not None and not pa.types.is_nested(field.type)
+        ]
 
     def read(self, uri: str) -> Iterator[pa.Table]:
         """See ``FileSource``."""

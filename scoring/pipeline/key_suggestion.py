@@ -1,0 +1,70 @@
+"""Which further columns would make the row ids of a partition unique."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain, combinations, repeat
+
+import numpy as np
+import pyarrow as pa
+
+from scoring.arrow.columns import combined_column
+from scoring.arrow.hashing import Hashes, hash_columns
+from scoring.arrow.text import decoded
+from scoring.job.columns import why_taken
+from scoring.pipeline.checked_rows import RowChecker
+from scoring.pipeline.context import PartitionContext
+from scoring.sources.base import open_source
+from scoring.sources.files import FileSource
+
+IDS_LOOKED_AT = 1_000
+ROWS_READ = 2_000_000
+_BATCH_ROWS = 131_072
+_COLUMNS_TRIED = 40
+
+
+def suggest_key(context: PartitionContext, repeated: Hashes) -> str:
+    """Return in one sentence what would tell rows apart whose ids are repeated; may be empty.
+
+    ``repeated`` are hashes of such ids, as ``hash_columns`` makes them.  The source is read again,
+    with all its columns.
+    """
+    source = open_source(context.job, context.partition, context.roots, context.connections)
+    if not isinstance(source, FileSource):
+        return ""
+    job = context.job
+    others = [n for n in source.column_names() if n not in {*job.id_columns, *job.source.derive}]
+    others = [name for name in others if why_taken(name, job) is None][:_COLUMNS_TRIED]
+    kept = job.output.model_copy(update={"keep": others})
+    wider = replace(context.job_file, job=job.model_copy(update={"output": kept}))
+    rows = _rows_of(replace(context, job_file=wider), repeated[:IDS_LOOKED_AT])
+    complete = [name for name in others if not rows.column(name).null_count]
+    for further in chain(combinations(complete, 1), combinations(complete, 2)):
+        key = rows.select([*job.id_columns, *further])
+        if not key.to_pandas().duplicated().any():
+            named = " and ".join(further)
+            return (
+                f"with {named} in row_id, too, the rows that share an id here would have ids of "
+                "their own"
+            )
+    return (
+        "no other column tells these rows apart: remove the repeats from the source, or identify "
+        "rows by their place, row_id: row_number"
+    )
+
+
+def _rows_of(context: PartitionContext, repeated: Hashes) -> pa.Table:
+    """Return the rows, as far as they are read, whose ids are among ``repeated``."""
+    source = open_source(context.job, context.partition, context.roots, context.connections)
+    names = [*context.job.id_columns, *context.job.output.keep]
+    found, seen = [], 0
+    with RowChecker(context) as checker:
+        for batch in source.batches(repeat(_BATCH_ROWS)):
+            good = checker.check(source, batch, seen).good
+            wanted = np.isin(hash_columns(good, context.job.id_columns), repeated)
+            part = good.filter(pa.array(wanted))
+            found.append(pa.table({n: decoded(combined_column(part, n)) for n in names}))
+            seen += batch.num_rows
+            if seen >= ROWS_READ:
+                break
+    return pa.concat_tables(found)
