@@ -20,6 +20,7 @@ from scoring.job.partitions import partitions_between
 from scoring.job.schema import Job
 
 if TYPE_CHECKING:
+    from scoring.cli.run import Outcome
     from scoring.pipeline.clean import Leftover
     from scoring.pipeline.local import OnProgress
     from scoring.pipeline.rehearsal import Rehearsal
@@ -230,6 +231,28 @@ def partitions(job: Job, published: list[Manifest], as_json: bool) -> None:
         print(f"nothing is published for {job.name} yet")
         return
     _table(facts, as_json)
+
+
+def outcomes(found: list[Outcome], as_json: bool) -> None:
+    """Print what became of each partition of a range, one line each."""
+    _table([_outcome_facts(outcome) for outcome in found], as_json)
+
+
+def _outcome_facts(outcome: Outcome) -> dict[str, Any]:
+    facts: dict[str, Any] = {"partition": outcome.partition.key}
+    if outcome.error is not None:
+        return facts | {"state": "failed", "error": str(outcome.error).partition("\n")[0]}
+    assert outcome.manifest is not None
+    rows, took = outcome.manifest.rows, outcome.manifest.durations_seconds
+    return facts | {
+        "state": "published before" if outcome.skipped else "published",
+        "model_version": outcome.manifest.model.version,
+        "rows_in": rows.rows_in,
+        "scored": rows.scored,
+        "quarantined": rows.quarantined,
+        "left_out": rows.left_out,
+        "seconds_of_work": None if outcome.skipped else round(sum(took.values()), 2),
+    }
 
 
 def _partition_facts(key: str, published: Manifest | None, job: Job) -> dict[str, Any]:

@@ -1,27 +1,51 @@
-"""``run``: score one partition and publish it."""
+"""``run``: score one partition, or a range of them, and publish each."""
 
 from __future__ import annotations
 
 import argparse
 import secrets
 import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from scoring.cli import options as shared
 from scoring.cli import output
-from scoring.errors import UNPUBLISHED, SourceMissingError
+from scoring.errors import UNPUBLISHED, PartitionError, ScoringError, SourceMissingError
 from scoring.job.every_partition import problems_of_every_partition
+from scoring.job.loader import JobFile
+from scoring.job.partitions import Partition, partitions_between
 
-HELP = "score one partition and publish it"
+if TYPE_CHECKING:
+    from scoring.destinations.manifest import Manifest
+
+HELP = "score a partition, or a range of them, and publish it"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a partition: published now or before (``skipped``), or an error."""
+
+    partition: Partition
+    manifest: Manifest | None = None
+    error: ScoringError | None = None
+    skipped: bool = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_job(parser)
-    shared.add_partition(parser)
+    parser.add_argument(
+        "partition", help="the partition, such as 2013-05, or a range: 2013-02..2013-05"
+    )
     shared.add_workers(parser)
     parser.add_argument(
         "--model-version",
         metavar="V",
         help="score with this version, overriding the job's policy",
+    )
+    parser.add_argument(
+        "--only-missing",
+        action="store_true",
+        help="leave alone what is published already",
     )
     parser.add_argument(
         "--force",
@@ -32,13 +56,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
+    job_file = shared.job_file(options)
+    partitions = _partitions(job_file, options.partition)
+    for loc, problem in problems_of_every_partition(job_file.job):
+        print(f"warning: {job_file.place(loc)}: {problem}", file=sys.stderr)
+    if len(partitions) == 1 and not options.only_missing:
+        output.manifest(_run(job_file, partitions[0], options), options.json)
+        return 0
+    return _run_all(job_file, partitions, options)
+
+
+def _partitions(job_file: JobFile, text: str) -> list[Partition]:
+    """Return the partition that is named, or those of a range, both ends included."""
+    first, dots, last = text.partition("..")
+    start = job_file.job.partition_to_score(first)
+    if not dots:
+        return [start]
+    end = job_file.job.partition_to_score(last)
+    if end < start:
+        raise PartitionError(f"{text!r} ends before it begins; write {last}..{first}")
+    return list(partitions_between(start, end))
+
+
+def _run_all(job_file: JobFile, partitions: list[Partition], options: argparse.Namespace) -> int:
+    """Score one after the other; an error of one does not stop the others."""
+    from scoring.destinations.base import open_publisher
+    from scoring.storage.connections import Connections
+
+    publisher = open_publisher(job_file.job, job_file.roots(options.data), Connections())
+    outcomes: list[Outcome] = []
+    for partition in partitions:
+        before = publisher.published(partition) if options.only_missing else None
+        if before is not None:
+            outcomes.append(Outcome(partition, before, skipped=True))
+            continue
+        try:
+            manifest = _run(job_file, partition, options)
+            print(f"{partition.key}: {manifest.rows.scored:,} rows published", file=sys.stderr)
+            outcomes.append(Outcome(partition, manifest))
+        except UNPUBLISHED as error:
+            print(f"error: {error}\n{error.outcome}", file=sys.stderr)
+            outcomes.append(Outcome(partition, error=error))
+    output.outcomes(outcomes, options.json)
+    return next((o.error.exit_status for o in outcomes if o.error), 0)
+
+
+def _run(job_file: JobFile, partition: Partition, options: argparse.Namespace) -> Manifest:
     from scoring.pipeline.context import PartitionContext
     from scoring.pipeline.local import score_partition
 
-    job_file = shared.job_file(options)
-    partition = job_file.job.partition_to_score(options.partition)
-    for loc, problem in problems_of_every_partition(job_file.job):
-        print(f"warning: {job_file.place(loc)}: {problem}", file=sys.stderr)
     roots = job_file.roots(options.data)
     # On disk a lock keeps two runs of a month apart; elsewhere each has a staging of its own.
     remote = "://" in roots.expand(job_file.job.destination.uri)
@@ -46,7 +112,7 @@ def command(options: argparse.Namespace) -> int:
     context = PartitionContext(job_file, partition, roots, attempt)
     with output.progress(context.name, options.json) as on_progress:
         try:
-            manifest = score_partition(
+            return score_partition(
                 context,
                 {"by": "shell"},
                 options.model_version,
@@ -57,7 +123,8 @@ def command(options: argparse.Namespace) -> int:
         except UNPUBLISHED as error:
             error.outcome = f"Nothing was published for {context.name}."
             if isinstance(error, SourceMissingError) and job_file.job.source.wait:
-                error.outcome += " In Airflow this job waits for its source (source.wait); this command does not."
+                error.outcome += (
+                    " In Airflow this job waits for its source (source.wait); this command does "
+                    "not."
+                )
             raise
-    output.manifest(manifest, options.json)
-    return 0

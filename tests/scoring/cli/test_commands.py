@@ -267,6 +267,54 @@ def test_verify_says_same_or_has_status_8(jobs: Place, capsys: pytest.CaptureFix
     assert "the source" in one_error(printed.err)
 
 
+def test_a_range_is_scored_partition_by_partition(jobs: Place, capsys: pytest.CaptureFixture[str]):
+    jobs.source(rows(20), "2013-04.parquet")
+    command = ["run", "sample", "2013-02..2013-04", *in_folder(jobs), "--workers", "1"]
+    assert main([*command, "--json"]) == 3  # March's source is not there, and April goes on
+    printed = capsys.readouterr()
+    february, march, april = json.loads(printed.out)
+    assert (february["state"], february["scored"]) == ("published", 10)
+    assert march["state"] == "failed"
+    assert "the source of sample 2013-03 is not there" in march["error"]
+    assert (april["state"], april["scored"]) == ("published", 20)
+    assert "Nothing was published for sample 2013-03." in printed.err
+    assert "2013-04: 20 rows published" in printed.err
+    before = published_files(jobs)
+    jobs.source(rows(5), "2013-03.parquet")
+    assert main([*command, "--only-missing"]) == 0
+    table = capsys.readouterr().out
+    assert [line.split()[:3] for line in table.splitlines()[1:]] == [
+        ["2013-02", "published", "before"],
+        ["2013-03", "published", "v1"],
+        ["2013-04", "published", "before"],
+    ]
+    after = published_files(jobs)
+    assert {name: after[name] for name in before} == before
+    assert len(after) == len(before) + 2  # predictions and manifest of March
+
+
+def published_files(place: Place) -> dict[str, int]:
+    """The published files, each with the moment at which it was written."""
+    names = [name for name in place.files() if not name.startswith(("_locks", "_columns"))]
+    return {name: (place.out / name).stat().st_mtime_ns for name in names}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("2013-04..2013-02", "'2013-04..2013-02' ends before it begins; write 2013-02..2013-04"),
+        ("2013-02..", "'' is not a month"),
+        ("2012-11..2013-02", "has no partition 2012-11"),
+    ],
+)
+def test_a_range_that_cannot_be_is_refused(
+    jobs: Place, capsys: pytest.CaptureFixture[str], wanted: str, message: str
+):
+    assert main(["run", "sample", wanted, *in_folder(jobs)]) == 2
+    assert message in capsys.readouterr().err
+    assert jobs.files() == []
+
+
 def test_what_another_job_has_published_is_not_replaced(
     jobs: Place, capsys: pytest.CaptureFixture[str]
 ):
