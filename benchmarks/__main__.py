@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import backfill, big_month, parsing, shards
+from benchmarks import backfill, big_month, expressions, parsing, shards
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "only", nargs="*", choices=["parsing", "backfill", "big_month", "shards", []]
+        "only", nargs="*", choices=["parsing", "backfill", "big_month", "expressions", "shards", []]
     )
     parser.add_argument("--rows", type=int, default=10_000_000, help="rows of the big month")
     parser.add_argument(
@@ -38,6 +38,13 @@ def main() -> None:
         "parsing": lambda: parsing.run(ROOT / "dags", folder),
         "backfill": lambda: backfill.run(folder / "airflow-home", options.rounds),
         "big_month": lambda: big_month.run(
+            folder / "airflow-home/data",
+            ROOT / "dags/jobs/flight_delay.yaml",
+            folder,
+            options.rows,
+            options.rounds,
+        ),
+        "expressions": lambda: expressions.run(
             folder / "airflow-home/data",
             ROOT / "dags/jobs/flight_delay.yaml",
             folder,
