@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from scoring.errors import SourceError, needs_extra
 from scoring.sources.databases.base import POSTGRES_CONN_TYPES, Database, DatabaseConnection
@@ -64,13 +67,52 @@ def _from_uri(conn_id: str, text: str) -> DatabaseConnection:
 
 
 def database_in_environment(conn_id: str) -> Database:
+    """Return the database that the connection names; SourceError for a type that is not read."""
     connection = connection_in_environment(conn_id)
-    if connection.conn_type not in POSTGRES_CONN_TYPES:
+    open_database = _DATABASES.get(connection.conn_type)
+    if open_database is None:
         raise SourceError(
             f"the connection {conn_id!r} is of the type {connection.conn_type!r}: from the shell "
-            "only postgres is read, other databases in Airflow's tasks"
+            f"only {', '.join(_DATABASES)} are read, other databases in Airflow's tasks"
         )
+    return open_database(connection)
+
+
+def _postgres(connection: DatabaseConnection) -> Database:
     with needs_extra("postgres", "queries of a Postgres"):
         from scoring.sources.databases.postgres import Postgres
 
     return Postgres(connection)
+
+
+def _sqlite(connection: DatabaseConnection) -> Database:
+    from scoring.sources.databases.dbapi import DbApi
+
+    path = _path(connection)
+    if not Path(path).is_file():
+        raise SourceError(f"there is no SQLite file {path}")
+    return DbApi(lambda: sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True))
+
+
+def _duckdb(connection: DatabaseConnection) -> Database:
+    from scoring.sources.databases.duckdb import DuckDb
+
+    return DuckDb(_path(connection))
+
+
+def _path(connection: DatabaseConnection) -> str:
+    """Return the file of a database that is one: ``sqlite:////folder/file.db``."""
+    path = connection.host or connection.schema
+    if not path:
+        raise SourceError(
+            f"the connection {connection.conn_id!r} names no file; write "
+            f"{connection.conn_type}:////folder/file"
+        )
+    return path
+
+
+_DATABASES: dict[str, Callable[[DatabaseConnection], Database]] = {
+    **dict.fromkeys(POSTGRES_CONN_TYPES, _postgres),
+    "sqlite": _sqlite,
+    "duckdb": _duckdb,
+}
