@@ -49,6 +49,7 @@ SOURCES = Registry(
         "parquet": "scoring.sources.parquet:ParquetSource",
         "csv": "scoring.sources.csv:CsvSource",
         "sql": "scoring.sources.sql:SqlSource",
+        "files_sql": "scoring.sources.files_sql:FilesSqlSource",
     },
 )
 """Classes that are called as ``scoring.sources.base.SourceKind`` says."""

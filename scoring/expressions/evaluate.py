@@ -13,6 +13,7 @@ import pyarrow as pa
 from scoring.arrow.cast import ColumnCast, MixedZonesError, NotCastableError
 from scoring.arrow.columns import combined_column
 from scoring.errors import SourceError, quoted
+from scoring.expressions.connection import SAFE
 from scoring.expressions.parse import ExpressionError, columns_of
 from scoring.job.columns import same_but_for_case
 from scoring.job.loader import JobFile
@@ -229,15 +230,7 @@ def _checked(
 def _connect(timezone: str) -> DuckDBPyConnection:
     import duckdb
 
-    connection = duckdb.connect(
-        ":memory:",
-        config={
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-            "enable_external_access": "false",
-            "threads": "1",
-        },
-    )
+    connection = duckdb.connect(":memory:", config=SAFE | {"threads": "1"})
     connection.execute("SET TimeZone = ?", [timezone])
     connection.execute("SET lock_configuration = true")
     return connection

@@ -40,9 +40,9 @@ def problems_of_every_partition(job: Job) -> Iterator[Problem]:
     source = job.source
     if source.date_column is not None or source.kind not in SOURCES.built_in:
         return
-    if source.sql is not None:
-        yield from _problems_of_query(job, source.sql)
-    elif source.uri is not None:
+    if source.uri is None:
+        yield from _problems_of_query(job, source.sql or "")
+    elif source.sql is None or not parameters_of(source.sql) & set(PARAMETERS):
         yield from _problems_of_files(job, source.uri)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from scoring.job import json_patterns as patterns
+from scoring.job.source import QUERIES
 from scoring.registry import DESTINATIONS, MODELS, SOURCES, Registry
 
 Schema = dict[str, Any]
@@ -33,14 +34,14 @@ def text(pattern: str, message: str) -> Schema:
     return {"pattern": pattern, "patternErrorMessage": message}
 
 
-def _one_of(registry: Registry, installed: bool, hidden: str = "") -> list[str]:
+def _one_of(registry: Registry, installed: bool, hidden: tuple[str, ...] = ()) -> list[str]:
     names = registry.names() if installed else list(registry.built_in)
-    return [name for name in names if name != hidden]
+    return [name for name in names if name not in hidden]
 
 
 def add_source(source: Schema, installed: bool) -> None:
     properties = source["properties"]
-    kinds = _one_of(SOURCES, installed, hidden="sql")
+    kinds = _one_of(SOURCES, installed, hidden=QUERIES)
     properties["uri"] |= _uri("source_uri")
     properties["format"]["enum"] = [*kinds, None]
     properties["sql"] |= text(
@@ -64,24 +65,22 @@ def add_source(source: Schema, installed: bool) -> None:
             "then": given("date_column"),
         },
         {
-            "if": given("sql"),
+            "if": given("uri"),
             "then": {
-                **given("conn_id"),
                 "properties": {
-                    **given("conn_id")["properties"],
-                    **absent("uri", "and sql exclude each other"),
+                    **absent("conn_id", "is for sql; files in S3 have run.aws_conn_id"),
+                    "sql": text(rf"\b{patterns.ignore_case('source')}\b", "reads the table source"),
+                },
+                "allOf": [of_files, of_patterns],
+            },
+            "else": {
+                "required": ["sql", "conn_id"],
+                "properties": {
+                    **given("sql", "conn_id")["properties"],
                     **absent("format", "is for files"),
                     **empty("sha256", "is for files"),
                     **absent("wait", "is for files"),
                 },
-            },
-            "else": {
-                "required": ["uri"],
-                "properties": {
-                    "uri": {"not": NULL},
-                    **absent("conn_id", "is for sql; files in S3 have run.aws_conn_id"),
-                },
-                "allOf": [of_files, of_patterns],
             },
         },
     ]

@@ -6,6 +6,7 @@ heavy.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -24,8 +25,11 @@ from scoring.job.uri_templates import (
 )
 from scoring.registry import SOURCES
 
+QUERIES = ("sql", "files_sql")
+"""Kinds that a job names by its fields, not by ``format``."""
+
 SourceUri = Annotated[str, AfterValidator(check_source_fields)]
-SourceFormat = Annotated[str, AfterValidator(partial(check_kind, SOURCES, hidden=("sql",)))]
+SourceFormat = Annotated[str, AfterValidator(partial(check_kind, SOURCES, hidden=QUERIES))]
 Query = Annotated[str, AfterValidator(check_query)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -62,19 +66,22 @@ class SourceConfig(Section):
         Field(
             description="`parquet`, `csv`, or a kind that a [package](architecture.md#add-a-kind) "
             "adds; such a kind defines its own URIs. By default, a file name that contains `.csv` "
-            "means CSV, any other parquet. CSV may be compressed with gzip (`.gz`). Not with `sql`."
+            "means CSV, any other parquet. CSV may be compressed with gzip (`.gz`). Not with `sql` alone."
         ),
     ] = None
     sql: Annotated[
         Query | None,
-        Field(description="A database [query](#a-query-as-source), instead of `uri`."),
+        Field(
+            description="A [query](#a-query-as-source): of the database `conn_id`, or, with `uri`, "
+            "of the files' rows, the table `source`."
+        ),
     ] = None
     conn_id: Annotated[
         str | None,
         Field(
             pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$",
-            description="The Airflow connection that runs `sql`. Required with `sql`, not allowed "
-            "with `uri`.",
+            description="The Airflow connection that runs `sql`. Required with `sql` alone, not "
+            "allowed with `uri`.",
         ),
     ] = None
     date_column: Annotated[
@@ -122,34 +129,40 @@ class SourceConfig(Section):
 
     @property
     def kind(self) -> str:
-        """``sql``, or the format as given, else as the URI ends: ``.csv`` and ``.csv.gz`` are CSV."""
+        """The kind of source: ``sql``, ``files_sql``, or the format of its files."""
         if self.sql is not None:
-            return "sql"
+            return "sql" if self.uri is None else "files_sql"
+        return self.file_format
+
+    @property
+    def file_format(self) -> str:
+        """The format as given, else as the URI ends: ``.csv`` and ``.csv.gz`` are CSV."""
         name = Path(without_query(self.uri or "")).name
         return self.format or ("csv" if ".csv" in name else "parquet")
 
     @property
     def has_files(self) -> bool:
         """Whether each row is in a file that this package itself reads."""
-        return self.uri is not None and self.kind in SOURCES.built_in
+        return self.sql is None and self.kind in SOURCES.built_in
 
     def problems(self) -> Iterator[Problem]:
         """Report fields that contradict each other (see ``Job.problems``)."""
         if self.outside_partition == "leave_out" and self.date_column is None:
             yield ("outside_partition",), "leave_out requires date_column"
-        if (self.uri is None) == (self.sql is None):
-            given = "neither is given" if self.uri is None else "both are given"
-            yield (), f"requires either uri (files) or sql (a database); {given}"
-        elif self.uri is not None:
+        if self.uri is not None:
             yield from self._problems_of_files(self.uri)
-        else:
+            if self.sql is not None and not re.search(r"(?i)\bsource\b", self.sql):
+                yield ("sql",), "reads no table source, which has the rows of the files"
+        elif self.sql is not None:
             yield from self._problems_of_query()
+        else:
+            yield (), "requires uri (files), sql (a database), or both; neither is given"
 
     def _problems_of_files(self, uri: str) -> Iterator[Problem]:
-        if self.kind in SOURCES.built_in:
+        if self.file_format in SOURCES.built_in:
             yield from problems_of(check_source_template, "uri", uri)
         if self.conn_id is not None:
-            yield ("conn_id",), "requires sql; set run.aws_conn_id for files in S3"
+            yield ("conn_id",), "is for sql without uri; set run.aws_conn_id for files in S3"
         if self.sha256 and is_pattern(uri):
             yield ("sha256",), "requires one file per partition, and uri is a pattern"
 

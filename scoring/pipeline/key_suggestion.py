@@ -33,7 +33,8 @@ def suggest_key(context: PartitionContext, repeated: Hashes) -> str:
     if not isinstance(source, FileSource):
         return ""
     job = context.job
-    others = [n for n in source.column_names() if n not in {*job.id_columns, *job.source.derive}]
+    names = source.column_names(publishable=True)
+    others = [n for n in names if n not in {*job.id_columns, *job.source.derive}]
     others = [name for name in others if why_taken(name, job) is None][:_COLUMNS_TRIED]
     kept = job.output.model_copy(update={"keep": others})
     wider = replace(context.job_file, job=job.model_copy(update={"output": kept}))

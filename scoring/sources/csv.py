@@ -43,7 +43,7 @@ class CsvSource(FileSource):
     text_only = True
     rows = None  # only reading them all can show it
 
-    def column_names(self) -> list[str]:
+    def column_names(self, publishable: bool = False) -> list[str]:
         """See ``FileSource``."""
         uri = self.files[0].uri
         with _opened(self.storage, uri) as file:

@@ -85,8 +85,8 @@ class FileSource:
         """
         raise NotImplementedError
 
-    def column_names(self) -> list[str]:
-        """Return the columns of the first file that could be published."""
+    def column_names(self, publishable: bool = False) -> list[str]:
+        """Return the columns of the first file; only those that could be published, if asked."""
         raise NotImplementedError
 
     def _pieces(self) -> Iterator[pa.Table]:

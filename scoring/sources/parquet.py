@@ -41,14 +41,10 @@ class ParquetSource(FileSource):
         except (pa.ArrowInvalid, OSError):
             return None  # reading will say what is wrong
 
-    def column_names(self) -> list[str]:
+    def column_names(self, publishable: bool = False) -> list[str]:
         """See ``FileSource``."""
         schema = self._footer(self.files[0].uri).schema.to_arrow_schema()
-        return [
-            field.name
-            for field in schema
-            if published_type(field.type) is not None and not pa.types.is_nested(field.type)
-        ]
+        return [field.name for field in schema if not publishable or _is_publishable(field.type)]
 
     def read(self, uri: str) -> Iterator[pa.Table]:
         """See ``FileSource``."""
@@ -86,6 +82,10 @@ class ParquetSource(FileSource):
             with self.storage.open(uri) if file is None else nullcontext(file) as opened:
                 self._footers[uri] = pq.read_metadata(opened)
         return self._footers[uri]
+
+
+def _is_publishable(kind: pa.DataType) -> bool:
+    return published_type(kind) is not None and not pa.types.is_nested(kind)
 
 
 def _check_decompression(uri: str, columns: list[str], metadata: pq.FileMetaData) -> None:

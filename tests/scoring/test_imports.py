@@ -162,6 +162,7 @@ def test_the_steps_do_not_import_each_other():
 def test_only_the_registry_names_a_kind():
     kinds = {
         *("scoring.sources.parquet", "scoring.sources.csv", "scoring.sources.sql"),
+        "scoring.sources.files_sql",
         *("scoring.models.skops", "scoring.models.joblib", "scoring.destinations.parquet"),
     }
     for module, path in FILES.items():

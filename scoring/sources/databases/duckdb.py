@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from scoring.errors import SourceError
+from scoring.expressions.connection import SAFE
 from scoring.job.sql_params import render_paramstyle
 from scoring.sources.databases.base import Wanted, must_be_cast
 from scoring.sources.rechunk import check_columns
@@ -36,14 +37,6 @@ class DuckDb:
         with duckdb.connect(self._path, read_only=True, config=SAFE) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             yield from query(connection, sql, values, wanted)
-
-
-SAFE: dict[str, str | bool | int | float | list[str]] = {
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "enable_external_access": "false",
-}
-"""What a query of a job may not do: open other files, or load extensions."""
 
 
 def query(
