@@ -101,6 +101,7 @@ class Manifest(_Format):
     model: ModelRecord
     scorer_sha256: str | None
     source: SourceRecord
+    source_types: dict[str, str] = {}
     rows: RowsRecord
     output: ObjectRecord
     columns: dict[str, str] = {}

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from scoring.arrow.cast import ColumnCast, MixedZonesError, NotCastableError
 from scoring.arrow.columns import combined_column
-from scoring.errors import SourceError, quoted
+from scoring.errors import SourceColumnsError, SourceError, quoted
 from scoring.expressions.connection import SAFE
 from scoring.expressions.parse import ExpressionError, columns_of
 from scoring.job.columns import same_but_for_case
@@ -56,9 +56,12 @@ class RowExpressions:
         self.reasons = list(job.leave_out)
         self.reads: list[str] = []
         """The source columns that the expressions read."""
+        self.by_type: set[str] = set()
+        self.types: dict[str, str] = {}
+        """The stored types of those columns on whose types the values of expressions depend."""
         if self._expressions:
             self._connection = _connect(job.timezone)
-            self.reads, problems = _checked(self._expressions, self._connection)
+            self.reads, self.by_type, problems = _checked(self._expressions, self._connection)
             if problems:
                 self._connection.close()
                 raise ExpressionsError(problems)
@@ -88,10 +91,10 @@ class RowExpressions:
     def evaluate(self, table: pa.Table, text_only: bool, origin: str) -> tuple[pa.Table, Reasons]:
         """Return the columns of ``table``, with what is derived, and which rows are left out.
 
-        ``table`` has ``columns_to_read``, and perhaps others. Of a source that is ``text_only``, expressions read the
-        inputs in the contract's types, null where a text does not fit, and all else as text.
-        Raises SourceError, which names ``origin``, where an expression fails for a row, and
-        ExpressionsError where it does not fit the columns' types.
+        ``table`` has ``columns_to_read``, and perhaps others. Of a source that is ``text_only``,
+        expressions read the inputs in the contract's types, null where a text does not fit, and all
+        else as text.  Raises SourceError, which names ``origin``, where an expression fails for a
+        row or a column changes its type, and ExpressionsError where one does not fit the columns.
         """
         none = np.zeros(table.num_rows, dtype=np.int32)
         if self._connection is None:
@@ -99,6 +102,7 @@ class RowExpressions:
         read = {name: combined_column(table, name) for name in self.reads}
         if text_only:
             read = {name: self._typed(name, values) for name, values in read.items()}
+        self._note_types(read, origin)
         read[_ANY] = pa.array(none)
         found = self._query(pa.table(read), origin)
         columns = {name: combined_column(table, name) for name in table.column_names}
@@ -107,6 +111,14 @@ class RowExpressions:
         if self.reasons:
             reasons = combined_column(found, _REASON).to_numpy(zero_copy_only=False)
         return pa.table(columns), reasons
+
+    def _note_types(self, read: dict[str, pa.Array], origin: str) -> None:
+        for name in self.reads:
+            kind = stored_type(read[name].type)
+            if name in self.by_type and kind is not None:
+                first = self.types.setdefault(name, kind)
+                if first != kind:
+                    raise other_type(origin, name, kind, f"{first} before")
 
     def _typed(self, name: str, values: pa.Array) -> pa.Array:
         column = self._job.inputs.get(name)
@@ -186,6 +198,12 @@ def columns_to_read(job: Job) -> list[str]:
         return expressions.columns_to_read()
 
 
+def columns_read_by_type(job: Job) -> set[str]:
+    """Return the source columns whose stored types decide what the expressions of ``job`` give."""
+    with RowExpressions(job) as expressions:
+        return expressions.by_type
+
+
 def open_expressions(job_file: JobFile) -> RowExpressions:
     """Return the expressions of a job; JobError with line and field of each that is wrong."""
     try:
@@ -194,16 +212,36 @@ def open_expressions(job_file: JobFile) -> RowExpressions:
         raise job_file.errors(error.problems) from None
 
 
+def stored_type(kind: pa.DataType) -> str | None:
+    """Return what a stored type is for an expression; None for a column without any value."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_null(kind):
+        return None
+    return "string" if pa.types.is_large_string(kind) else str(kind)
+
+
+def other_type(origin: str, name: str, kind: str, other: str) -> SourceError:
+    """Return the error for a column whose type would change what an expression gives."""
+    return SourceColumnsError(
+        f"{origin}: the column {name!r} is stored as {kind}, and as {other}. An expression of the "
+        "job would give another value for it, such as the text 1.0 in place of 1. Store it in one "
+        f"type, or cast it in the expression: CAST({name} AS BIGINT)"
+    )
+
+
 def _checked(
     expressions: list[tuple[Loc, str]], connection: DuckDBPyConnection
-) -> tuple[list[str], list[Problem]]:
-    """Return the source columns that ``expressions`` read, one after the other, and what is wrong.
+) -> tuple[list[str], set[str], list[Problem]]:
+    """Return the source columns that ``expressions`` read, one after the other, those whose types
+    matter, and what is wrong.
 
     An expression may read what an earlier one derives. One that derives a column of its own name
     reads that of the source, and replaces it.
     """
     reads: dict[str, Loc] = {}
-    derived: set[str] = set()
+    derived: dict[str, set[str]] = {}  # what each is made of
+    by_type: set[str] = set()
     problems: list[Problem] = []
     for loc, text in expressions:
         try:
@@ -211,11 +249,13 @@ def _checked(
         except ExpressionError as error:
             problems.append((loc, str(error)))
             continue
-        for name in found:
+        for name in found.names:
             if name not in derived:
                 reads.setdefault(name, loc)
+        for name in found.by_type:
+            by_type |= derived.get(name, {name})
         if loc[0] == "source":
-            derived.add(str(loc[-1]))
+            derived[str(loc[-1])] = set().union(*(derived.get(n, {n}) for n in found.names))
     if pair := same_but_for_case([*dict.fromkeys([*reads, *derived])]):
         problems.append(
             (
@@ -224,7 +264,7 @@ def _checked(
                 "rename one of them",
             )
         )
-    return list(reads), problems
+    return list(reads), by_type, problems
 
 
 def _connect(timezone: str) -> DuckDBPyConnection:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ _REFUSED = {
 _CLOCKS = {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
 """Functions that SQL calls without parentheses, so that they look like columns."""
 
+_ARITHMETIC = {"+", "-", "*", "/", "//", "%", "abs", "ceil", "ceiling", "floor", "round"}
+"""Functions whose value is the same number for an integer and for the float that is equal to it."""
+
 _MACRO_DEPTH = 8
 
 
@@ -42,15 +46,28 @@ class ExpressionError(ValueError):
     """What is wrong with an expression, in one sentence."""
 
 
-def columns_of(expression: str, connection: DuckDBPyConnection) -> list[str]:
-    """Return the columns that ``expression`` reads, in the order in which they first occur.
+@dataclass(frozen=True)
+class Columns:
+    """The columns that an expression reads, in the order in which they first occur.
+
+    ``by_type`` are those on whose stored type the value depends: 1 as an integer makes the text
+    ``1``, as a float ``1.0``.
+    """
+
+    names: list[str]
+    by_type: list[str]
+
+
+def columns_of(expression: str, connection: DuckDBPyConnection) -> Columns:
+    """Return the columns that ``expression`` reads.
 
     Raises ExpressionError unless it is one expression whose value depends on one row alone.
     """
-    found = dict.fromkeys(_references(_tree(expression, connection), connection))
-    if clock := next((name for name in found if name.lower() in _CLOCKS), None):
+    found = list(_references(_tree(expression, connection), connection))
+    names = list(dict.fromkeys(name for name, _ in found))
+    if clock := next((name for name in names if name.lower() in _CLOCKS), None):
         raise ExpressionError(f"{clock} is not allowed: {_volatile('its value')}")
-    return list(found)
+    return Columns(names, list(dict.fromkeys(name for name, by_type in found if by_type)))
 
 
 def _tree(expression: str, connection: DuckDBPyConnection) -> dict[str, Any]:
@@ -74,11 +91,14 @@ def _references(
     connection: DuckDBPyConnection,
     bound: frozenset[str] = frozenset(),
     depth: int = 0,
-) -> Iterator[str]:
-    """Yield the columns that the tree ``node`` reads, but for the names that are ``bound`` in it."""
+    by_type: bool = False,
+) -> Iterator[tuple[str, bool]]:
+    """Yield the columns that the tree ``node`` reads, but for the names that are ``bound`` in it,
+    and whether the value depends on their stored types, as ``by_type`` says of the node itself.
+    """
     if isinstance(node, list):
         for child in node:
-            yield from _references(child, connection, bound, depth)
+            yield from _references(child, connection, bound, depth, by_type)
     if not isinstance(node, dict):
         return
     kind = node.get("class")
@@ -90,16 +110,21 @@ def _references(
     if kind == "COLUMN_REF":
         name = node["column_names"][0]
         if name not in bound:
-            yield name
+            yield name, by_type
         return
     if kind == "LAMBDA":
-        bound = bound | set(_references(node["lhs"], connection))
-        yield from _references(node["expr"], connection, bound, depth)
+        bound = bound | {name for name, _ in _references(node["lhs"], connection)}
+        yield from _references(node["expr"], connection, bound, depth, by_type)
         return
     if kind == "FUNCTION":
         _check_function(node["function_name"], connection, depth)
+        by_type = node["function_name"] not in _ARITHMETIC
+    elif kind == "CAST":
+        by_type = node["cast_type"]["id"] == "VARCHAR"
+    elif kind == "COMPARISON":
+        by_type = False
     for child in node.values():
-        yield from _references(child, connection, bound, depth)
+        yield from _references(child, connection, bound, depth, by_type)
 
 
 def _check_function(name: str, connection: DuckDBPyConnection, depth: int) -> None:

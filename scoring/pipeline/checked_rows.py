@@ -17,7 +17,7 @@ from scoring.arrow.unify import TypeConflictError, exact_cast
 from scoring.contract import quarantine
 from scoring.contract.kept import check_kept_types
 from scoring.contract.rules import Contract
-from scoring.expressions.evaluate import ExpressionsError, open_expressions
+from scoring.expressions.evaluate import ExpressionsError, open_expressions, other_type
 from scoring.job.columns import FILE, IN_FILE, ROW, ROW_NUMBER
 from scoring.pipeline.context import PartitionContext
 from scoring.sources.base import Source
@@ -72,6 +72,8 @@ class RowChecker:
             table, reasons = self._expressions.evaluate(batch, source.text_only, source.uri)
         except ExpressionsError as error:
             raise self._context.job_file.errors(error.problems) from None
+        if self._contract is None:
+            self._check_types_of_other_partitions(source.uri)
         added = {ROW_NUMBER: lambda: pa.array(rows), FILE: lambda: combined_column(batch, IN_FILE)}
         stored = pa.table(
             {
@@ -100,6 +102,25 @@ class RowChecker:
             good = ~(broken | left)
             typed, rows = typed.filter(pa.array(good)), rows[good]
         return CheckedRows(typed.append_column(ROW, pa.array(rows)), quarantined, left_out)
+
+    @property
+    def source_types(self) -> dict[str, str]:
+        """The stored types of the columns on whose types expressions depend, for the manifest."""
+        return self._expressions.types
+
+    def _check_types_of_other_partitions(self, origin: str) -> None:
+        """Raise SourceError where a column that expressions read was stored in another type for a
+        partition that is published: the same value would become another one.
+        """
+        if not self._expressions.types:
+            return
+        key, published = self._context.partition.key, self._context.publisher.all_published()
+        other = next((m for m in published if m.partition != key and m.source_types), None)
+        for name, kind in self._expressions.types.items():
+            before = other.source_types.get(name) if other else None
+            if before is not None and before != kind:
+                assert other is not None
+                raise other_type(origin, name, kind, f"{before} in {other.partition}")
 
     def _in_one_schema(self, typed: pa.Table, origin: str) -> pa.Table:
         """Return ``typed`` in the column types of the first batch; SourceError where later ones

@@ -89,6 +89,7 @@ def extract(
         shards=stager.shards,
         quarantine=quarantined,
         left_out_rows=left_out,
+        source_types=checker.source_types,
         key_sum=stager.key_sum % (1 << 64),
         seconds=time.monotonic() - started,
     )

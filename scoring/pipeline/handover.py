@@ -44,6 +44,7 @@ class Extraction(BaseModel):
     shards: list[Staged]
     quarantine: Staged | None
     left_out_rows: Staged | None = None
+    source_types: dict[str, str] = {}
     key_sum: int
     seconds: float
 

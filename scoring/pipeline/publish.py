@@ -290,6 +290,7 @@ def _manifest(
         model=ModelRecord(**model),
         scorer_sha256=extraction.scorer_sha256,
         source=extraction.source,
+        source_types=extraction.source_types,
         rows=RowsRecord(**rows),
         output=output,
         columns=joined.columns,

@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Iterator
-from itertools import repeat
 
 import pyarrow as pa
 import pyarrow.csv
 
 from scoring.arrow.columns import constant
 from scoring.errors import SourceError, SourceMissingError
-from scoring.expressions.evaluate import columns_to_read
+from scoring.expressions.evaluate import (
+    columns_read_by_type,
+    columns_to_read,
+    other_type,
+    stored_type,
+)
 from scoring.job.columns import FILE, IN_FILE
 from scoring.job.partitions import Partition
 from scoring.job.schema import Job
@@ -42,6 +46,8 @@ class FileSource:
         self.storage = connections.readable_storage(self.uri)
         self.columns = columns_to_read(job)
         self._names_files = FILE in job.added_columns
+        self.one_type = columns_read_by_type(job)
+        self._types: dict[str, str] = {}
         found: list[ObjectInfo] = []
         for uri, pattern in patterns.items():
             files = self.storage.find(pattern)
@@ -92,12 +98,23 @@ class FileSource:
     def _pieces(self) -> Iterator[pa.Table]:
         for file in self.files:
             try:
-                yield from map(self._with_file, repeat(file.uri), self.read(file.uri))
+                for table in self.read(file.uri):
+                    self._check_types(file.uri, table)
+                    yield self._with_file(file.uri, table)
             except (pa.ArrowException, UnicodeDecodeError, csv.Error, OSError) as error:
                 first_line = str(error).splitlines()[0]
                 raise SourceError(
                     f"{file.uri} cannot be read: {first_line.rstrip('.')}. Write the file again"
                 ) from error
+
+    def _check_types(self, uri: str, table: pa.Table) -> None:
+        """Raise SourceError where a column that expressions read has another type in another file:
+        joined in one batch, the types would become one.
+        """
+        for name in self.one_type:
+            kind = stored_type(table.schema.field(name).type)
+            if kind is not None and self._types.setdefault(name, kind) != kind:
+                raise other_type(uri, name, kind, f"{self._types[name]} in a file before it")
 
     def _with_file(self, uri: str, table: pa.Table) -> pa.Table:
         """Return ``table`` with the file that its rows are in, for a job without row ids."""

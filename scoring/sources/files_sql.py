@@ -52,6 +52,7 @@ class FilesSqlSource:
         kind = SOURCES.load(job.source.file_format)
         self._files: FileSource = kind(job, partition, roots, connections)
         self._files.columns = self._files.column_names()
+        self._files.one_type = set()  # the query decides about types
         self.uri = self._files.uri
         self._sql = job.source.sql
         self._values: dict[str, Any] = {

@@ -42,7 +42,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 def test_the_columns_of_an_expression_over_one_row(
     connection: duckdb.DuckDBPyConnection, expression: str, columns: list[str]
 ):
-    assert columns_of(expression, connection) == columns
+    assert columns_of(expression, connection).names == columns
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,24 @@ def test_what_depends_on_more_than_the_row_is_refused(
 ):
     with pytest.raises(ExpressionError, match=message):
         columns_of(expression, connection)
+
+
+@pytest.mark.parametrize(
+    ("expression", "by_type"),
+    [
+        ("a || '_' || b", ["a", "b"]),
+        ("CAST(a AS BIGINT) || '_' || CAST(b AS BIGINT)", []),
+        ("CAST(a AS VARCHAR)", ["a"]),
+        ("concat(a, b + 1)", ["a"]),
+        ("a + b * 2 - abs(c) / round(d, 2)", []),
+        ("a < 1 AND b BETWEEN 1 AND 2 OR c IS NULL", []),
+        ("coalesce(a, 1)", []),
+        ("CASE WHEN a > 1 THEN b END", []),
+        ("hash(a)", ["a"]),
+        ("a + 1 < length(b)", ["b"]),
+    ],
+)
+def test_the_columns_whose_stored_types_matter(
+    connection: duckdb.DuckDBPyConnection, expression: str, by_type: list[str]
+):
+    assert columns_of(expression, connection).by_type == by_type

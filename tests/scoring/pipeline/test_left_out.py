@@ -356,3 +356,39 @@ def test_both_months_of_a_week_have_to_be_there(empty: Place):
     )  # fmt: skip
     with pytest.raises(SourceError, match=r"is not there: .*2013-03.parquet"):
         extracted(empty.run(weeks, "2013-W09"))
+
+
+JOINED = {"id": "CAST(id AS VARCHAR)", "first": "coalesce(a, 0)", "name": "first || '_' || b"}
+CAST = JOINED | {"name": "CAST(a AS BIGINT) || '_' || CAST(b AS BIGINT)"}
+
+
+def pairs(kind: pa.DataType) -> pa.Table:
+    return rows(2, a=pa.array([1, 2], kind), b=pa.array([3, 4], pa.int64()))
+
+
+def test_files_that_store_a_column_in_two_types_would_give_two_texts(empty: Place):
+    empty.source(pairs(pa.int64()), "2013-02/a.parquet")
+    table = pairs(pa.float64())
+    empty.source(table.set_column(0, "id", pa.array([3, 4])), "2013-02/b.parquet")
+    empty.model()
+    where = {"uri": "{data}/source/{partition}/*.parquet"}
+    with pytest.raises(SourceError, match=r"b.parquet: the column 'a' is stored as double, and as"):
+        published(empty, source=where | {"derive": JOINED}, output={"keep": ["name"]})
+    found = predictions(
+        published(empty, source=where | {"derive": CAST}, output={"keep": ["name"]})
+    )
+    assert found["name"].to_pylist() == ["1_3", "2_4", "1_3", "2_4"]
+
+
+def test_so_would_months(empty: Place):
+    empty.source(pairs(pa.int64()))
+    empty.source(pairs(pa.float64()), "2013-03.parquet")
+    empty.model()
+    job = empty.job(source={"derive": JOINED}, output={"keep": ["name"]})
+    manifest = run_steps(empty.run(job))
+    assert manifest.source_types == {"id": "int64", "a": "int64", "b": "int64"}
+    with pytest.raises(SourceError, match=r"as double, and as int64 in 2013-02. An expression"):
+        extracted(empty.run(job, "2013-03"))
+    cast = empty.job(source={"derive": CAST}, output={"keep": ["name"]})
+    found = predictions(run_steps(empty.run(cast, "2013-03")))
+    assert found["name"].to_pylist() == ["1_3", "2_4"]
