@@ -23,7 +23,7 @@ from scoring.job.checks import ChecksConfig
 from scoring.job.destination import DestinationConfig
 from scoring.job.inputs import ColumnConfig
 from scoring.job.json_schema import job_schema
-from scoring.job.model import ArtifactConfig, ModelConfig, ModelVersionConfig
+from scoring.job.model import ArtifactConfig, EnvironmentConfig, ModelConfig, ModelVersionConfig
 from scoring.job.output import OutputConfig
 from scoring.job.partitions import EXAMPLES, parse_key
 from scoring.job.run import RunConfig
@@ -42,6 +42,7 @@ SECTIONS: dict[str, type[Section]] = {
     "inputs": ColumnConfig,
     "model": ModelConfig,
     "model.versions": ModelVersionConfig,
+    "model.versions.environment": EnvironmentConfig,
     "model.files": ArtifactConfig,
     "output": OutputConfig,
     "destination": DestinationConfig,

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from scoring import __version__
-from scoring.cli import check, clean, run, schema, show, verify
+from scoring.cli import check, clean, env, run, schema, show, verify
 from scoring.cli import list as list_jobs
 from scoring.cli.options import add_jobs_folder
 from scoring.errors import ScorerError, ScoringError, resource_error
@@ -25,6 +25,7 @@ COMMANDS = {
     "list": list_jobs,
     "show": show,
     "clean": clean,
+    "env": env,
     "schema": schema,
 }
 """Each is a module with ``HELP``, ``add_arguments`` and ``command``."""

@@ -64,6 +64,9 @@ def manifest(published: Manifest, as_json: bool) -> None:
     table.add_row("model version", published.model.version)
     for package, release in published.model.accept.items():
         table.add_row("", f"accepted although saved with {package} {release}")
+    if environment := published.model.environment:
+        packages = environment.get("lock_sha256", "")[:16]
+        table.add_row("", f"scored in Python {environment.get('python')}, packages {packages}…")
     table.add_row("rows in", f"{rows.rows_in:,}")
     table.add_row("scored", f"{rows.scored:,}")
     table.add_row("quarantined", f"{rows.quarantined:,}")

@@ -43,7 +43,8 @@ class ModelRecord(_Record):
     """The model that made the predictions; for a job without one, the scorer file stands for it.
 
     ``runtime_versions`` has the releases of the libraries that saved it; ``accept`` those that the
-    job accepts although others are installed.
+    job accepts although others are installed. ``environment`` is the one it was scored in, if that
+    is its own: ``python``, the exact version, and ``lock_sha256``, the digest of its packages.
     """
 
     name: str
@@ -54,6 +55,7 @@ class ModelRecord(_Record):
     runtime_versions: dict[str, str] = {}
     accept: dict[str, str] = {}
     files: dict[str, ArtifactRecord] = {}
+    environment: dict[str, str] = {}
 
     @model_validator(mode="before")
     @classmethod

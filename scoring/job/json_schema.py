@@ -120,6 +120,8 @@ def _add_job(job: Schema, sections: Schema) -> None:
     for model in ("ModelConfig", "ModelVersionConfig"):
         names = sections[model]["properties"]["files"]["propertyNames"]
         names["not"] = {"enum": ["df", "model"]}
+    requirements = sections["EnvironmentConfig"]["properties"]["requirements"]["anyOf"][0]
+    requirements |= text(patterns.SCORER, "a path in the job file's folder: requirements.txt")
     properties["inputs"]["propertyNames"] = {"not": {"const": ROW}}
     sections["SourceConfig"]["properties"]["date_column"]["not"] = {"const": ROW}
     properties["leave_out"]["propertyNames"]["not"] = {"enum": [*REASON_CODES]}

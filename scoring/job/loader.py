@@ -92,13 +92,24 @@ def _place_problems(job: Job, path: Path) -> Iterator[Problem]:
     if job.name != path.stem:
         remedy = f"rename the file to {job.name}{path.suffix}, or the job to {path.stem}"
         yield ("name",), f'"{job.name}" differs from the file name, {path.name}; {remedy}'
-    if job.scorer and (Path(job.scorer).is_absolute() or ".." in Path(job.scorer).parts):
-        yield ("scorer",), f"{job.scorer!r} is not in the job file's folder or a subfolder of it"
-    elif job.scorer and re.match(r"~|.*[\\{$]", job.scorer):
+    if job.scorer:
+        yield from _file_problems(("scorer",), job.scorer, "scorer.py")
+    for i, version in enumerate(job.model.versions if job.model else []):
+        if version.environment and isinstance(version.environment.requirements, str):
+            loc = ("model", "versions", i, "environment", "requirements")
+            name = version.environment.requirements
+            yield from _file_problems(loc, name, f"{version.version}-requirements.txt")
+
+
+def _file_problems(loc: Loc, name: str, example: str) -> Iterator[Problem]:
+    """Report what is not a file that is reviewed together with the job file."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        yield loc, f"{name!r} is not in the job file's folder or a subfolder of it"
+    elif re.match(r"~|.*[\\{$]", name):
         yield (
-            ("scorer",),
-            f"{job.scorer!r} is not expanded; write a path relative to the job file's folder, such "
-            "as scorer.py",
+            loc,
+            f"{name!r} is not expanded; write a path relative to the job file's folder, such "
+            f"as {example}",
         )
 
 

@@ -54,6 +54,43 @@ class ArtifactConfig(Section):
         return (self.format or Path(self.uri).suffix.removeprefix(".")) != "skops"
 
 
+class EnvironmentConfig(Section):
+    """The Python and the packages in which a model version is scored, in a process of its own."""
+
+    python: Annotated[
+        str,
+        Field(
+            pattern=r"^3\.([89]|[1-9]\d)$",
+            description='The Python, such as `"3.9"` (quoted): 3.8 or later. It must be installed '
+            "where the job is scored; nothing is downloaded.",
+        ),
+    ]
+    requirements: Annotated[
+        Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)],
+        Field(
+            description="A requirements file in the job file's folder or below it, or a list of "
+            "its lines: `[scikit-learn==1.0.2]`. pandas and pyarrow are added where it does not "
+            "name them. Wheels only."
+        ),
+    ]
+    variables: Annotated[
+        list[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]],
+        Field(
+            description="Environment variables that the process is given in addition to `PATH`, "
+            "the locale, `TMPDIR` and `TZ`. It has no others."
+        ),
+    ] = []
+    timeout_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=86400,
+            description="How long one batch, or loading the model, may take before the process is "
+            "killed.",
+        ),
+    ] = 3600
+
+
 class ModelVersionConfig(Section):
     """One version of the model, and the partition from which it is in force."""
 
@@ -106,6 +143,13 @@ class ModelVersionConfig(Section):
         dict[ArtifactName, ArtifactConfig],
         Field(description="Artifacts of this version, on top of `model.files` or instead of them."),
     ] = {}
+    environment: Annotated[
+        EnvironmentConfig | None,
+        Field(
+            description="[An own Python](#modelversionsenvironment) with the packages that saved "
+            "the model, instead of those that are installed."
+        ),
+    ] = None
 
     @property
     def declared_format(self) -> str | None:

@@ -11,11 +11,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+class EnvironmentSpec(BaseModel):
+    """The environment that a model is scored in: ``requirements`` is the text of the lines."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    python: str
+    requirements: str
+    variables: tuple[str, ...] = ()
+    timeout_seconds: float
+
+
 class ModelFile(BaseModel):
     """Which bytes are the model: the job's version, where they lie, their digest and format.
 
     ``accept`` has the releases of libraries that may have saved it although others are installed;
-    ``files`` are the further artifacts that the job's scorer is given, by name.
+    ``files`` are the further artifacts that the job's scorer is given, by name; ``environment`` is
+    where it is scored, None for this process.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
@@ -27,6 +39,7 @@ class ModelFile(BaseModel):
     format: str
     accept: dict[str, str] = {}
     files: dict[str, ModelFile] = {}
+    environment: EnvironmentSpec | None = None
 
 
 class Model(Protocol):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from scoring.errors import ModelError, raise_if_resource_error
 from scoring.models.base import Model, ModelFile
 from scoring.models.content import saved_with
-from scoring.models.sklearn import loaded
+from scoring.models.sklearn import in_environment, loaded
 
 
 def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
@@ -22,15 +22,17 @@ def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
     except (ImportError, AttributeError) as e:
         raise_if_resource_error(e)
         raise ModelError(
-            f"{file.uri} needs something that is not here{_saved_by(data)}: {e}. Install what the model was trained "
-            "with; what a script or notebook itself defined (__main__) has to move to a module "
-            "that can be imported, and the model to be saved again"
+            f"{file.uri} needs something that is not here{_saved_by(data)}: {e}. Install what the "
+            "model was trained with; what a script or notebook itself defined (__main__) has to "
+            "move to a module that can be imported, and the model to be saved again. If it needs "
+            f"older packages, {in_environment(saved_with(data))}"
         ) from e
     except Exception as e:
         raise_if_resource_error(e)
         raise ModelError(
             f"{file.uri} is not a joblib file that can be loaded here{_saved_by(data)}: "
-            f"{type(e).__name__}: {e}"
+            f"{type(e).__name__}: {e}. If it needs older packages, "
+            f"{in_environment(saved_with(data))}"
         ) from e
 
 

@@ -20,13 +20,18 @@ from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.job.uri_templates import Roots
 from scoring.models.artifacts import artifact_kind, load_artifact
-from scoring.models.base import Model, ModelFile
+from scoring.models.base import EnvironmentSpec, Model, ModelFile
 from scoring.models.content import kind_of
+from scoring.models.environment.build import environment_of
+from scoring.models.environment.model import EnvironmentModel, Parts
 from scoring.models.inputs import ModelWithInput
 from scoring.models.sklearn import check_predicts
 from scoring.models.user_scorer import UserScorer, read_scorer
 from scoring.registry import MODELS
 from scoring.storage.connections import Connections
+
+ENVIRONMENT_FORMATS = ("joblib", "skops")
+"""The kinds of model files that a child process of another environment can load."""
 
 MODELS_KEPT = 8
 """How many models and artifacts a process keeps; the one that was used longest ago goes first."""
@@ -71,7 +76,36 @@ def verify_digest(
         for name, config in (job.model.files | version.files).items()
     }
     file = _verified(job.name, version.version, version, roots, connections)
-    return file.model_copy(update={"accept": version.accept, "files": files})
+    environment = environment_spec(version, roots) if version.environment else None
+    found = {"accept": version.accept, "files": files, "environment": environment}
+    return file.model_copy(update=found)
+
+
+def environment_spec(version: ModelVersionConfig, roots: Roots) -> EnvironmentSpec:
+    """Return the environment of ``version``, with the text of its requirements.
+
+    Raises ModelError for a file that is not there, and for a format that no environment can load.
+    """
+    config = version.environment
+    assert config is not None
+    text = "\n".join(config.requirements)
+    if isinstance(config.requirements, str):
+        path = roots.base / config.requirements
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise_if_resource_error(error)
+            raise ModelError(
+                f"the requirements {path} of {version.version} cannot be read: "
+                f"{getattr(error, 'strerror', None) or 'it is not UTF-8'}; environment.requirements "
+                "is relative to the job file's folder"
+            ) from None
+    return EnvironmentSpec(
+        python=config.python,
+        requirements=text,
+        variables=tuple(config.variables),
+        timeout_seconds=config.timeout_seconds,
+    )
 
 
 def _verified(
@@ -114,12 +148,17 @@ def _model_kind(data: bytes, uri: str) -> str:
     return kind
 
 
-def prepare_model(job_file: JobFile, file: ModelFile, connections: Connections) -> Model:
+def prepare_model(
+    job_file: JobFile, file: ModelFile, connections: Connections, threads: int = 1
+) -> Model:
     """Return what predicts: the model in ``file``, and around it the job's own scorer, if it has
     one.
 
-    Models stay in memory for the next call.  Raises ModelError and ScorerError.
+    Models stay in memory for the next call.  Raises ModelError and ScorerError.  ``threads`` is for
+    a model in an environment of its own; of others, the caller limits this process's threads.
     """
+    if file.environment is not None:
+        return _environment_model(job_file, file, connections, threads)
     _importable(job_file.path.parent)
     model = None
     if job_file.job.model is not None:
@@ -135,6 +174,43 @@ def prepare_model(job_file: JobFile, file: ModelFile, connections: Connections) 
     assert config is not None
     check_predicts(model, file)
     return model if config.input == "frame" else ModelWithInput(model, config.input)
+
+
+def _environment_model(
+    job_file: JobFile, file: ModelFile, connections: Connections, threads: int
+) -> EnvironmentModel:
+    """Return the model of ``file`` in its environment: its bytes go there once they are verified."""
+    config, spec = job_file.job.model, file.environment
+    assert config is not None
+    assert spec is not None
+    if file.format not in ENVIRONMENT_FORMATS:
+        raise ModelError(
+            f"{file.uri} is a {file.format} file; environment is for {' and '.join(ENVIRONMENT_FORMATS)}"
+        )
+    scorer = read_scorer(job_file.scorer_path) if job_file.scorer_path else None
+    trusted = tuple(config.trusted_types)
+
+    def load() -> EnvironmentModel:
+        artifacts = {name: _same_bytes(of, connections) for name, of in file.files.items()}
+        parts = Parts(
+            file,
+            _same_bytes(file, connections),
+            artifacts,
+            job_file.path.parent,
+            scorer,
+            config.input,
+            trusted,
+        )
+        return EnvironmentModel(environment_of(spec), parts, threads)
+
+    of_scorer = (str(scorer.path), scorer.sha256) if scorer else ()
+    model: EnvironmentModel = _keep(
+        f"environment {file.model_dump_json()} {trusted} {of_scorer} {config.input} "
+        f"{job_file.path.parent}",
+        load,
+    )
+    model.threads = threads
+    return model
 
 
 def _importable(folder: Path) -> None:

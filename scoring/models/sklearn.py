@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,11 +36,7 @@ class SklearnModel:
         if not hasattr(self.native, "predict_proba"):
             return None
         if isinstance(self.native.classes_, list):
-            raise ModelError(
-                f"{type(self.native).__name__} predicts {len(self.native.classes_)} outputs at "
-                "once, each with classes of its own. A scorer (scorer: in the job file) can return "
-                "them by name"
-            )
+            raise several_outputs(type(self.native).__name__, len(self.native.classes_))
         return [c.item() if isinstance(c, np.generic) else c for c in self.native.classes_]
 
     def predict(self, frame: pd.DataFrame) -> Any:
@@ -58,13 +54,27 @@ def check_predicts(model: Model, file: ModelFile) -> None:
     if not isinstance(model, SklearnModel) or callable(getattr(native, "predict", None)):
         return
     parts = list(native.values()) if isinstance(native, dict) else native
-    what, remedy = f"a {type(native).__name__}", ""
-    if isinstance(parts, list | tuple) and parts:
-        what += f" of {', '.join(type(part).__name__ for part in parts)}"
+    names = [type(part).__name__ for part in parts] if isinstance(parts, list | tuple) else []
+    raise without_predict(file, type(native).__name__, names)
+
+
+def without_predict(file: ModelFile, kind: str, parts: Sequence[str]) -> ModelError:
+    """Return the error for an object of the type ``kind``, which may have parts of these types."""
+    what, remedy = f"a {kind}", ""
+    if parts:
+        what += f" of {', '.join(parts)}"
         remedy = " (is it a vectorizer and its model?)"
-    raise ModelError(
+    return ModelError(
         f"{file.uri} is {what}, which has no predict{remedy}. A scorer (scorer: in "
         "the job file) is given it as it is, and says how it predicts: def run(df, model)"
+    )
+
+
+def several_outputs(kind: str, outputs: int) -> ModelError:
+    """Return the error for a classifier of several outputs, of the type ``kind``."""
+    return ModelError(
+        f"{kind} predicts {outputs} outputs at once, each with classes of its own. A scorer "
+        "(scorer: in the job file) can return them by name"
     )
 
 
@@ -87,13 +97,13 @@ def loaded(load: Callable[[], Any], file: ModelFile) -> SklearnModel:
         if isinstance(warning.message, InconsistentVersionWarning)
     ]
     for saved in others:  # each part of a pipeline has its own
-        if _minor(saved) not in (_minor(installed), file.accept.get(PACKAGE)):
+        if minor(saved) not in (minor(installed), file.accept.get(PACKAGE)):
             raise ModelError(
                 f"{file.uri} was saved with scikit-learn {saved}, and this is {installed}: its "
                 "predictions could differ silently, so nothing was scored. Train or save it again "
-                f"with {_minor(installed)}.*. If you have compared its predictions with those of "
-                f'{saved}, add accept: {{{PACKAGE}: "{_minor(saved)}"}} to this version in the '
-                "job file"
+                f"with {minor(installed)}.*. If you have compared its predictions with those of "
+                f'{saved}, add accept: {{{PACKAGE}: "{minor(saved)}"}} to this version in the '
+                f"job file. Or {in_environment(saved)}"
             )
     if others:
         return SklearnModel(estimator, {PACKAGE: others[-1]})
@@ -101,6 +111,16 @@ def loaded(load: Callable[[], Any], file: ModelFile) -> SklearnModel:
     return SklearnModel(estimator, {PACKAGE: str(installed)} if is_sklearn else {})
 
 
-def _minor(version: str) -> str:
+def in_environment(release: str | None) -> str:
+    """Return the advice to score a model where its own scikit-learn is."""
+    line = f"{PACKAGE}=={release}" if release else "what it was trained with"
+    return (
+        'environment: {python: "3.9", requirements: FILE} in this version of the job file scores '
+        f"it as it is in a Python of its own; FILE has the line {line}"
+    )
+
+
+def minor(version: str) -> str:
+    """Return major and minor of a release, such as ``1.2``."""
     match = re.match(r"\d+\.\d+", version)
     return match.group() if match else version

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -62,6 +62,7 @@ class UserScorer:
         self, file: ScorerFile, model: Model | None, artifacts: Mapping[str, Any] | None = None
     ) -> None:
         self.file = file
+        self.scorer_sha256 = file.sha256
         self.native = model.native if model else None
         self.runtime_versions = model.runtime_versions if model else {}
         self._run = _function(file, self.native, artifacts or {})
@@ -93,10 +94,15 @@ def _function(
     parameters = [*inspect.signature(run).parameters] if callable(run) else []
     others = [name for name in parameters[1:] if name not in artifacts]
     if not callable(run) or not parameters or len(others) > 1:
-        given = "".join(f", {name}" for name in artifacts)
-        raise ScorerError(
-            f"the scorer {path} must define run(df, model) or run(df); the names of model.files can "
-            f"be further parameters{': run(df, model' + given + ')' if given else ''}"
-        )
+        raise wrong_signature(path, artifacts)
     arguments = [artifacts.get(name, native) for name in parameters[1:]]
     return lambda frame: run(frame, *arguments)
+
+
+def wrong_signature(path: Path, artifacts: Iterable[str]) -> ScorerError:
+    """Return the error for a scorer without a ``run`` that can be called."""
+    given = "".join(f", {name}" for name in artifacts)
+    return ScorerError(
+        f"the scorer {path} must define run(df, model) or run(df); the names of model.files can "
+        f"be further parameters{': run(df, model' + given + ')' if given else ''}"
+    )

@@ -74,6 +74,7 @@ class Scored(BaseModel):
     left_out: Staged | None = None
     runtime_versions: dict[str, str]
     scorer_sha256: str | None
+    environment: dict[str, str] = {}
     warnings: list[str]
     seconds: float
 

@@ -15,6 +15,7 @@ from functools import partial
 from scoring.destinations.manifest import Manifest
 from scoring.errors import ScorerError
 from scoring.models.base import ModelFile
+from scoring.models.environment.model import EnvironmentModel
 from scoring.pipeline.attempts import held
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.cpus import available_cores, threads_of_each
@@ -55,7 +56,9 @@ def score_partition(
         try:
             with extraction_beside(context, model) as extraction:
                 # Before the workers are forked: they inherit the loaded model.
-                checked_model(context, model)
+                checked = checked_model(context, model)
+                if isinstance(checked, EnvironmentModel):
+                    checked.end_child()  # each worker has its own
                 workers = workers or available_cores()
                 with scoring_pool(workers) as pool:
                     scored = _ScoringPool(pool, context, model, threads_of_each(workers))

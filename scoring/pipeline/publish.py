@@ -138,6 +138,7 @@ class JoinedShards:
         self.rows = 0
         self.seconds = {"extract": extraction.seconds, "score": 0.0}
         self.runtime_versions: dict[str, str] = {}
+        self.environment: dict[str, str] | None = None
         self._warnings: dict[str, None] = {}
         output = context.job.output
         self.statistics = {
@@ -180,6 +181,7 @@ class JoinedShards:
                 self.tally.leave_out(table.column("reason").to_pylist())
                 self._key_sum += self._keys_of(table)
         self.runtime_versions = scored.runtime_versions
+        self.environment = scored.environment
         self._warnings |= dict.fromkeys(scored.warnings)
         self.seconds["score"] += scored.seconds
         self._next += 1
@@ -238,6 +240,12 @@ class JoinedShards:
             )
         if scored.scorer_sha256 != self.extraction.scorer_sha256:
             raise self._uneven(f"the scorer was changed before shard {scored.number} was scored")
+        if self.environment not in (None, scored.environment):
+            raise self._uneven(
+                f"shard {scored.number} was scored with other packages than those before, as "
+                "another machine has resolved environment.requirements at another time. Pin every "
+                "package there: `scoring env --json` prints the releases"
+            )
 
     @property
     def columns(self) -> dict[str, str]:
@@ -280,7 +288,10 @@ def _manifest(
         "reasons": tally.quarantined,
         "left_out_reasons": tally.left_out,
     }
-    model = extraction.model.model_dump() | {"runtime_versions": joined.runtime_versions}
+    model = extraction.model.model_dump() | {
+        "runtime_versions": joined.runtime_versions,
+        "environment": joined.environment or {},
+    }
     return Manifest(
         job=context.job.name,
         job_sha256=context.job_file.sha256,

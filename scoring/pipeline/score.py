@@ -14,6 +14,7 @@ from scoring.engine import Predictions, check_model, no_predictions, score_table
 from scoring.errors import ScorerError
 from scoring.job.columns import ROW
 from scoring.models.base import Model, ModelFile
+from scoring.models.environment.model import EnvironmentModel
 from scoring.models.features import feature_warnings
 from scoring.models.resolve import prepare_model
 from scoring.models.user_scorer import UserScorer
@@ -21,6 +22,8 @@ from scoring.pipeline.columns import in_types_of
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.handover import Scored
 from scoring.pipeline.staging import Staged, read_staged, staged_schema, staged_writer
+
+_WITH_SCORER = (UserScorer, EnvironmentModel)
 
 
 def score(context: PartitionContext, shard: Staged, file: ModelFile, threads: int = 1) -> Scored:
@@ -38,7 +41,7 @@ def score(context: PartitionContext, shard: Staged, file: ModelFile, threads: in
     started = time.monotonic()
     limits = {"openmp": context.job.run.threads or threads, "blas": 1}
     with threadpool_limits(limits=limits):
-        model = checked_model(context, file)
+        model = checked_model(context, file, limits["openmp"])
         predictions, quarantined, left_out, with_nulls = _score_batches(context, shard, model, file)
     return Scored(
         number=shard.number,
@@ -46,19 +49,20 @@ def score(context: PartitionContext, shard: Staged, file: ModelFile, threads: in
         quarantine=quarantined,
         left_out=left_out,
         runtime_versions=model.runtime_versions,
-        scorer_sha256=model.file.sha256 if isinstance(model, UserScorer) else None,
+        scorer_sha256=model.scorer_sha256 if isinstance(model, _WITH_SCORER) else None,
+        environment=model.environment if isinstance(model, EnvironmentModel) else {},
         warnings=feature_warnings(model, list(context.job.inputs), with_nulls),
         seconds=time.monotonic() - started,
     )
 
 
-def checked_model(context: PartitionContext, file: ModelFile) -> Model:
+def checked_model(context: PartitionContext, file: ModelFile, threads: int = 1) -> Model:
     """Return the model in ``file``, kept for the next call in this process, with the job's own
     scorer.
 
     Raises ModelError and ScorerError for all that can be wrong with them before any row is seen.
     """
-    model = prepare_model(context.job_file, file, context.connections)
+    model = prepare_model(context.job_file, file, context.connections, threads)
     check_model(model, context.job)
     return model
 
@@ -116,7 +120,9 @@ def _score_batch(
         return score_table(batch, model, context.job)
     except ScorerError as error:
         where = f"{context.name}, rows {rows[0]:,} to {rows[-1]:,}"
-        raise ScorerError(f"{where}: {error}", code_of=error.__cause__) from error.__cause__
+        located = ScorerError(f"{where}: {error}")
+        located.frames, located.traceback = error.frames, error.traceback
+        raise located from error.__cause__
 
 
 def _with_added_columns(table: pa.Table, version: str, partition: str) -> pa.Table:

@@ -82,6 +82,8 @@ def _changes(published: Manifest, again: Manifest) -> Iterator[str]:
         yield f"the model file {again.model.uri}"
     if published.scorer_sha256 != again.scorer_sha256:
         yield "the scorer file"
+    if published.model.environment != again.model.environment:
+        yield "the Python or the packages of the model's environment"
     if published.job_sha256 != again.job_sha256:
         yield "the job file"
     if published.code_version != code_version():

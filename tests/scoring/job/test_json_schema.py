@@ -70,6 +70,12 @@ FULL: dict[str, Any] = {
                 "format": "joblib",
                 "sha256": DIGEST,
                 "in_force_from": "2013-07",
+                "environment": {
+                    "python": "3.9",
+                    "requirements": "envs/v2.txt",
+                    "variables": ["HOME"],
+                    "timeout_seconds": 60,
+                },
             },
         ],
         "trusted_types": ["a.B"],
