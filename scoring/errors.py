@@ -11,6 +11,7 @@
     │   └── SourceReplacedError     ... because it was replaced while it was read
     ├── ContractError       the rows are not what the job says they are      exit status 4
     ├── ModelError          the model cannot be chosen, trusted or loaded    exit status 5
+    │   └── RegistryUnavailableError    ... because its registry does not answer
     ├── ScorerError         predicting failed or gave other rows             exit status 6
     ├── PublicationError    the result cannot be staged or published         exit status 7
     │   ├── ReplacedMeanwhileError  ... because another writer was first
@@ -146,6 +147,10 @@ class ModelError(ScoringError):
     """No model in force, a digest that differs, types that are not trusted, another scikit-learn."""
 
     exit_status = 5
+
+
+class RegistryUnavailableError(ModelError):
+    """The registry of a model does not answer, or with an error of its own; worth a retry."""
 
 
 class ScorerError(ScoringError):

@@ -59,9 +59,10 @@ MODELS = Registry(
     {
         "skops": "scoring.models.skops:load",
         "joblib": "scoring.models.joblib:load",
+        "mlflow": "scoring.models.mlflow.loader:load",
     },
 )
-"""Functions that are called as ``scoring.models.base.Loader`` says."""
+"""Functions that are called as ``scoring.models.base.Loader`` says, or as ``FolderLoader`` there."""
 
 DESTINATIONS = Registry(
     "scoring.destinations",

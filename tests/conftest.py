@@ -33,7 +33,7 @@ STACK = ("tests/integration/distributed/", "tests/integration/test_stack.py")
 AIRFLOWS = (STACK, ("tests/integration/",))
 # Fixtures that start a service or make Airflow's database: tests that use them are marked
 # ``integration``.
-SERVICES = {"airflow_database", "cluster", "s3_server", "stack", "warehouse"}
+SERVICES = {"airflow_database", "cluster", "mlflow_server", "s3_server", "stack", "warehouse"}
 
 
 def pytest_configure(config: pytest.Config) -> None:

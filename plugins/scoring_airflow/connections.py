@@ -10,6 +10,7 @@ from scoring.errors import needs_extra
 
 if TYPE_CHECKING:
     from scoring.job.schema import Job
+    from scoring.models.mlflow.server import MlflowServer
     from scoring.sources.databases.base import Database
     from scoring.storage.connections import Connections
 
@@ -19,15 +20,17 @@ def aws_conn_id_of(job: Job) -> str | None:
     return job.run.aws_conn_id or os.environ.get("SCORING_AWS_CONN_ID") or None
 
 
-def airflow_connections(aws_conn_id: str | None) -> Connections:
+def airflow_connections(aws_conn_id: str | None, mlflow_conn_id: str | None = None) -> Connections:
     """Return the library's connections as Airflow keeps them; no key passes through the job.
 
-    ``aws_conn_id`` None means boto3's own chain of credentials.
+    ``aws_conn_id`` None means boto3's own chain of credentials, ``mlflow_conn_id`` None the
+    environment variables of MLflow's own client.
     """
     from scoring.storage.connections import Connections
 
     client = partial(s3_client, aws_conn_id) if aws_conn_id else None
-    return Connections(s3_client=client, database=_database)
+    mlflow = partial(_mlflow_server, mlflow_conn_id) if mlflow_conn_id else None
+    return Connections(s3_client=client, database=_database, mlflow=mlflow)
 
 
 def s3_client(aws_conn_id: str) -> Any:
@@ -71,3 +74,25 @@ def _database(conn_id: str) -> Database:
             found.extra_dejson,
         )
     )
+
+
+def _mlflow_server(conn_id: str) -> MlflowServer:
+    """Return the MLflow server of an Airflow connection of the type HTTP.
+
+    A login and a password are sent as basic authentication, a password alone as a token.
+    """
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowException
+
+    from scoring.errors import ModelError
+    from scoring.models.mlflow.server import MlflowServer
+
+    try:
+        found = Connection.get(conn_id)
+    except (AirflowException, ImportError) as error:
+        raise ModelError(f"the connection {conn_id!r} cannot be used: {error}") from None
+    host, port = found.host or "", f":{found.port}" if found.port else ""
+    if "://" not in host:
+        secure = "https" in (found.schema, found.conn_type)
+        host = f"{'https' if secure else 'http'}://{host}"
+    return MlflowServer(f"{host.rstrip('/')}{port}", found.login, found.password)

@@ -62,6 +62,9 @@ def manifest(published: Manifest, as_json: bool) -> None:
     table.add_row("job", published.job)
     table.add_row("partition", published.partition)
     table.add_row("model version", published.model.version)
+    if registered := published.model.registered:
+        asked = f", asked for as {registered.alias}" if registered.alias else ""
+        table.add_row("", f"{registered.name} {registered.number} of the MLflow registry{asked}")
     for package, release in published.model.accept.items():
         table.add_row("", f"accepted although saved with {package} {release}")
     if environment := published.model.environment:

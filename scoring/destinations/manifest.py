@@ -39,6 +39,16 @@ class ArtifactRecord(_Record):
     format: str
 
 
+class RegisteredRecord(_Record):
+    """A version in an MLflow registry; ``alias`` is the one that the job asked by."""
+
+    name: str
+    number: str
+    alias: str | None = None
+    run_id: str | None = None
+    source: str
+
+
 class ModelRecord(_Record):
     """The model that made the predictions; for a job without one, the scorer file stands for it.
 
@@ -56,6 +66,7 @@ class ModelRecord(_Record):
     accept: dict[str, str] = {}
     files: dict[str, ArtifactRecord] = {}
     environment: dict[str, str] = {}
+    registered: RegisteredRecord | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -128,6 +128,9 @@ HTTPS = r"^(?!https://)|^https://(?!:)(?![^/?#]*@)[^/?#](?![^?#]*/[^?#]*[*\[])"
 PATTERN = r"^(?!https://)[\s\S]*[*?\[]"
 """A URI that matches several files."""
 
+MODEL_FOLDER = r"^mlflow:|/$"
+"""A model that is a folder: only a run can compute the digest that it needs."""
+
 
 def file_extension(names: Iterable[str]) -> str:
     """The pattern of paths whose file name has one of the extensions ``names``."""

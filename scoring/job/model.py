@@ -8,17 +8,35 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from scoring.job import mlflow_uris
+from scoring.job.mlflow_uris import RegisteredUri, parse_registered
 from scoring.job.section import Section, check_kind
 from scoring.job.uri_templates import check_root_template
 from scoring.registry import MODELS
+
+FOLDER_FORMATS = ("mlflow",)
+"""The built-in kinds that read a folder; all others read one file."""
 
 ARTIFACT_FORMATS = ("csv", "parquet", "json", "bytes")
 ModelFormat = Annotated[str, AfterValidator(partial(check_kind, MODELS))]
 
 
 ArtifactName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
-ArtifactFormat = Annotated[str, AfterValidator(partial(check_kind, MODELS, more=ARTIFACT_FORMATS))]
+ArtifactFormat = Annotated[
+    str,
+    AfterValidator(partial(check_kind, MODELS, hidden=FOLDER_FORMATS, more=ARTIFACT_FORMATS)),
+]
 AcceptedRelease = Annotated[str, Field(pattern=r"^\d+\.\d+$")]
+
+
+def _check_model_uri(uri: str) -> str:
+    return uri if parse_registered(uri) else check_root_template(uri)
+
+
+def _check_artifact_uri(uri: str) -> str:
+    if mlflow_uris.is_folder(uri):
+        raise ValueError("is a folder or a registered model; an artifact is one file")
+    return check_root_template(uri)
 
 
 class ArtifactConfig(Section):
@@ -26,7 +44,7 @@ class ArtifactConfig(Section):
 
     uri: Annotated[
         str,
-        AfterValidator(check_root_template),
+        AfterValidator(_check_artifact_uri),
         Field(description="The [URI](#uris) of one file, on disk or in S3."),
     ]
     sha256: Annotated[
@@ -104,10 +122,11 @@ class ModelVersionConfig(Section):
     ]
     uri: Annotated[
         str,
-        AfterValidator(check_root_template),
+        AfterValidator(_check_model_uri),
         Field(
             description="The [URI](#uris) of one file, on disk or in S3. It may contain `{data}` "
-            "and `{models}`, but no field of a partition."
+            "and `{models}`, but no field of a partition. With a `/` at its end, it is the folder "
+            "of an [MLflow model](#mlflow-models); `mlflow:models:/NAME/3` is one in a registry."
         ),
     ]
     sha256: Annotated[
@@ -115,7 +134,15 @@ class ModelVersionConfig(Section):
         Field(
             pattern=r"^[0-9a-f]{64}$",
             description="The file's SHA-256 digest, 64 lowercase hexadecimal digits, as printed by "
-            "`sha256sum FILE`. Required for all formats except skops.",
+            "`sha256sum FILE`. Required for all formats except skops. Of an MLflow model, that of "
+            "the whole folder, which the error for a missing one names.",
+        ),
+    ] = None
+    trust: Annotated[
+        Literal["registry"] | None,
+        Field(
+            description="`registry`: load whatever the MLflow registry has under this URI, without "
+            "a `sha256`. [What that means](security.md#mlflow-registries)."
         ),
     ] = None
     in_force_from: Annotated[
@@ -128,8 +155,8 @@ class ModelVersionConfig(Section):
     format: Annotated[
         ModelFormat | None,
         Field(
-            description="`skops`, `joblib`, which reads every pickle, or a kind that a "
-            "[package](architecture.md#add-a-kind) adds. By default, the file's content decides."
+            description="`skops`, `joblib`, which reads every pickle, `mlflow`, or a kind that a "
+            "[package](architecture.md#add-a-kind) adds. By default, the content decides."
         ),
     ] = None
     accept: Annotated[
@@ -154,9 +181,33 @@ class ModelVersionConfig(Section):
     @property
     def declared_format(self) -> str | None:
         """The kind that is given, or that a package adds for the extension; None: by content."""
+        if self.format is None and self.is_folder:
+            return "mlflow"
         suffix = Path(self.uri).suffix.removeprefix(".")
         added = suffix if suffix in MODELS and suffix not in MODELS.built_in else None
         return self.format or added
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the model is a folder of files, not one file."""
+        return mlflow_uris.is_folder(self.uri)
+
+    @property
+    def registered(self) -> RegisteredUri | None:
+        """What the URI means in an MLflow registry; None for a model that lies elsewhere."""
+        return parse_registered(self.uri)
+
+    def pinned_to(self, name: str) -> ModelVersionConfig | None:
+        """Return the version ``name``: this one's and a number, such as ``champion.3``, for a URI
+        that means another registered version over time; None where ``name`` is not of that form.
+        """
+        registered, (own, _, number) = self.registered, name.rpartition(".")
+        if registered is None or not registered.moves or own != self.version:
+            return None
+        if not number.isascii() or not number.isdigit() or number.startswith("0"):
+            return None
+        uri = str(RegisteredUri(registered.name, number))
+        return self.model_copy(update={"version": name, "uri": uri})
 
     @property
     def may_run_code(self) -> bool:

@@ -48,6 +48,14 @@ class RunConfig(Section):
             "credential chain.",
         ),
     ] = None
+    mlflow_conn_id: Annotated[
+        str | None,
+        Field(
+            max_length=250,
+            description="The Airflow connection (type HTTP) of the MLflow server for `mlflow:` URIs. "
+            "By default, and in the shell, the environment variable `MLFLOW_TRACKING_URI`.",
+        ),
+    ] = None
     shard_rows: Annotated[
         int,
         Field(

@@ -20,12 +20,13 @@ from scoring.job.columns import FILE, ROW_NUMBER, problems_of_columns
 from scoring.job.destination import DestinationConfig
 from scoring.job.expressions import Expression, LeftOutReason, problems_of_reasons
 from scoring.job.inputs import ColumnConfig, TimeZone
-from scoring.job.model import ArtifactConfig, ModelConfig, ModelVersionConfig
+from scoring.job.model import FOLDER_FORMATS, ArtifactConfig, ModelConfig, ModelVersionConfig
 from scoring.job.output import OutputConfig
 from scoring.job.partitions import Kind, Partition, parse_key
 from scoring.job.run import RunConfig
 from scoring.job.section import Loc, Problem, Section
 from scoring.job.source import SourceConfig
+from scoring.registry import MODELS
 
 TagText = Annotated[str, Field(min_length=1, max_length=100)]
 RowId = Annotated[
@@ -221,6 +222,9 @@ class Job(Section):
             for version in self.model.versions:
                 if version.version == pinned:
                     return version
+            for version in self.model.versions:
+                if found := version.pinned_to(pinned):
+                    return found
             raise ModelError(
                 f"{self.name} has no model version '{quoted(pinned, 64)}'; it has "
                 f"{', '.join(self.version_names)}"
@@ -300,7 +304,9 @@ class Job(Section):
                 other = seen[version.in_force_from]
                 yield (*loc, "in_force_from"), f"{version.in_force_from} is also that of {other}"
             seen[version.in_force_from] = version.version
-            yield from _problems_of_digest(loc, version)
+            yield from _problems_of_folder(loc, version)
+            if not version.is_folder:
+                yield from _problems_of_digest(loc, version)
             yield from self._artifact_problems((*loc, "files"), version.files)
         yield from self._artifact_problems(("model", "files"), self.model.files)
         if self.model.input != "frame" and self.scorer is not None:
@@ -313,6 +319,19 @@ class Job(Section):
             if name in ("df", "model"):
                 yield (*loc, name), "is what run is given already; choose another name"
             yield from _problems_of_digest((*loc, name), artifact)
+
+
+def _problems_of_folder(loc: Loc, version: ModelVersionConfig) -> Iterator[Problem]:
+    """Report what does not go with a folder, or with a file.
+
+    A missing digest is an error of the run, which can name the digest to write.
+    """
+    kind, folders = version.format, FOLDER_FORMATS
+    if kind in MODELS.built_in and version.is_folder != (kind in folders):
+        what = "a folder, so its URI ends with /" if kind in folders else "one file, not a folder"
+        yield (*loc, "format"), f"{kind} reads {what}"
+    if version.trust and not version.registered:
+        yield (*loc, "trust"), "is for models in an MLflow registry, mlflow:models:/NAME/3"
 
 
 def _problems_of_digest(loc: Loc, config: ModelVersionConfig | ArtifactConfig) -> Iterator[Problem]:

@@ -10,6 +10,24 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     import pandas as pd
 
+    from scoring.models.folders import LocalCopy
+
+
+class RegisteredModel(BaseModel):
+    """A version in an MLflow registry: the one that its number names, and none other ever will.
+
+    ``alias`` is the one that the job asked by, ``run_id`` the run that logged it, ``source`` where
+    its files lie.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    number: str
+    alias: str | None
+    run_id: str | None
+    source: str
+
 
 class EnvironmentSpec(BaseModel):
     """The environment that a model is scored in: ``requirements`` is the text of the lines."""
@@ -27,7 +45,7 @@ class ModelFile(BaseModel):
 
     ``accept`` has the releases of libraries that may have saved it although others are installed;
     ``files`` are the further artifacts that the job's scorer is given, by name; ``environment`` is
-    where it is scored, None for this process.
+    where it is scored, None for this process.  A ``uri`` with a ``/`` at its end is a folder, whose digest is ``scoring.models.folders.tree_digest``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
@@ -40,6 +58,11 @@ class ModelFile(BaseModel):
     accept: dict[str, str] = {}
     files: dict[str, ModelFile] = {}
     environment: EnvironmentSpec | None = None
+    registered: RegisteredModel | None = None
+
+    @property
+    def is_folder(self) -> bool:
+        return self.registered is not None or self.uri.endswith("/")
 
 
 class Model(Protocol):
@@ -76,6 +99,16 @@ class Loader(Protocol):
 
     def __call__(self, data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
         """Return the model in ``data``, with the digest that the job pins.
+
+        Raises ModelError, which names ``file.uri``, where it cannot be trusted or loaded.
+        """
+
+
+class FolderLoader(Protocol):
+    """A model kind whose model is a folder: makes a model of a local copy of verified bytes."""
+
+    def __call__(self, folder: LocalCopy, file: ModelFile, trusted_types: Sequence[str]) -> Model:
+        """Return the model in ``folder``, which it closes, or which the model holds on to.
 
         Raises ModelError, which names ``file.uri``, where it cannot be trusted or loaded.
         """

@@ -15,6 +15,7 @@ from typing import Any
 
 from scoring.errors import ModelError, raise_if_resource_error
 from scoring.job.loader import JobFile
+from scoring.job.mlflow_uris import RegisteredUri
 from scoring.job.model import ArtifactConfig, ModelVersionConfig
 from scoring.job.partitions import Partition
 from scoring.job.schema import Job
@@ -24,7 +25,10 @@ from scoring.models.base import EnvironmentSpec, Model, ModelFile
 from scoring.models.content import kind_of
 from scoring.models.environment.build import environment_of
 from scoring.models.environment.model import EnvironmentModel, Parts
+from scoring.models.folders import Folder, LocalCopy, StoredFolder, folder_digest
 from scoring.models.inputs import ModelWithInput
+from scoring.models.mlflow.mlmodel import check_signature, read_mlmodel
+from scoring.models.mlflow.registry import registered_folder, registered_model
 from scoring.models.sklearn import check_predicts
 from scoring.models.user_scorer import UserScorer, read_scorer
 from scoring.registry import MODELS
@@ -55,27 +59,36 @@ def resolve_model(
     job, scorer = job_file.job, job_file.scorer_path
     if job.model is None and scorer is not None and pinned_version is None:
         digest = read_scorer(scorer).sha256
-        version = f"scorer-{digest[:8]}"
+        name = f"scorer-{digest[:8]}"
         return ModelFile(
-            name=job.name, version=version, uri=str(scorer), sha256=digest, format="scorer"
+            name=job.name, version=name, uri=str(scorer), sha256=digest, format="scorer"
         )
-    return verify_digest(job, job.version_for(partition, pinned_version), roots, connections)
+    version = job.version_for(partition, pinned_version)
+    return verify_digest(job, version, partition, roots, connections)
 
 
 def verify_digest(
-    job: Job, version: ModelVersionConfig, roots: Roots, connections: Connections
+    job: Job,
+    version: ModelVersionConfig,
+    partition: Partition,
+    roots: Roots,
+    connections: Connections,
 ) -> ModelFile:
     """Return the file of ``version`` and its artifacts, their digests compared with the job's.
 
-    Raises ModelError if one is not there, has another digest than the job pins, or is of a kind
-    that is not known.
+    What a URI of a registry means for ``partition`` is decided here, once for a run.  Raises
+    ModelError if a file is not there, has another digest than the job pins, or is of a kind that is
+    not known.
     """
     assert job.model is not None
     files = {
         name: _verified(job.name, f"{version.version} {name}", config, roots, connections)
         for name, config in (job.model.files | version.files).items()
     }
-    file = _verified(job.name, version.version, version, roots, connections)
+    if version.is_folder:
+        file = _verified_folder(job, version, partition, roots, connections)
+    else:
+        file = _verified(job.name, version.version, version, roots, connections)
     environment = environment_spec(version, roots) if version.environment else None
     found = {"accept": version.accept, "files": files, "environment": environment}
     return file.model_copy(update=found)
@@ -133,6 +146,60 @@ def _verified(
             "trust the file"
         )
     return ModelFile(name=job, version=version, uri=uri, sha256=digest, format=kind)
+
+
+def _verified_folder(
+    job: Job,
+    version: ModelVersionConfig,
+    partition: Partition,
+    roots: Roots,
+    connections: Connections,
+) -> ModelFile:
+    kind, asked = version.declared_format, version.registered
+    assert kind is not None
+    name, registered = version.version, None
+    if asked is not None:
+        registered = registered_model(asked, job, partition, connections)
+        uri = str(RegisteredUri(registered.name, registered.number))
+        name += f".{registered.number}" if asked.moves else ""
+    else:
+        uri = f"{roots.expand(version.uri).rstrip('/')}/"
+    file = ModelFile(
+        name=job.name, version=name, uri=uri, sha256="", format=kind, registered=registered
+    )
+    folder = _folder_of(file, connections)
+    digest = folder_digest(folder, uri)
+    if version.sha256 is not None and digest != version.sha256:
+        raise ModelError(
+            f"{uri} is not the folder that {job.name} pins as {version.version}: its sha256 is "
+            f"{digest}, the job file says {version.sha256}; it was not loaded. Put the right "
+            "folder back, or list this one as a new version"
+        )
+    if version.sha256 is None and version.trust is None:
+        trust = ", or trust: registry if you trust all that is registered" if registered else ""
+        raise ModelError(
+            f"{uri} is a folder of files that can run code when they are loaded, and the job does "
+            f"not pin it; it was not loaded. Add its digest to the job file, sha256: {digest}, if "
+            f"you trust the files{trust}"
+        )
+    if kind == "mlflow":
+        check_signature(read_mlmodel(folder, uri), job, uri)
+    return file.model_copy(update={"sha256": digest})
+
+
+def _folder_of(file: ModelFile, connections: Connections) -> Folder:
+    if file.registered is not None:
+        return registered_folder(file.registered, connections)
+    return StoredFolder(file.uri, connections.storage(file.uri))
+
+
+def _same_folder(file: ModelFile, connections: Connections) -> LocalCopy:
+    """Return a copy of ``file``'s folder; ModelError if its bytes are no longer those verified."""
+    copy = LocalCopy(_folder_of(file, connections), file.uri)
+    if copy.sha256 != file.sha256:
+        copy.close()
+        raise _replaced(file)
+    return copy
 
 
 def _model_kind(data: bytes, uri: str) -> str:
@@ -228,7 +295,8 @@ def load_model(file: ModelFile, trusted_types: Sequence[str], connections: Conne
 
     Raises ModelError if they do not, and as the loader of its format does.
     """
-    model: Model = MODELS.load(file.format)(_same_bytes(file, connections), file, trusted_types)
+    read = _same_folder if file.is_folder else _same_bytes
+    model: Model = MODELS.load(file.format)(read(file, connections), file, trusted_types)
     return model
 
 
@@ -236,11 +304,15 @@ def _same_bytes(file: ModelFile, connections: Connections) -> bytes:
     """Return the bytes of ``file``; ModelError if they are no longer those that were verified."""
     data = _bytes_of(file.uri, f"{file.name} {file.version}".strip(), connections)
     if hashlib.sha256(data).hexdigest() != file.sha256:
-        raise ModelError(
-            f"{file.uri} was replaced while {file.name} was being scored with it; it was not "
-            "loaded. Run the partition again"
-        )
+        raise _replaced(file)
     return data
+
+
+def _replaced(file: ModelFile) -> ModelError:
+    return ModelError(
+        f"{file.uri} was replaced while {file.name} was being scored with it; it was not "
+        "loaded. Run the partition again"
+    )
 
 
 def _kept_model(file: ModelFile, trusted_types: tuple[str, ...], connections: Connections) -> Model:
@@ -275,8 +347,10 @@ def _bytes_of(uri: str, what: str, connections: Connections, hint: str = "") -> 
         data = connections.storage(uri).read(uri)
     except OSError as error:
         raise_if_resource_error(error)
+        is_folder = isinstance(error, IsADirectoryError)
+        hint = "; the uri of an MLflow model, which is a folder, ends with /" if is_folder else ""
         raise ModelError(
-            f"{uri}, the model file of {what}, cannot be read: {error.strerror}"
+            f"{uri}, the model file of {what}, cannot be read: {error.strerror}{hint}"
         ) from None
     if data is None:
         raise ModelError(

@@ -129,6 +129,12 @@ class Storage(ReadableStorage, Protocol):
     def tree(self, uri: str) -> list[TreeEntry]:
         """Return everything under ``uri``, also what is hidden or not completed."""
 
+    def files(self, uri: str) -> list[ObjectInfo]:
+        """Return all objects under the folder ``uri``, hidden ones too, sorted by URI.
+
+        Raises OSError for a link or anything else that is neither a file nor a folder.
+        """
+
     def unfinished(self, uri: str) -> list[tuple[TreeEntry, Callable[[], None]]]:
         """Return what writers under ``uri`` have not completed, and how to remove it: on disk that
         of killed ones alone; in S3 nothing shows it."""

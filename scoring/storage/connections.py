@@ -18,22 +18,25 @@ class Connections:
 
     ``s3_client`` makes the boto3 client for ``s3://`` URIs; None means boto3's own chain of
     credentials. ``database`` returns the ``Database`` behind a ``conn_id``; None means the
-    environment variable in which Airflow would look for the connection. Both must be picklable
-    where a partition is scored by several processes.
+    environment variable in which Airflow would look for the connection. ``mlflow`` returns the
+    ``MlflowServer``; None means the environment variables of MLflow's own client. All must be
+    picklable where a partition is scored by several processes.
     """
 
     def __init__(
         self,
         s3_client: Callable[[], Any] | None = None,
         database: Callable[[str], Any] | None = None,
+        mlflow: Callable[[], Any] | None = None,
     ) -> None:
         self.s3_client = s3_client
         self.database = database
+        self.mlflow = mlflow
         # By process: a fork that used its parent's client would read the parent's answers.
         self._clients: dict[int, Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Connections, (self.s3_client, self.database)
+        return Connections, (self.s3_client, self.database, self.mlflow)
 
     def storage(self, uri: str, encryption: Encryption | None = None) -> Storage:
         """Return the storage of ``uri``; ``encryption`` is what S3 does with objects written

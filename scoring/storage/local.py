@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import glob
 import hashlib
@@ -96,6 +97,20 @@ class LocalStorage:
                     status = os.lstat(path)
                     found.append(TreeEntry(path, status.st_size, now - status.st_mtime))
         return sorted(found, key=lambda entry: entry.uri)
+
+    def files(self, uri: str) -> list[ObjectInfo]:
+        found: list[ObjectInfo] = []
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(uri) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    raise OSError(errno.ELOOP, "links are not followed", entry.path)
+                if entry.is_dir():
+                    found += self.files(entry.path)
+                elif entry.is_file():
+                    found.append(ObjectInfo(entry.path, entry.stat().st_size))
+                else:
+                    raise OSError(errno.EINVAL, "neither a file nor a folder", entry.path)
+        return sorted(found, key=lambda file: file.uri)
 
     def unfinished(self, uri: str) -> list[tuple[TreeEntry, Callable[[], None]]]:
         return [

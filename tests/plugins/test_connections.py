@@ -22,6 +22,7 @@ from airflow.utils.session import create_session
 from scoring_airflow import connections
 
 from devstack.services.ports import free_port
+from scoring.errors import ModelError
 from scoring.job.schema import Job
 from tests import small_job
 from tests.plugins.conftest import PUBLISHED, Start
@@ -199,3 +200,35 @@ def test_the_connection_for_s3_is_the_jobs_else_the_installations(
     monkeypatch.setenv("SCORING_AWS_CONN_ID", "of_all")
     assert connections.aws_conn_id_of(job()) == "of_all"
     assert connections.aws_conn_id_of(job(aws_conn_id="own")) == "own"
+
+
+@pytest.mark.parametrize(
+    ("connection", "uri", "authorization"),
+    [
+        ("http://mlflow.example.com:5000", "http://mlflow.example.com:5000", None),
+        ("https://ada:pw@mlflow.example.com", "https://mlflow.example.com", "Basic YWRhOnB3"),
+        ("http://:t0ken@mlflow.example.com/https", "https://mlflow.example.com", "Bearer t0ken"),
+        (
+            json.dumps({"conn_type": "http", "host": "https://mlflow.example.com/", "port": 8443}),
+            "https://mlflow.example.com:8443",
+            None,
+        ),
+    ],
+)
+def test_an_mlflow_server_is_an_http_connection(
+    monkeypatch: pytest.MonkeyPatch, connection: str, uri: str, authorization: str | None
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_MODELS", connection)
+    make = connections.airflow_connections(None, "models").mlflow
+    assert make is not None
+    server = make()
+    assert server.uri == uri
+    assert server.headers.get("Authorization") == authorization
+    assert connections.airflow_connections(None).mlflow is None
+
+
+def test_an_mlflow_connection_that_is_not_there_is_named() -> None:
+    make = connections.airflow_connections(None, "nowhere").mlflow
+    assert make is not None
+    with pytest.raises(ModelError, match="the connection 'nowhere' cannot be used"):
+        make()

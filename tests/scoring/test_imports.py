@@ -163,7 +163,8 @@ def test_only_the_registry_names_a_kind():
     kinds = {
         *("scoring.sources.parquet", "scoring.sources.csv", "scoring.sources.sql"),
         "scoring.sources.files_sql",
-        *("scoring.models.skops", "scoring.models.joblib", "scoring.destinations.parquet"),
+        *("scoring.models.skops", "scoring.models.joblib", "scoring.models.mlflow.loader"),
+        "scoring.destinations.parquet",
     }
     for module, path in FILES.items():
         named = {name.rpartition(".")[0] for name in imports(path)} | imports(path)

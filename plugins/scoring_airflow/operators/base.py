@@ -19,6 +19,7 @@ from scoring.errors import (
     NotStagedError,
     PartitionError,
     PublicationError,
+    RegistryUnavailableError,
     ResourceError,
     ScoringError,
     SourceColumnsError,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from scoring.models.base import ModelFile
     from scoring.pipeline.context import PartitionContext
 
-TRANSIENT = (SourceError, PublicationError, ResourceError)
+TRANSIENT = (SourceError, PublicationError, ResourceError, RegistryUnavailableError)
 """Errors that may be gone at the next try; a retry only repeats all others."""
 
 _CLEAR = "clear the run from its first task"
@@ -86,7 +87,7 @@ class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not re
             partition,
             job_file.roots(),
             _attempt(dag_run.dag_id, dag_run.run_id),
-            airflow_connections(aws_conn_id_of(job_file.job)),
+            airflow_connections(aws_conn_id_of(job_file.job), job_file.job.run.mlflow_conn_id),
         )
 
     def asked_model(

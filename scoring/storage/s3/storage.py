@@ -130,6 +130,10 @@ class S3Storage:
         uploads = [entry for entry, _ in self.unfinished(uri)]
         return sorted([*objects, *uploads], key=lambda entry: entry.uri)
 
+    def files(self, uri: str) -> list[ObjectInfo]:
+        found = self._list(f"{uri}/", SourceError)
+        return [info for info in found if not info.uri.endswith("/")]  # which stand for folders
+
     def unfinished(self, uri: str) -> list[tuple[TreeEntry, Callable[[], None]]]:
         bucket, _ = split(uri)
         found: list[tuple[TreeEntry, Callable[[], None]]] = []

@@ -26,6 +26,7 @@ TRANSIENT = {
     "PublicationError",
     "ReplacedMeanwhileError",
     "VerifyError",
+    "RegistryUnavailableError",
     "ResourceError",
 }
 """Late files and full disks; all other errors are the same when tried again."""

@@ -105,6 +105,7 @@ FULL: dict[str, Any] = {
         "pool": "p",
         "executor": "CeleryExecutor",
         "aws_conn_id": "aws",
+        "mlflow_conn_id": "models",
         "shard_rows": 1000,
         "max_active_runs": 1,
         "retries": 0,

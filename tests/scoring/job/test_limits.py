@@ -63,7 +63,14 @@ def test_an_absurd_number_is_a_mistake(empty: Place, path: tuple[str, ...], valu
 
 
 @pytest.mark.parametrize(
-    ("field", "length"), [("queue", 256), ("pool", 256), ("executor", 1000), ("aws_conn_id", 250)]
+    ("field", "length"),
+    [
+        ("queue", 256),
+        ("pool", 256),
+        ("executor", 1000),
+        ("aws_conn_id", 250),
+        ("mlflow_conn_id", 250),
+    ],
 )
 def test_names_fit_into_the_database(empty: Place, field: str, length: int):
     assert getattr(empty.job(run={field: "x" * length}).job.run, field) == "x" * length

@@ -1,0 +1,116 @@
+"""Loads the folder of an MLflow model: scikit-learn's own estimator, or MLflow's wrapper of others."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scoring.errors import ModelError, needs_extra, raise_if_resource_error
+from scoring.models.base import Model, ModelFile
+from scoring.models.content import kind_of
+from scoring.models.folders import LocalCopy
+from scoring.models.mlflow.mlmodel import NAME, MlModel, parse_mlmodel
+from scoring.registry import MODELS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def load(folder: LocalCopy, file: ModelFile, trusted_types: Sequence[str]) -> Model:
+    """Return the model in ``folder``; see ``scoring.models.base.FolderLoader``.
+
+    A model of the scikit-learn flavor is loaded as its file would be without MLflow, under the same
+    checks: the types in a skops file, the release that saved it.
+    """
+    model = parse_mlmodel((folder.path / NAME).read_bytes(), file.uri)
+    own = model.flavors.get("sklearn", {})
+    if "pickled_model" in own:
+        _add_code(folder, own.get("code"), file)
+        loaded = _load_native(folder, str(own["pickled_model"]), file, trusted_types)
+        if not own.get("code"):
+            folder.close()
+        return loaded
+    return _load_pyfunc(folder, model, file)
+
+
+def _load_native(
+    folder: LocalCopy, name: str, file: ModelFile, trusted_types: Sequence[str]
+) -> Model:
+    data = _within(folder, name, file).read_bytes()
+    kind = kind_of(data)
+    if kind is None:
+        raise ModelError(f"{name} in {file.uri} is neither a skops nor a pickle file")
+    native: Model = MODELS.load(kind)(data, file, trusted_types)
+    return native
+
+
+def _add_code(folder: LocalCopy, code: Any, file: ModelFile) -> None:
+    """Let the modules that were logged with the model be imported, as MLflow does.
+
+    Raises ModelError where this process has another module of such a name already: that one would
+    be taken in its place.
+    """
+    if not code:
+        return
+    path = _within(folder, str(code), file)
+    for entry in path.iterdir():
+        loaded = sys.modules.get(entry.stem)
+        if loaded is not None and entry.stem != "__pycache__":
+            where = getattr(loaded, "__file__", None) or "built in"
+            raise ModelError(
+                f"{file.uri} brings a module {entry.stem!r}, and this process has imported another "
+                f"one of that name ({where}); it was not loaded. Rename one of them"
+            )
+    sys.path.append(str(path))
+
+
+def _within(folder: LocalCopy, name: str, file: ModelFile) -> Path:
+    """Return a path in ``folder``; ModelError if it leads out of it, or there is nothing."""
+    path = (folder.path / name).resolve()
+    if not path.is_relative_to(folder.path.resolve()) or not path.exists():
+        raise ModelError(f"the MLmodel file of {file.uri} names {name!r}, which is not in it")
+    return path
+
+
+def _load_pyfunc(folder: LocalCopy, model: MlModel, file: ModelFile) -> Model:
+    # A batch job reports nothing to MLflow's makers: set before the first import.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    _add_code(folder, model.flavors.get("python_function", {}).get("code"), file)
+    with needs_extra("mlflow", "MLflow models other than scikit-learn's"):
+        import mlflow.pyfunc
+    try:
+        native = mlflow.pyfunc.load_model(str(folder.path), suppress_warnings=True)
+    except Exception as e:
+        raise_if_resource_error(e)
+        raise ModelError(
+            f"{file.uri} is not an MLflow model that can be loaded here: {type(e).__name__}: {e}"
+        ) from e
+    return PyfuncModel(native, folder, model, str(mlflow.__version__))
+
+
+class PyfuncModel:
+    """What ``mlflow.pyfunc`` made of a model; a ``Model``.
+
+    MLflow checks each DataFrame against the model's signature.  The local copy is kept, as a model
+    may read its artifacts when it predicts.
+    """
+
+    classes = None
+
+    def __init__(self, native: Any, folder: LocalCopy, model: MlModel, version: str) -> None:
+        self.native = native
+        self.runtime_versions = {"mlflow": version}
+        columns = model.columns or []
+        # MLflow itself picks the columns of a signature that has optional ones.
+        fixed = columns and all(column.required for column in columns)
+        self.inputs = [column.name for column in columns] if fixed else None
+        self._folder = folder
+
+    def predict(self, frame: pd.DataFrame) -> Any:
+        return self.native.predict(frame)
+
+    def predict_proba(self, frame: pd.DataFrame) -> Any:
+        raise NotImplementedError  # MLflow's wrapper has one method
