@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from scoring.errors import ModelError, needs_extra, raise_if_resource_error
 from scoring.models.base import Model, ModelFile
 from scoring.models.content import kind_of
-from scoring.models.folders import LocalCopy
+from scoring.models.folders import LocalCopy, tree_digest
 from scoring.models.mlflow.mlmodel import NAME, MlModel, parse_mlmodel
 from scoring.registry import MODELS
 
@@ -47,24 +49,55 @@ def _load_native(
     return native
 
 
-def _add_code(folder: LocalCopy, code: Any, file: ModelFile) -> None:
-    """Let the modules that were logged with the model be imported, as MLflow does.
+_brought: dict[str, tuple[str, LocalCopy]] = {}
+"""The modules that models have brought into this process, by name: their digest, where they lie."""
 
-    Raises ModelError where this process has another module of such a name already: that one would
-    be taken in its place.
+
+def _add_code(folder: LocalCopy, code: Any, file: ModelFile) -> None:
+    """Let the modules that were logged with the model be imported, until this process ends.
+
+    Raises ModelError where there is another module of such a name already: Python would take that
+    one in its place.
     """
     if not code:
         return
     path = _within(folder, str(code), file)
-    for entry in path.iterdir():
-        loaded = sys.modules.get(entry.stem)
-        if loaded is not None and entry.stem != "__pycache__":
-            where = getattr(loaded, "__file__", None) or "built in"
+    for entry in sorted(path.iterdir()):
+        name, digest = entry.stem, _code_digest(entry)
+        if name == "__pycache__" or _brought.get(name, ("",))[0] == digest:
+            continue
+        where = _module_of(name)
+        if where is not None and (where == Path() or _code_digest(where) != digest):
             raise ModelError(
-                f"{file.uri} brings a module {entry.stem!r}, and this process has imported another "
-                f"one of that name ({where}); it was not loaded. Rename one of them"
+                f"{file.uri} brings a module {name!r}, and there is another one of that name here "
+                f"({where}); it was not loaded. Rename one of them"
             )
-    sys.path.append(str(path))
+        _brought[name] = (digest, folder)
+        if str(path) not in sys.path:
+            sys.path.append(str(path))
+
+
+def _module_of(name: str) -> Path | None:
+    """Return the file or folder of the module that ``import`` would take; None: there is none."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except ValueError:  # one without a file, such as __main__
+        return Path()
+    if spec is None:
+        return None
+    if spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations)))
+    return Path(spec.origin) if spec.has_location and spec.origin else Path()
+
+
+def _code_digest(entry: Path) -> str:
+    files = sorted(entry.rglob("*")) if entry.is_dir() else [entry]
+    digests = {
+        path.relative_to(entry).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    return tree_digest(digests)
 
 
 def _within(folder: LocalCopy, name: str, file: ModelFile) -> Path:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 import sklearn
@@ -41,6 +42,7 @@ from tests.scoring.factories import (
     MONTH,
     Place,
     extracted,
+    in_process,
     in_s3,
     predictions,
     rows,
@@ -465,6 +467,38 @@ def test_modules_that_were_logged_with_a_model(empty: Place, mlflow_server: Mlfl
     assert done.returncode == 0, done.stderr
     manifest = Manifest.model_validate_json(done.stdout)
     assert predictions(manifest)["y"].to_pylist() == pytest.approx([1.0, 2.0, 3.0])
+
+
+def test_modules_of_one_name_and_other_code_are_refused(
+    empty: Place, mlflow_server: Mlflow, tmp_path: Path
+):
+    coded = tmp_path / "saved" / "coded"
+    shutil.copytree(mlflow_server.folder / "coded", coded)
+
+    def load() -> Any:
+        run = empty.run(empty.job(model={"versions": [version]}))
+        return load_model(run.model_file(), [], run.connections)
+
+    def in_a_process_of_its_own() -> None:
+        nonlocal version
+        frame = pd.DataFrame({"x": [1.0, 2.0]})
+        for _ in range(2):  # the same modules may come again
+            assert load().predict(frame) == pytest.approx([1.0, 2.0])
+        with (coded / "code" / "ride_steps.py").open("a") as file:
+            file.write("# changed\n")
+        version = in_folder(empty, coded)
+        with pytest.raises(ModelError, match="brings a module 'ride_steps', and there is another"):
+            load()
+
+    version = in_folder(empty, coded)
+    assert in_process(in_a_process_of_its_own) == 0
+    # One that is imported from elsewhere would be taken, too.
+    folder = coded / "code"
+    (folder / "ride_steps.py").rename(folder / "colorsys.py")
+    version = in_folder(empty, coded)
+    (empty.data / "models" / "coded" / "code" / "ride_steps.py").unlink()
+    with pytest.raises(ModelError, match="brings a module 'colorsys'"):
+        load()
 
 
 def test_without_mlflow_its_extra_is_named(empty: Place, mlflow_server: Mlflow):
