@@ -88,7 +88,7 @@ def add_source(source: Schema, installed: bool) -> None:
 
 def add_model_file(file: Schema, installed: bool, more: tuple[str, ...] = ()) -> None:
     """The model of a version, or an artifact."""
-    names = [*_one_of(MODELS, installed, hidden="mlflow" if more else ""), *more]
+    names = [*_one_of(MODELS, installed, hidden=("mlflow",) if more else ()), *more]
     folders = [] if more else [{"properties": {"uri": {"pattern": patterns.MODEL_FOLDER}}}]
     file["properties"]["uri"] |= _uri("root_uri")
     file["properties"]["format"]["enum"] = [*names, None]

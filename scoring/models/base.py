@@ -45,7 +45,8 @@ class ModelFile(BaseModel):
 
     ``accept`` has the releases of libraries that may have saved it although others are installed;
     ``files`` are the further artifacts that the job's scorer is given, by name; ``environment`` is
-    where it is scored, None for this process.  A ``uri`` with a ``/`` at its end is a folder, whose digest is ``scoring.models.folders.tree_digest``.
+    where it is scored, None for this process.  A ``uri`` with a ``/`` at its end is a folder, whose
+    digest is ``scoring.models.folders.tree_digest``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
