@@ -152,6 +152,25 @@ def test_a_missing_uv_names_the_extra(tmp_path: Path, monkeypatch: pytest.Monkey
         uv.uv_path()
 
 
+def test_limits_that_old_releases_do_not_say_are_added_until_none_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    asked = []
+
+    def compiled(text: str, constraints: list[str], interpreter: object) -> str:
+        asked.append(constraints)
+        numpy = "1.26.4" if "numpy<2" in constraints else "2.3.0"
+        return f"numpy=={numpy} \\\n    --hash=x\nscikit-learn==1.3.2\npandas==2.3.3\n"
+
+    monkeypatch.setattr(lock, "_compile", compiled)
+    ours = interpreters.find_interpreter(f"3.{sys.version_info.minor}")
+    assert "numpy==1.26.4" in lock._resolved("scikit-learn==1.3.2", ours)
+    assert asked == [[], ["numpy<2", "pandas<3"], ["numpy<2", "pandas<3", "pyarrow<26"]]
+    asked.clear()
+    lock._resolved("scikit-learn==1.3.2\nnumpy==2.3.0\npandas==2.3.3", ours)
+    assert asked == [[]]  # what the requirements name is theirs to decide
+
+
 def test_the_names_of_requirements():
     text = "# a\nScikit_Learn==1.0 ; python_version<'4'\n  numpy\n--hash=sha256:0\n"
     assert lock.names_in(text) == {"scikit-learn", "numpy"}
