@@ -50,6 +50,8 @@ def test_a_manifest_says_what_was_scored_by_what_from_what(place: Place, recorde
         "runtime_versions": {"scikit-learn": sklearn.__version__},
         "accept": {},
         "files": {},
+        "environment": {},
+        "registered": None,
     }
     assert recorded["scorer_sha256"] is None
     assert recorded["source"]["files"] == [
