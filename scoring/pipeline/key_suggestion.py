@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import chain, combinations, repeat
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from scoring.arrow.columns import combined_column
@@ -21,6 +22,8 @@ IDS_LOOKED_AT = 1_000
 ROWS_READ = 2_000_000
 _BATCH_ROWS = 131_072
 _COLUMNS_TRIED = 40
+_MOST = 4
+"""How many further columns are suggested at most: nobody would use a key of more."""
 
 
 def suggest_key(context: PartitionContext, repeated: Hashes) -> str:
@@ -40,18 +43,39 @@ def suggest_key(context: PartitionContext, repeated: Hashes) -> str:
     wider = replace(context.job_file, job=job.model_copy(update={"output": kept}))
     rows = _rows_of(replace(context, job_file=wider), repeated[:IDS_LOOKED_AT])
     complete = [name for name in others if not rows.column(name).null_count]
-    for further in chain(combinations(complete, 1), combinations(complete, 2)):
-        key = rows.select([*job.id_columns, *further])
-        if not key.to_pandas().duplicated().any():
-            named = " and ".join(further)
-            return (
-                f"with {named} in row_id, too, the rows that share an id here would have ids of "
-                "their own"
-            )
+    further = _further_columns(rows.to_pandas(), job.id_columns, complete)
+    if further:
+        return (
+            f"with {' and '.join(further)} in row_id, too, the rows that share an id here would "
+            "have ids of their own"
+        )
     return (
-        "no other column tells these rows apart: remove the repeats from the source, or identify "
-        "rows by their place, row_id: row_number"
+        f"no {_MOST} other columns tell these rows apart: remove the repeats from the source, or "
+        "identify rows by their place, row_id: row_number"
     )
+
+
+def _further_columns(rows: pd.DataFrame, ids: list[str], candidates: list[str]) -> list[str]:
+    """Return a few of ``candidates`` that make ``ids`` unique, as few as are found; else none.
+
+    One or two by trying all; more by taking, again and again, the one that leaves the fewest
+    repeats.
+    """
+    for further in chain(combinations(candidates, 1), combinations(candidates, 2)):
+        if not rows.duplicated([*ids, *further]).any():
+            return list(further)
+    chosen: list[str] = []
+    while len(chosen) < min(_MOST, len(candidates)):
+        left = {
+            name: int(rows.duplicated([*ids, *chosen, name]).sum())
+            for name in candidates
+            if name not in chosen
+        }
+        best = min(left, key=lambda name: left[name])
+        chosen.append(best)
+        if not left[best]:
+            return chosen
+    return []
 
 
 def _rows_of(context: PartitionContext, repeated: Hashes) -> pa.Table:

@@ -49,10 +49,18 @@ def test_two_columns_together_are_suggested_where_one_is_not_enough(empty: Place
     assert "with day and hour in row_id, too" in problem(empty, deep, source=source)
 
 
+def test_three_columns_are_found_step_by_step(empty: Place):
+    cells = [(a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1)]
+    a, b, c = ([cell[n] for cell in cells] for n in range(3))
+    empty.source(pa.table({"id": [1] * 8, "x": [1.0] * 8, "a": a, "b": b, "c": c}))
+    empty.model()
+    assert "with a and b and c in row_id, too" in problem(empty, deep=False)
+
+
 def test_rows_that_are_equal_are_for_the_source_or_for_row_numbers(empty: Place):
     empty.source(rides(at=[1, 1, 2, 3, 3]))
     empty.model()
     message = problem(empty, deep=False)
-    assert "no other column tells these rows apart: remove the repeats from the source" in message
+    assert "no 4 other columns tell these rows apart: remove the repeats from the source" in message
     assert "row_id: row_number" in message
     assert len(extracted(empty.run(empty.job(row_id="row_number"))).shards) == 1
