@@ -73,9 +73,9 @@ clean: ## remove .run (data, predictions, Airflow, S3, logs) and caches; .venv s
 	rm -rf .run build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 lock: .venv/.installed ## renew requirements.txt, requirements-dev.txt and the oldest supported set from pyproject.toml
-	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --extra local --extra celery --extra kubernetes \
+	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --extra local --extra celery --extra kubernetes --extra environments \
 	    --constraint devstack/lock_constraints.txt \
-	    --custom-compile-command 'make lock   (uv $(UV_VERSION) pip compile --universal --generate-hashes --extra local --extra celery --extra kubernetes --constraint devstack/lock_constraints.txt pyproject.toml)' \
+	    --custom-compile-command 'make lock   (uv $(UV_VERSION) pip compile --universal --generate-hashes --extra local --extra celery --extra kubernetes --extra environments --constraint devstack/lock_constraints.txt pyproject.toml)' \
 	    --quiet --output-file requirements.txt pyproject.toml
 	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --constraint requirements.txt \
 	    --custom-compile-command 'make lock   (uv $(UV_VERSION) pip compile --universal --generate-hashes --constraint requirements.txt --group dev)' \
