@@ -25,21 +25,17 @@ def load_jobs(folder: str | Path) -> None:
     it, and reports files that end in ``.yml``.
     """
     dag_file = sys._getframe(1).f_globals
-    path = Path(dag_file["__file__"]).parent / folder
-    if not path.is_dir():
+    jobs = Path(dag_file["__file__"]).parent / folder
+    if not jobs.is_dir():
         raise JobError(
-            f"load_jobs({str(folder)!r}): {path} is not a folder; name the folder of the job files, "
+            f"load_jobs({str(folder)!r}): {jobs} is not a folder; name the folder of the job files, "
             "relative to the Dag file"
         )
     wanted = get_parsing_context().dag_id  # a task needs its own Dag only, not the other jobs'
+    if not wanted:
+        _check_files(jobs, str(folder))
     destinations = Destinations()
-    paths = sorted(path.glob(f"{wanted or '*'}.yaml"))
-    misnamed = sorted(path.glob("*.yml"))
-    if not paths and not misnamed:
-        raise JobError(f"load_jobs({str(folder)!r}): there is no job file (*.yaml) in {path}")
-    for path in misnamed:
-        report_import_error(path, JobError(f"{path} is not read: a job file ends in .yaml"))
-    for path in paths:
+    for path in sorted(jobs.glob(f"{wanted or '*'}.yaml")):
         try:
             job_file = load_job(path)
             dag = job_dag(job_file)
@@ -48,3 +44,12 @@ def load_jobs(folder: str | Path) -> None:
             dag_file[f"dag_{path.stem}"] = dag
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a job, the others keep working
             report_import_error(path, error)
+
+
+def _check_files(jobs: Path, folder: str) -> None:
+    """Report files that end in ``.yml``; raise JobError for a folder without any job file."""
+    misnamed = sorted(jobs.glob("*.yml"))
+    if not misnamed and not any(jobs.glob("*.yaml")):
+        raise JobError(f"load_jobs({folder!r}): there is no job file (*.yaml) in {jobs}")
+    for path in misnamed:
+        report_import_error(path, JobError(f"{path} is not read: a job file ends in .yaml"))

@@ -190,6 +190,20 @@ def test_a_task_reads_its_own_job_only(jobs: Path, monkeypatch: pytest.MonkeyPat
     assert bag.import_errors == {}
 
 
+def test_a_task_of_another_dag_of_the_file_finds_it_beside_the_jobs(
+    jobs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (jobs.parent / "scoring_jobs.py").write_text(
+        "from airflow.sdk import DAG\n"
+        "from scoring_airflow import load_jobs\n\n"
+        'load_jobs("jobs")\n'
+        'own = DAG("own", schedule=None)\n'
+    )
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "own")
+    bag = _parse(jobs.parent)
+    assert (set(bag.dags), bag.import_errors) == ({"own"}, {})
+
+
 def _process(jobs: Path) -> None:
     """What the Dag processor does: find the files, read each in a process, write to the database."""
     DagFileProcessorManager(max_runs=1).run()
