@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -41,8 +40,8 @@ class ExpressionsError(ValueError):
 class RowExpressions:
     """The derived columns of a job and its conditions to leave rows out, evaluated by DuckDB.
 
-    One thread, no files, no network and no extensions; times are in the job's time zone.
-    Raises ExpressionsError with all that is wrong with them.
+    One thread, no files, no network and no extensions; times are in the job's time zone. ``close``
+    ends it.  Raises ExpressionsError with all that is wrong with them.
     """
 
     def __init__(self, job: Job) -> None:
@@ -65,17 +64,6 @@ class RowExpressions:
             if problems:
                 self._connection.close()
                 raise ExpressionsError(problems)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End DuckDB's connection."""
@@ -130,12 +118,16 @@ class RowExpressions:
     def _query(self, batch: pa.Table, origin: str) -> pa.Table:
         import duckdb
 
+        try:
+            return self._answer(self._sql(), batch)
+        except duckdb.Error as error:
+            raise self._failure(batch, origin, error) from None
+
+    def _answer(self, sql: str, batch: pa.Table) -> pa.Table:
         assert self._connection is not None
         self._connection.register(_BATCH, batch)
         try:
-            return self._connection.execute(self._sql()).to_arrow_table()
-        except duckdb.Error as error:
-            raise self._failure(batch, origin, error) from None
+            return self._connection.execute(sql).to_arrow_table()
         finally:
             self._connection.unregister(_BATCH)
 
@@ -162,15 +154,9 @@ class RowExpressions:
             if why := self._why_not(sql, batch.slice(0, 0)):
                 return ExpressionsError([(loc, f"does not fit the columns of {origin}: {why}")])
             if why := self._why_not(sql, batch):
-                first, count = 0, batch.num_rows
-                while count > 1:
-                    half = count // 2
-                    if not self._why_not(sql, batch.slice(first, half)):
-                        first, half = first + half, count - half
-                    count = half
+                row = self._first_failing_row(sql, batch)
                 values = ", ".join(
-                    f"{name}={quoted(str(batch.column(name)[first]), _SHOWN_CHARACTERS)}"
-                    for name in self.reads
+                    f"{name}={quoted(str(row[name][0]), _SHOWN_CHARACTERS)}" for name in self.reads
                 )
                 return SourceError(
                     f"{origin}: {'.'.join(map(str, loc))} fails for a row with {values}: {why}. "
@@ -179,29 +165,31 @@ class RowExpressions:
                 )
         return error
 
+    def _first_failing_row(self, sql: str, batch: pa.Table) -> pa.Table:
+        """Return the first row of ``batch`` for which ``sql`` fails, found by halving."""
+        while batch.num_rows > 1:
+            half = batch.num_rows // 2
+            fails = self._why_not(sql, batch.slice(0, half)) is not None
+            batch = batch.slice(0, half) if fails else batch.slice(half)
+        return batch
+
     def _why_not(self, sql: str, batch: pa.Table) -> str | None:
         """Return DuckDB's message where ``sql`` fails for ``batch``."""
         import duckdb
 
-        assert self._connection is not None
-        self._connection.register(_BATCH, batch)
         try:
-            self._connection.execute(sql).to_arrow_table()
+            self._answer(sql, batch)
         except duckdb.Error as error:
             return str(error).splitlines()[0]
         return None
 
 
-def columns_to_read(job: Job) -> list[str]:
-    """Return the columns that the source of ``job`` has to have, whatever is derived from them."""
-    with RowExpressions(job) as expressions:
-        return expressions.columns_to_read()
-
-
-def columns_read_by_type(job: Job) -> set[str]:
-    """Return the source columns whose stored types decide what the expressions of ``job`` give."""
-    with RowExpressions(job) as expressions:
-        return expressions.by_type
+def columns_to_read(job: Job) -> tuple[list[str], set[str]]:
+    """Return the columns that the source of ``job`` has to have, whatever is derived from them, and
+    those of them whose stored types decide what the expressions give.
+    """
+    with closing(RowExpressions(job)) as expressions:
+        return expressions.columns_to_read(), expressions.by_type
 
 
 def open_expressions(job_file: JobFile) -> RowExpressions:

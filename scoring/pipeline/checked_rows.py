@@ -6,14 +6,11 @@ The same for a run and for its rehearsal.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import pyarrow as pa
 
 from scoring.arrow.columns import combined_column
-from scoring.arrow.unify import TypeConflictError, exact_cast
 from scoring.contract import quarantine
 from scoring.contract.kept import check_kept_types
 from scoring.contract.rules import Contract
@@ -21,7 +18,7 @@ from scoring.expressions.evaluate import ExpressionsError, open_expressions, oth
 from scoring.job.columns import FILE, IN_FILE, ROW, ROW_NUMBER
 from scoring.pipeline.context import PartitionContext
 from scoring.sources.base import Source
-from scoring.sources.rechunk import type_conflict
+from scoring.sources.rechunk import in_schema
 
 OUTSIDE_PARTITION = "outside_partition"
 """Why rows are left out for which ``source.outside_partition`` is ``leave_out``."""
@@ -41,7 +38,7 @@ class CheckedRows:
 
 
 class RowChecker:
-    """Checks the rows of one partition, batch by batch; a context manager.
+    """Checks the rows of one partition, batch by batch; ``close`` ends it.
 
     Raises JobError where an expression of the job is wrong, SourceError where one fails for a row,
     and ContractError where a column is another kind of thing than the contract says.
@@ -53,16 +50,9 @@ class RowChecker:
         self._contract: Contract | None = None
         self._schema: pa.Schema | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._expressions.__exit__(kind, error, traceback)
+    def close(self) -> None:
+        """End the evaluation of expressions."""
+        self._expressions.close()
 
     def check(self, source: Source, batch: pa.Table, rows_before: int) -> CheckedRows:
         """Return what becomes of ``batch``, which ``rows_before`` rows of ``source`` precede."""
@@ -74,13 +64,12 @@ class RowChecker:
             raise self._context.job_file.errors(error.problems) from None
         if self._contract is None:
             self._check_types_of_other_partitions(source.uri)
-        added = {ROW_NUMBER: lambda: pa.array(rows), FILE: lambda: combined_column(batch, IN_FILE)}
-        stored = pa.table(
-            {
-                name: added[name]() if name in job.added_columns else combined_column(table, name)
-                for name in job.columns
-            }
-        )
+        given = {name: combined_column(table, name) for name in table.column_names}
+        if ROW_NUMBER in job.added_columns:
+            given[ROW_NUMBER] = pa.array(rows)
+        if FILE in job.added_columns:
+            given[FILE] = given[IN_FILE]
+        stored = pa.table({name: given[name] for name in job.columns})
         if self._contract is None:
             self._contract = Contract(job, self._context.partition, source.text_only)
         contract = self._contract
@@ -123,16 +112,8 @@ class RowChecker:
                 raise other_type(origin, name, kind, f"{before} in {other.partition}")
 
     def _in_one_schema(self, typed: pa.Table, origin: str) -> pa.Table:
-        """Return ``typed`` in the column types of the first batch; SourceError where later ones
-        disagree.
-        """
+        """Return ``typed`` in the column types of the first batch."""
         if self._schema is None:
             check_kept_types(typed.schema, self._context.job, origin)
             self._schema = typed.schema
-        columns = {}
-        for name, kind in zip(self._schema.names, self._schema.types, strict=True):
-            try:
-                columns[name] = exact_cast(combined_column(typed, name), kind)
-            except TypeConflictError as error:
-                raise type_conflict(origin, name, error) from None
-        return pa.table(columns)
+        return in_schema(typed, self._schema, origin)

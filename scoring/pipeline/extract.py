@@ -62,7 +62,7 @@ def extract(
     job, scorer = context.job, context.job_file.scorer_path
     # First: what another run publishes while this one reads its source is newer than that source.
     published = context.publisher.mark(context.partition)
-    with RowChecker(context) as checker:
+    with contextlib.closing(RowChecker(context)) as checker:
         source = open_source(job, context.partition, context.roots, context.connections)
         # Not earlier: it may leave a folder, so not for nothing.
         context.publisher.check_writable(context.partition)
@@ -113,7 +113,7 @@ class PartitionStager:
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        self._ids = self._open.enter_context(RowIdIndex())
+        self._ids = self._open.enter_context(contextlib.closing(RowIdIndex()))
         self.quarantine = self._open.enter_context(self._writer("quarantine"))
         self.left_out = self._open.enter_context(self._writer("left_out"))
         return self
@@ -175,7 +175,8 @@ class PartitionStager:
             if not self._repeated:
                 raise
             repeated = np.unique(np.concatenate(self._repeated))
-            self.tally.advice[str(Rule("duplicate_row_id"))] = suggest_key(self.context, repeated)
+            advice = suggest_key(self.context, self.source, repeated)
+            self.tally.advice[str(Rule("duplicate_row_id"))] = advice
             check_gates(self.tally, self.job, self.context.partition, at_least)
 
     def _staged_ids(self) -> Iterator[pa.Table]:

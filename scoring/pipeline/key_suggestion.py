@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from itertools import chain, combinations, repeat
 
@@ -12,10 +13,11 @@ import pyarrow as pa
 from scoring.arrow.columns import combined_column
 from scoring.arrow.hashing import Hashes, hash_columns
 from scoring.arrow.text import decoded
+from scoring.expressions.evaluate import columns_to_read
 from scoring.job.columns import why_taken
 from scoring.pipeline.checked_rows import RowChecker
 from scoring.pipeline.context import PartitionContext
-from scoring.sources.base import open_source
+from scoring.sources.base import Source
 from scoring.sources.files import FileSource
 
 IDS_LOOKED_AT = 1_000
@@ -26,13 +28,12 @@ _MOST = 4
 """How many further columns are suggested at most: nobody would use a key of more."""
 
 
-def suggest_key(context: PartitionContext, repeated: Hashes) -> str:
+def suggest_key(context: PartitionContext, source: Source, repeated: Hashes) -> str:
     """Return in one sentence what would tell rows apart whose ids are repeated; may be empty.
 
-    ``repeated`` are hashes of such ids, as ``hash_columns`` makes them.  The source is read again,
+    ``repeated`` are hashes of such ids, as ``hash_columns`` makes them.  ``source`` is read again,
     with all its columns.
     """
-    source = open_source(context.job, context.partition, context.roots, context.connections)
     if not isinstance(source, FileSource):
         return ""
     job = context.job
@@ -41,7 +42,10 @@ def suggest_key(context: PartitionContext, repeated: Hashes) -> str:
     others = [name for name in others if why_taken(name, job) is None][:_COLUMNS_TRIED]
     kept = job.output.model_copy(update={"keep": others})
     wider = replace(context.job_file, job=job.model_copy(update={"output": kept}))
-    rows = _rows_of(replace(context, job_file=wider), repeated[:IDS_LOOKED_AT])
+    wanted, _ = columns_to_read(wider.job)
+    rows = _rows_of(
+        replace(context, job_file=wider), source.reading(wanted), repeated[:IDS_LOOKED_AT]
+    )
     complete = [name for name in others if not rows.column(name).null_count]
     further = _further_columns(rows.to_pandas(), job.id_columns, complete)
     if further:
@@ -78,12 +82,11 @@ def _further_columns(rows: pd.DataFrame, ids: list[str], candidates: list[str]) 
     return []
 
 
-def _rows_of(context: PartitionContext, repeated: Hashes) -> pa.Table:
+def _rows_of(context: PartitionContext, source: Source, repeated: Hashes) -> pa.Table:
     """Return the rows, as far as they are read, whose ids are among ``repeated``."""
-    source = open_source(context.job, context.partition, context.roots, context.connections)
     names = [*context.job.id_columns, *context.job.output.keep]
     found, seen = [], 0
-    with RowChecker(context) as checker:
+    with closing(RowChecker(context)) as checker:
         for batch in source.batches(repeat(_BATCH_ROWS)):
             good = checker.check(source, batch, seen).good
             wanted = np.isin(hash_columns(good, context.job.id_columns), repeated)

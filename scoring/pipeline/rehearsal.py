@@ -6,6 +6,7 @@ Nothing is staged, published or left behind.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice, repeat
 from typing import Any
@@ -134,7 +135,7 @@ def _scored(
     """
     job, key = context.job, context.partition.key
     tally = Tally(examples_per_rule=job.checks.examples)
-    with RowChecker(context) as checker:
+    with closing(RowChecker(context)) as checker:
         found = checker.check(source, batch, 0)
     tally.rows_in = batch.num_rows
     if found.quarantined is not None:
@@ -149,7 +150,7 @@ def _scored(
         if again.any():
             ids = typed.select(job.leading_columns).filter(pa.array(again))
             tally.advice[str(Rule("duplicate_row_id"))] = suggest_key(
-                context, hash_columns(ids, job.id_columns)
+                context, source, hash_columns(ids, job.id_columns)
             )
             tally.add(quarantine.by_rule(ids, rows[again], Rule("duplicate_row_id"), key))
             typed, rows = typed.filter(pa.array(~again)), rows[~again]

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import hashlib
 from collections.abc import Iterator
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.csv
 
 from scoring.arrow.columns import constant
 from scoring.errors import SourceError, SourceMissingError
-from scoring.expressions.evaluate import (
-    columns_read_by_type,
-    columns_to_read,
-    other_type,
-    stored_type,
-)
+from scoring.expressions.evaluate import columns_to_read, other_type, stored_type
 from scoring.job.columns import FILE, IN_FILE
 from scoring.job.partitions import Partition
 from scoring.job.schema import Job
@@ -43,10 +40,9 @@ class FileSource:
         every_day = job.source.outside_partition == "leave_out"
         patterns = roots.source_patterns(job.source.uri, partition, every_day)
         self.uri = ", ".join(patterns)
-        self.storage = connections.readable_storage(self.uri)
-        self.columns = columns_to_read(job)
+        self.storage = connections.readable_storage(next(iter(patterns)))
+        self.columns, self._one_type = columns_to_read(job)
         self._names_files = FILE in job.added_columns
-        self.one_type = columns_read_by_type(job)
         self._types: dict[str, str] = {}
         found: list[ObjectInfo] = []
         for uri, pattern in patterns.items():
@@ -85,6 +81,12 @@ class FileSource:
         """See ``Source``.  Raises SourceError naming the file, and the column if one is missing."""
         return rechunked(self._pieces(), sizes, self.uri)
 
+    def reading(self, columns: list[str]) -> Self:
+        """Return the same files, of which other columns are read, in whatever types they have."""
+        other = copy.copy(self)
+        other.columns, other._one_type = columns, set()
+        return other
+
     def read(self, uri: str) -> Iterator[pa.Table]:
         """Yield tables of the job's columns of one file, in its order; the first may be without
         rows.
@@ -111,7 +113,7 @@ class FileSource:
         """Raise SourceError where a column that expressions read has another type in another file:
         joined in one batch, the types would become one.
         """
-        for name in self.one_type:
+        for name in self._one_type:
             kind = stored_type(table.schema.field(name).type)
             if kind is not None and self._types.setdefault(name, kind) != kind:
                 raise other_type(uri, name, kind, f"{self._types[name]} in a file before it")

@@ -6,20 +6,15 @@ memory does not grow with them.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC
 from itertools import repeat
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from scoring.arrow.columns import combined_column
 from scoring.arrow.text import decoded
-from scoring.arrow.unify import TypeConflictError, exact_cast
 from scoring.errors import SourceError
 from scoring.expressions.connection import SAFE
 from scoring.expressions.evaluate import columns_to_read
@@ -28,9 +23,10 @@ from scoring.job.schema import Job
 from scoring.job.uri_templates import Roots
 from scoring.registry import SOURCES
 from scoring.sources.base import SourceRecord
+from scoring.sources.databases.base import query_digest, values_of
 from scoring.sources.databases.duckdb import query
 from scoring.sources.files import FileSource
-from scoring.sources.rechunk import rechunked, type_conflict
+from scoring.sources.rechunk import in_schema, rechunked
 from scoring.storage.connections import Connections
 from scoring.storage.temporary import TemporaryFolder
 
@@ -50,17 +46,12 @@ class FilesSqlSource:
     ) -> None:
         assert job.source.sql is not None
         kind = SOURCES.load(job.source.file_format)
-        self._files: FileSource = kind(job, partition, roots, connections)
-        self._files.columns = self._files.column_names()
-        self._files.one_type = set()  # the query decides about types
-        self.uri = self._files.uri
+        files: FileSource = kind(job, partition, roots, connections)
+        self._files = files.reading(files.column_names())  # the query decides about types
+        self.uri = files.uri
         self._sql = job.source.sql
-        self._values: dict[str, Any] = {
-            "start": partition.start.astimezone(UTC),
-            "end": partition.end.astimezone(UTC),
-            "partition": partition.key,
-        }
-        self._wanted = dict.fromkeys(columns_to_read(job))
+        self._values = values_of(partition)
+        self._wanted = dict.fromkeys(columns_to_read(job)[0])
         self._zone = job.timezone
 
     def batches(self, sizes: Iterator[int]) -> Iterator[pa.Table]:
@@ -96,17 +87,13 @@ class FilesSqlSource:
     def _in_one_schema(self) -> Iterator[pa.Table]:
         first: pa.Schema | None = None
         for table in self._files.batches(repeat(_BATCH_ROWS)):
-            columns = {name: decoded(combined_column(table, name)) for name in table.column_names}
-            first = first or pa.table(columns).schema
-            for name, kind in zip(first.names, first.types, strict=True):
-                try:
-                    columns[name] = exact_cast(columns[name], kind)
-                except TypeConflictError as error:
-                    raise type_conflict(self.uri, name, error) from None
-            yield pa.table(columns)
+            plain = pa.table(
+                {name: decoded(combined_column(table, name)) for name in table.column_names}
+            )
+            first = first or plain.schema
+            yield in_schema(plain, first, self.uri)
 
     def record(self, rows: int) -> SourceRecord:
         """See ``Source``: the digest is that of the files; ``query_sha256`` is of what was asked."""
-        asked = [self._sql, *(str(value) for value in self._values.values())]
-        digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+        digest = query_digest(self._sql, self._values)
         return self._files.record(rows).model_copy(update={"query_sha256": digest})

@@ -11,7 +11,7 @@ from itertools import chain
 import pyarrow as pa
 
 from scoring.arrow.columns import combined_column
-from scoring.arrow.unify import TypeConflictError, unified
+from scoring.arrow.unify import TypeConflictError, exact_cast, unified
 from scoring.errors import SourceColumnsError, SourceError, quoted
 
 
@@ -60,6 +60,19 @@ def rechunked(pieces: Iterator[pa.Table], sizes: Iterator[int], uri: str) -> Ite
         yield _joined(waiting, uri)
     elif not given:
         yield empty
+
+
+def in_schema(table: pa.Table, schema: pa.Schema, uri: str) -> pa.Table:
+    """Return ``table`` in the column types of an earlier one; SourceError where that would change a
+    value.
+    """
+    columns = {}
+    for name, kind in zip(schema.names, schema.types, strict=True):
+        try:
+            columns[name] = exact_cast(combined_column(table, name), kind)
+        except TypeConflictError as error:
+            raise type_conflict(uri, name, error) from None
+    return pa.table(columns)
 
 
 def type_conflict(uri: str, column: str, error: Exception) -> SourceError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from datetime import UTC
 
 import pyarrow as pa
 
@@ -19,6 +18,7 @@ from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.job.uri_templates import Roots
 from scoring.sources.base import SourceRecord
+from scoring.sources.databases.base import query_digest, values_of
 from scoring.sources.databases.environment import database_in_environment
 from scoring.sources.rechunk import rechunked
 from scoring.storage.connections import Connections
@@ -37,12 +37,8 @@ class SqlSource:
         assert job.source.conn_id is not None
         self.uri = job.source.place
         self._sql = job.source.sql
-        self._values = {
-            "start": partition.start.astimezone(UTC),
-            "end": partition.end.astimezone(UTC),
-            "partition": partition.key,
-        }
-        columns = columns_to_read(job)
+        self._values = values_of(partition)
+        columns, _ = columns_to_read(job)
         derived = job.source.derive
         self._wanted = {n: job.inputs.get(n) if n not in derived else None for n in columns}
         self._database = (connections.database or database_in_environment)(job.source.conn_id)
@@ -71,12 +67,11 @@ class SqlSource:
 
     def record(self, rows: int) -> SourceRecord:
         """See ``Source``: the digest is of the rows' hashes, in order; bytes are those in Arrow."""
-        asked = [self._sql, *(str(value) for value in self._values.values())]
         return SourceRecord(
             uri=self.uri,
             rows=rows,
             bytes=self._bytes,
             sha256=self._digest.hexdigest(),
             files=[],
-            query_sha256=hashlib.sha256(json.dumps(asked).encode()).hexdigest(),
+            query_sha256=query_digest(self._sql, self._values),
         )

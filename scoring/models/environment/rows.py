@@ -90,14 +90,10 @@ def _as_pandas(column: pa.ChunkedArray) -> Any:
     """Return values that Arrow makes the same column of again: nulls do not become floats."""
     import pandas as pd
 
-    if pa.types.is_floating(column.type) or (
-        pa.types.is_primitive(column.type) and not column.null_count
-    ):
-        return (
-            column.to_pandas().to_numpy()
-            if pa.types.is_floating(column.type)
-            else (column.to_numpy())
-        )
+    if pa.types.is_floating(column.type):
+        return column.to_pandas().to_numpy()
+    if pa.types.is_primitive(column.type) and not column.null_count:
+        return column.to_numpy()
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return pd.array(column.to_pylist(), dtype=object)
     return pd.array(column.combine_chunks(), dtype=pd.ArrowDtype(column.type))

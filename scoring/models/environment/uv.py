@@ -46,7 +46,7 @@ def uv_path() -> str:
     return found
 
 
-def run_uv(arguments: Sequence[str], folder: Path, doing: str, stdin: str = "") -> str:
+def run_uv(arguments: Sequence[str], folder: Path, doing: str) -> str:
     """Return what uv prints; UvError, which says what it was ``doing``.
 
     uv is given few environment variables, as packages of others may take part.  ``folder`` is where
@@ -57,7 +57,7 @@ def run_uv(arguments: Sequence[str], folder: Path, doing: str, stdin: str = "") 
             [uv_path(), "--color", "never", "--no-progress", *arguments],
             cwd=folder,
             env=_variables(),
-            input=stdin,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS,

@@ -6,14 +6,18 @@ variable that Airflow reads.  No text that this module makes holds a password.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from scoring.errors import SourceError
 from scoring.job.inputs import ColumnConfig
+from scoring.job.partitions import Partition
 
 POSTGRES_CONN_TYPES = ("postgres", "postgresql")
 """The types of Airflow connections that ``databases.postgres`` serves; ``dbapi`` serves all others."""
@@ -53,6 +57,21 @@ class DatabaseConnection:
     password: str | None = field(default=None, repr=False)
     schema: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)  # it may hold secrets too
+
+
+def values_of(partition: Partition) -> dict[str, Any]:
+    """Return what is bound to the parameters of a query for ``partition``."""
+    return {
+        "start": partition.start.astimezone(UTC),
+        "end": partition.end.astimezone(UTC),
+        "partition": partition.key,
+    }
+
+
+def query_digest(sql: str, values: Mapping[str, Any]) -> str:
+    """Return the digest of a query's text and its bound values."""
+    asked = [sql, *(str(value) for value in values.values())]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
 def redact(secrets: list[str | None], text: str) -> str:

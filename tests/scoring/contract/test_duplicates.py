@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from scoring.contract.duplicates import RowIdIndex
 
 
 def candidates(hashes: list[int], rows_in_memory: int, batch: int) -> list[list[int]]:
-    with RowIdIndex(rows_in_memory) as index:
+    with closing(RowIdIndex(rows_in_memory)) as index:
         for at in range(0, len(hashes), batch):
             part = np.array(hashes[at : at + batch], dtype=np.uint64)
             index.add(part, np.arange(at + 1, at + 1 + len(part)))
@@ -66,7 +67,7 @@ def test_a_small_partition_touches_no_disk_and_a_large_one_cleans_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with RowIdIndex(rows_in_memory=3) as index:
+    with closing(RowIdIndex(rows_in_memory=3)) as index:
         index.add(np.arange(3, dtype=np.uint64), np.arange(3))
         assert list(tmp_path.iterdir()) == []
         index.add(np.arange(3, dtype=np.uint64), np.arange(3))
