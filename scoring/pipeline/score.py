@@ -16,7 +16,7 @@ from scoring.job.columns import ROW
 from scoring.models.base import Model, ModelFile
 from scoring.models.environment.model import EnvironmentModel
 from scoring.models.features import feature_warnings
-from scoring.models.resolve import prepare_model
+from scoring.models.prepare import prepare_model
 from scoring.models.user_scorer import UserScorer
 from scoring.pipeline.columns import in_types_of
 from scoring.pipeline.context import PartitionContext

@@ -32,7 +32,7 @@ from devstack.services.ports import free_port
 from scoring.destinations.manifest import Manifest
 from scoring.errors import JobError, ModelError, RegistryUnavailableError
 from scoring.models.mlflow.server import MlflowServer, server_of_environment
-from scoring.models.resolve import load_model
+from scoring.models.prepare import load_model
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.verify import verify_partition
 from scoring.storage.base import write

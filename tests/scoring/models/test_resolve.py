@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from scoring.errors import ModelError, ScorerError
 from scoring.job.loader import JobFile
 from scoring.models.base import Model
-from scoring.models.resolve import load_model
+from scoring.models.prepare import load_model
 from scoring.storage.connections import Connections
 from tests.scoring.factories import Place, linear, save
 

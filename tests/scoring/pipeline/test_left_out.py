@@ -13,6 +13,7 @@ import pytest
 
 from scoring.destinations.manifest import Manifest
 from scoring.errors import ContractError, JobError, ScorerError, SourceError
+from scoring.job.loader import JobFile
 from scoring.pipeline.clean import clean
 from scoring.pipeline.rehearsal import rehearse
 from scoring.pipeline.verify import verify_partition
@@ -284,6 +285,20 @@ def days(count: int, first: datetime) -> pa.Table:
     )
 
 
+def weekly(place: Place, **changes: Any) -> JobFile:
+    """A job of weeks whose source is a file for each month."""
+    first = {"version": "v1", "uri": "{models}/v1.skops", "in_force_from": "2013-W05"}
+    source = {"uri": "{data}/source/{year}-{month}.parquet", "date_column": "at"}
+    return place.job(
+        source=source | {"outside_partition": "leave_out"},
+        partition="week",
+        schedule="0 3 * * 2",
+        start="2013-W05",
+        model={"versions": [first]},
+        **changes,
+    )
+
+
 def test_hours_are_cut_from_a_file_of_a_day_and_a_week_from_those_of_two_months(empty: Place):
     empty.model()
     outside = {"date_column": "at", "outside_partition": "leave_out"}
@@ -308,15 +323,7 @@ def test_hours_are_cut_from_a_file_of_a_day_and_a_week_from_those_of_two_months(
     march = days(31, datetime(2013, 3, 1, tzinfo=UTC))
     march = march.set_column(0, "id", pa.array(range(1_000, 1_000 + march.num_rows)))
     empty.source(march, "2013-03.parquet")
-    weeks = empty.job(
-        source={"uri": "{data}/source/{year}-{month}.parquet", **outside},
-        partition="week",
-        schedule="0 3 * * 2",
-        start="2013-W05",
-        destination={"uri": "{data}/weeks"},
-        model={"versions": [{"version": "v1", "uri": "{models}/v1.skops",
-                             "in_force_from": "2013-W05"}]},
-    )  # fmt: skip
+    weeks = weekly(empty, destination={"uri": "{data}/weeks"})
     manifest = run_steps(empty.run(weeks, "2013-W09"))  # 25 February to 3 March
     assert [file.uri[-15:] for file in manifest.source.files] == [
         "2013-02.parquet",
@@ -345,15 +352,7 @@ def test_a_source_of_several_partitions_needs_a_date_column(empty: Place):
 def test_both_months_of_a_week_have_to_be_there(empty: Place):
     empty.source(days(28, datetime(2013, 2, 1, tzinfo=UTC)), "2013-02.parquet")
     empty.model()
-    source = {"uri": "{data}/source/{year}-{month}.parquet", "date_column": "at"}
-    weeks = empty.job(
-        source=source | {"outside_partition": "leave_out"},
-        partition="week",
-        schedule="0 3 * * 2",
-        start="2013-W05",
-        model={"versions": [{"version": "v1", "uri": "{models}/v1.skops",
-                             "in_force_from": "2013-W05"}]},
-    )  # fmt: skip
+    weeks = weekly(empty)
     with pytest.raises(SourceError, match=r"is not there: .*2013-03.parquet"):
         extracted(empty.run(weeks, "2013-W09"))
 

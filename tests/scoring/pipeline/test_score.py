@@ -300,19 +300,19 @@ def test_what_is_wrong_with_the_model_is_found_before_any_row(empty: Place):
 @pytest.fixture
 def loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The digests of the models that are loaded from now on."""
-    from scoring.models import resolve as resolve_module
+    from scoring.models import prepare as prepare_module
 
     found: list[str] = []
-    real = resolve_module.load_model
-    resolve_module._kept.clear()
+    real = prepare_module.load_model
+    prepare_module._kept.clear()
 
     def noting(file: Any, trusted: Any, connections: Connections) -> Any:
         found.append(file.sha256)
         return real(file, trusted, connections)
 
-    monkeypatch.setattr(resolve_module, "load_model", noting)
+    monkeypatch.setattr(prepare_module, "load_model", noting)
     yield found
-    resolve_module._kept.clear()
+    prepare_module._kept.clear()
 
 
 def test_a_model_is_loaded_once_for_all_shards_and_again_when_it_has_changed(

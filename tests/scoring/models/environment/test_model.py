@@ -16,7 +16,7 @@ import pytest
 
 from scoring.errors import ModelError, ScorerError
 from scoring.job.loader import JobFile
-from scoring.models import resolve
+from scoring.models import prepare
 from scoring.models.environment.model import EnvironmentModel
 from scoring.pipeline.local import score_partition
 from scoring.pipeline.score import checked_model
@@ -44,7 +44,7 @@ INPUTS = {"x": {"type": "float64"}, "n": {"type": "int64"}}
 @pytest.fixture(autouse=True)
 def no_model_is_kept():
     yield
-    resolve._kept.clear()
+    prepare._kept.clear()
 
 
 def source(empty: Place, count: int = 300) -> pa.Table:
@@ -351,7 +351,7 @@ def test_one_child_serves_all_batches_and_ends_with_the_model(
     with pytest.raises(ScorerError, match="SIGKILL"):
         run_steps(run)
     assert run_steps(run).rows.scored == 5  # a retry has a child again
-    resolve._kept.clear()
+    prepare._kept.clear()
     del model
     gc.collect()  # of the exception above, whose frames name the model
     assert children() == []

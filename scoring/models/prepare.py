@@ -1,0 +1,146 @@
+"""The model that predicts, in memory: the file's, and around it the job's own scorer.
+
+Models and artifacts stay in memory for the next shard.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from scoring.errors import ModelError
+from scoring.job.loader import JobFile
+from scoring.models.artifacts import load_artifact
+from scoring.models.base import Model, ModelFile
+from scoring.models.environment.build import environment_of
+from scoring.models.environment.model import EnvironmentModel, Parts
+from scoring.models.inputs import ModelWithInput
+from scoring.models.sklearn import check_predicts
+from scoring.models.stored import same_bytes, same_folder
+from scoring.models.user_scorer import UserScorer, read_scorer
+from scoring.registry import MODELS
+from scoring.storage.connections import Connections
+
+ENVIRONMENT_FORMATS = ("joblib", "skops")
+"""The kinds of model files that a child process of another environment can load."""
+
+MODELS_KEPT = 8
+"""How many models and artifacts a process keeps; the one that was used longest ago goes first."""
+
+_kept: OrderedDict[str, Any] = OrderedDict()
+"""Models and artifacts, by what identifies their bytes and how they are loaded."""
+
+
+def prepare_model(
+    job_file: JobFile, file: ModelFile, connections: Connections, threads: int = 1
+) -> Model:
+    """Return what predicts: the model in ``file``, and around it the job's own scorer, if it has
+    one.
+
+    Models stay in memory for the next call.  Raises ModelError and ScorerError.  ``threads`` is for
+    a model in an environment of its own; of others, the caller limits this process's threads.
+    """
+    if file.environment is not None:
+        return _environment_model(job_file, file, connections, threads)
+    _importable(job_file.path.parent)
+    model = None
+    if job_file.job.model is not None:
+        model = _kept_model(file, tuple(job_file.job.model.trusted_types), connections)
+    config = job_file.job.model
+    if job_file.scorer_path:
+        trusted = tuple(config.trusted_types) if config else ()
+        artifacts = {
+            name: _kept_artifact(of, trusted, connections) for name, of in file.files.items()
+        }
+        return UserScorer(read_scorer(job_file.scorer_path), model, artifacts)
+    assert model is not None  # a job has a model, a scorer, or both
+    assert config is not None
+    check_predicts(model, file)
+    return model if config.input == "frame" else ModelWithInput(model, config.input)
+
+
+def _environment_model(
+    job_file: JobFile, file: ModelFile, connections: Connections, threads: int
+) -> EnvironmentModel:
+    """Return the model of ``file`` in its environment: its bytes go there once they are verified."""
+    config, spec = job_file.job.model, file.environment
+    assert config is not None
+    assert spec is not None
+    if file.format not in ENVIRONMENT_FORMATS:
+        raise ModelError(
+            f"{file.uri} is a {file.format} file; environment is for {' and '.join(ENVIRONMENT_FORMATS)}"
+        )
+    scorer = read_scorer(job_file.scorer_path) if job_file.scorer_path else None
+    trusted = tuple(config.trusted_types)
+
+    def load() -> EnvironmentModel:
+        artifacts = {name: same_bytes(of, connections) for name, of in file.files.items()}
+        parts = Parts(
+            file,
+            same_bytes(file, connections),
+            artifacts,
+            job_file.path.parent,
+            scorer,
+            config.input,
+            trusted,
+        )
+        return EnvironmentModel(environment_of(spec), parts, threads)
+
+    of_scorer = (str(scorer.path), scorer.sha256) if scorer else ()
+    model: EnvironmentModel = _keep(
+        f"environment {file.model_dump_json()} {trusted} {of_scorer} {config.input} "
+        f"{job_file.path.parent}",
+        load,
+    )
+    model.threads = threads
+    return model
+
+
+def _importable(folder: Path) -> None:
+    """Let models and scorers import modules that lie beside the job file: here and in Airflow's
+    tasks.
+
+    Last on the path, so that none of them takes the place of an installed one.
+    """
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+def load_model(file: ModelFile, trusted_types: Sequence[str], connections: Connections) -> Model:
+    """Return the model in ``file``, whose bytes must still have the digest that was verified.
+
+    Raises ModelError if they do not, and as the loader of its format does.
+    """
+    read = same_folder if file.is_folder else same_bytes
+    model: Model = MODELS.load(file.format)(read(file, connections), file, trusted_types)
+    return model
+
+
+def _kept_model(file: ModelFile, trusted_types: tuple[str, ...], connections: Connections) -> Model:
+    model: Model = _keep(
+        f"model {file.model_dump_json()} {trusted_types}",
+        lambda: load_model(file, trusted_types, connections),
+    )
+    return model
+
+
+def _kept_artifact(
+    file: ModelFile, trusted_types: tuple[str, ...], connections: Connections
+) -> Any:
+    return _keep(
+        f"artifact {file.model_dump_json()} {trusted_types}",
+        lambda: load_artifact(same_bytes(file, connections), file, trusted_types),
+    )
+
+
+def _keep(key: str, load: Callable[[], Any]) -> Any:
+    """Return what is kept under ``key``, else what ``load`` returns, which is kept from now on."""
+    if key not in _kept:
+        _kept[key] = load()
+        if len(_kept) > MODELS_KEPT:
+            _kept.popitem(last=False)
+    _kept.move_to_end(key)
+    return _kept[key]
