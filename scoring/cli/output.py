@@ -65,6 +65,8 @@ def manifest(published: Manifest, as_json: bool) -> None:
     if registered := published.model.registered:
         asked = f", asked for as {registered.alias}" if registered.alias else ""
         table.add_row("", f"{registered.name} {registered.number} of the MLflow registry{asked}")
+    if inputs := published.model.inputs:
+        table.add_row("", f"the contract is its signature: {', '.join(inputs)}")
     for package, release in published.model.accept.items():
         table.add_row("", f"accepted although saved with {package} {release}")
     if environment := published.model.environment:

@@ -55,6 +55,7 @@ class ModelRecord(_Record):
     ``runtime_versions`` has the releases of the libraries that saved it; ``accept`` those that the
     job accepts although others are installed. ``environment`` is the one it was scored in, if that
     is its own: ``python``, the exact version, and ``lock_sha256``, the digest of its packages.
+    ``inputs`` is the contract where the model's signature is it, as ``inputs`` in a job file.
     """
 
     name: str
@@ -66,6 +67,7 @@ class ModelRecord(_Record):
     accept: dict[str, str] = {}
     files: dict[str, ArtifactRecord] = {}
     environment: dict[str, str] = {}
+    inputs: dict[str, dict[str, Any]] | None = None
     registered: RegisteredRecord | None = None
 
     @model_validator(mode="before")

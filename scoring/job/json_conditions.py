@@ -110,6 +110,9 @@ def add_model_file(file: Schema, installed: bool, more: tuple[str, ...] = ()) ->
             "else": given("sha256"),
         },
     ]
+    if folders:
+        of_model = {"required": ["environment"], "properties": {"environment": {"const": "model"}}}
+        file["allOf"].append({"if": of_model, "then": folders[0]})
 
 
 def add_destination(destination: Schema, installed: bool) -> None:

@@ -75,7 +75,7 @@ def _tidy(generated: Any) -> Any:
         return generated
     found = {key: _tidy(value) for key, value in generated.items() if not _is_noise(key, value)}
     kinds = found.get("anyOf", [])
-    if len(kinds) == 2 and kinds[1] == NULL and "$ref" not in kinds[0]:
+    if len(kinds) == 2 and kinds[1] == NULL and "type" in kinds[0]:
         del found["anyOf"]
         found = {**kinds[0], **found, "type": [kinds[0]["type"], "null"]}
         if "enum" in found:
@@ -146,8 +146,18 @@ def _add_job(job: Schema, sections: Schema) -> None:
             "then": {"properties": {"model": {"properties": {"input": {"const": "frame"}}}}},
             "else": {"properties": {"model": _without_artifacts()}},
         },
+        {
+            "if": {"properties": {"scorer": NULL, "model": _of_folders()}, "required": ["model"]},
+            "else": {"required": ["inputs"], "properties": {"inputs": {"minProperties": 1}}},
+        },
         *(_of_partition(kind) for kind in EXAMPLES),
     ]
+
+
+def _of_folders() -> Schema:
+    """A model whose versions all have a signature, which may stand for the job's inputs."""
+    uri = {"required": ["uri"], "properties": {"uri": {"pattern": patterns.MODEL_FOLDER}}}
+    return {"type": "object", "properties": {"versions": {"items": uri}}}
 
 
 def _without_artifacts() -> Schema:

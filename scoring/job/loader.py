@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from scoring.errors import JobError, quoted
 from scoring.job.every_partition import problems_of_every_partition
 from scoring.job.explain import explain_all
+from scoring.job.inputs import ColumnConfig
+from scoring.job.model import EnvironmentConfig
 from scoring.job.schema import Job
 from scoring.job.section import Loc, Problem
 from scoring.job.shorthand import SHOWN_CHARACTERS
@@ -51,6 +53,13 @@ class JobFile:
     def roots(self, data: str | None = None) -> Roots:
         """Return the roots of this job's URIs; relative ones start from the job file's folder."""
         return Roots.of(self.path.parent, data)
+
+    def with_inputs(self, inputs: Mapping[str, ColumnConfig]) -> JobFile:
+        """Return this job with the inputs that its model has; JobError if they do not go with it."""
+        job = self.job.model_copy(update={"inputs": dict(inputs)})
+        if problems := list(job.problems()):
+            raise self.errors(problems)
+        return replace(self, job=job)
 
     @property
     def scorer_path(self) -> Path | None:
@@ -95,9 +104,10 @@ def _place_problems(job: Job, path: Path) -> Iterator[Problem]:
     if job.scorer:
         yield from _file_problems(("scorer",), job.scorer, "scorer.py")
     for i, version in enumerate(job.model.versions if job.model else []):
-        if version.environment and isinstance(version.environment.requirements, str):
+        environment = version.environment
+        if isinstance(environment, EnvironmentConfig) and isinstance(environment.requirements, str):
             loc = ("model", "versions", i, "environment", "requirements")
-            name = version.environment.requirements
+            name = environment.requirements
             yield from _file_problems(loc, name, f"{version.version}-requirements.txt")
 
 

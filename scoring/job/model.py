@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from scoring.job import mlflow_uris
 from scoring.job.mlflow_uris import RegisteredUri, parse_registered
@@ -109,6 +109,12 @@ class EnvironmentConfig(Section):
     ] = 3600
 
 
+Environment = Annotated[
+    Annotated[Literal["model"], Tag("model")] | Annotated[EnvironmentConfig, Tag("own")],
+    Discriminator(lambda value: "model" if isinstance(value, str) else "own"),
+]
+
+
 class ModelVersionConfig(Section):
     """One version of the model, and the partition from which it is in force."""
 
@@ -171,10 +177,11 @@ class ModelVersionConfig(Section):
         Field(description="Artifacts of this version, on top of `model.files` or instead of them."),
     ] = {}
     environment: Annotated[
-        EnvironmentConfig | None,
+        Environment | None,
         Field(
             description="[An own Python](#modelversionsenvironment) with the packages that saved "
-            "the model, instead of those that are installed."
+            "the model, instead of those that are installed. `model`: those that an MLflow model "
+            "asks for."
         ),
     ] = None
 
@@ -208,6 +215,11 @@ class ModelVersionConfig(Section):
             return None
         uri = str(RegisteredUri(registered.name, number))
         return self.model_copy(update={"version": name, "uri": uri})
+
+    @property
+    def has_signature(self) -> bool:
+        """Whether the model says itself which inputs it has, before it is loaded."""
+        return self.declared_format == "mlflow"
 
     @property
     def may_run_code(self) -> bool:
@@ -251,3 +263,8 @@ class ModelConfig(Section):
             "considers safe. The error for a missing one names it."
         ),
     ] = []
+
+    @property
+    def has_signatures(self) -> bool:
+        """Whether every version says itself which inputs it has."""
+        return all(version.has_signature for version in self.versions)

@@ -116,11 +116,11 @@ class Job(Section):
     inputs: Annotated[
         dict[str, ColumnConfig],
         Field(
-            min_length=1,
             description="The contract: the model's inputs by column name, in the order of the "
-            "DataFrame's columns.",
+            "DataFrame's columns. Required, but for [MLflow models](#mlflow-models): by default, "
+            "their signature is the contract.",
         ),
-    ]
+    ] = {}
     model: Annotated[
         ModelConfig | None,
         Field(
@@ -283,7 +283,15 @@ class Job(Section):
         if problem:
             yield ("schedule",), problem
 
+    @property
+    def has_inputs_of_model(self) -> bool:
+        """Whether the contract is the signature of the model, as each version has it."""
+        return not self.inputs
+
     def _column_problems(self) -> Iterator[Problem]:
+        of_model = self.model and self.model.has_signatures and not self.scorer
+        if not self.inputs and not of_model:
+            yield ("inputs",), "missing; list the columns that the model gets, and their types"
         for name, column in self.inputs.items():
             yield from ((("inputs", name, *loc), problem) for loc, problem in column.problems())
         if self.model is None and self.output.probabilities:
@@ -330,6 +338,11 @@ def _problems_of_folder(loc: Loc, version: ModelVersionConfig) -> Iterator[Probl
     if kind in MODELS.built_in and version.is_folder != (kind in folders):
         what = "a folder, so its URI ends with /" if kind in folders else "one file, not a folder"
         yield (*loc, "format"), f"{kind} reads {what}"
+    if version.environment == "model" and not version.has_signature:
+        yield (
+            (*loc, "environment"),
+            "is for MLflow models, which say what they need; write python and requirements",
+        )
     if version.trust and not version.registered:
         yield (*loc, "trust"), "is for models in an MLflow registry, mlflow:models:/NAME/3"
 

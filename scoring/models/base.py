@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from scoring.job.inputs import ColumnConfig
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -45,7 +47,8 @@ class ModelFile(BaseModel):
 
     ``accept`` has the releases of libraries that may have saved it although others are installed;
     ``files`` are the further artifacts that the job's scorer is given, by name; ``environment`` is
-    where it is scored, None for this process.  A ``uri`` with a ``/`` at its end is a folder, whose
+    where it is scored, None for this process; ``inputs`` are those of its signature, None where the
+    job lists its own.  A ``uri`` with a ``/`` at its end is a folder, whose
     digest is ``scoring.models.folders.tree_digest``.
     """
 
@@ -59,6 +62,7 @@ class ModelFile(BaseModel):
     accept: dict[str, str] = {}
     files: dict[str, ModelFile] = {}
     environment: EnvironmentSpec | None = None
+    inputs: dict[str, ColumnConfig] | None = None
     registered: RegisteredModel | None = None
 
     @property

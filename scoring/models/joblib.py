@@ -25,14 +25,14 @@ def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
             f"{file.uri} needs something that is not here{_saved_by(data)}: {e}. Install what the "
             "model was trained with; what a script or notebook itself defined (__main__) has to "
             "move to a module that can be imported, and the model to be saved again. If it needs "
-            f"older packages, {in_environment(saved_with(data))}"
+            f"older packages, {in_environment(file, saved_with(data))}"
         ) from e
     except Exception as e:
         raise_if_resource_error(e)
         raise ModelError(
             f"{file.uri} is not a joblib file that can be loaded here{_saved_by(data)}: "
             f"{type(e).__name__}: {e}. If it needs older packages, "
-            f"{in_environment(saved_with(data))}"
+            f"{in_environment(file, saved_with(data))}"
         ) from e
 
 

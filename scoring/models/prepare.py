@@ -18,14 +18,15 @@ from scoring.models.base import Model, ModelFile
 from scoring.models.environment.build import environment_of
 from scoring.models.environment.model import EnvironmentModel, Parts
 from scoring.models.inputs import ModelWithInput
+from scoring.models.mlflow.files import read_for_child
 from scoring.models.sklearn import check_predicts
 from scoring.models.stored import same_bytes, same_folder
 from scoring.models.user_scorer import UserScorer, read_scorer
 from scoring.registry import MODELS
 from scoring.storage.connections import Connections
 
-ENVIRONMENT_FORMATS = ("joblib", "skops")
-"""The kinds of model files that a child process of another environment can load."""
+ENVIRONMENT_FORMATS = ("joblib", "skops", "mlflow")
+"""The kinds of models that a child process of another environment can load."""
 
 MODELS_KEPT = 8
 """How many models and artifacts a process keeps; the one that was used longest ago goes first."""
@@ -77,15 +78,14 @@ def _environment_model(
     trusted = tuple(config.trusted_types)
 
     def load() -> EnvironmentModel:
-        artifacts = {name: same_bytes(of, connections) for name, of in file.files.items()}
         parts = Parts(
-            file,
-            same_bytes(file, connections),
-            artifacts,
-            job_file.path.parent,
-            scorer,
-            config.input,
-            trusted,
+            file=file,
+            **_bytes_or_folder(file, connections),
+            artifacts={name: same_bytes(of, connections) for name, of in file.files.items()},
+            folder=job_file.path.parent,
+            scorer=scorer,
+            form=config.input,
+            trusted_types=trusted,
         )
         return EnvironmentModel(environment_of(spec), parts, threads)
 
@@ -97,6 +97,15 @@ def _environment_model(
     )
     model.threads = threads
     return model
+
+
+def _bytes_or_folder(file: ModelFile, connections: Connections) -> dict[str, Any]:
+    """Return what a child loads as the model, as ``Parts`` has it."""
+    if file.format != "mlflow":
+        return {"model": same_bytes(file, connections), "kind": file.format}
+    copy = same_folder(file, connections)
+    model, kind, code = read_for_child(copy, file)
+    return {"model": model, "kind": kind, "copy": copy, "code": code}
 
 
 def _importable(folder: Path) -> None:

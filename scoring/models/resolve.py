@@ -12,7 +12,7 @@ from pathlib import Path
 from scoring.errors import ModelError, raise_if_resource_error
 from scoring.job.loader import JobFile
 from scoring.job.mlflow_uris import RegisteredUri
-from scoring.job.model import ArtifactConfig, ModelVersionConfig
+from scoring.job.model import ArtifactConfig, EnvironmentConfig, ModelVersionConfig
 from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.job.uri_templates import Roots
@@ -20,8 +20,9 @@ from scoring.models.artifacts import artifact_kind
 from scoring.models.base import EnvironmentSpec, ModelFile
 from scoring.models.content import kind_of
 from scoring.models.folders import folder_digest
-from scoring.models.mlflow.mlmodel import check_signature, read_mlmodel
+from scoring.models.mlflow.mlmodel import check_signature, inputs_of, read_mlmodel
 from scoring.models.mlflow.registry import registered_model
+from scoring.models.mlflow.requirements import mlflow_environment
 from scoring.models.stored import bytes_of, folder_of
 from scoring.models.user_scorer import read_scorer
 from scoring.registry import MODELS
@@ -73,18 +74,20 @@ def verify_digest(
         file = _verified_folder(job, version, partition, roots, connections)
     else:
         file = _verified(job.name, version.version, version, roots, connections)
-    environment = environment_spec(version, roots) if version.environment else None
+    environment = None
+    if version.environment == "model":
+        environment = mlflow_environment(folder_of(file, connections), file.uri)
+    elif version.environment is not None:
+        environment = environment_spec(version.version, version.environment, roots)
     found = {"accept": version.accept, "files": files, "environment": environment}
     return file.model_copy(update=found)
 
 
-def environment_spec(version: ModelVersionConfig, roots: Roots) -> EnvironmentSpec:
-    """Return the environment of ``version``, with the text of its requirements.
+def environment_spec(version: str, config: EnvironmentConfig, roots: Roots) -> EnvironmentSpec:
+    """Return the environment of the version so called, with the text of its requirements.
 
-    Raises ModelError for a file that is not there, and for a format that no environment can load.
+    Raises ModelError for a file that is not there.
     """
-    config = version.environment
-    assert config is not None
     text = "\n".join(config.requirements)
     if isinstance(config.requirements, str):
         path = roots.base / config.requirements
@@ -93,7 +96,7 @@ def environment_spec(version: ModelVersionConfig, roots: Roots) -> EnvironmentSp
         except (OSError, UnicodeDecodeError) as error:
             raise_if_resource_error(error)
             raise ModelError(
-                f"the requirements {path} of {version.version} cannot be read: "
+                f"the requirements {path} of {version} cannot be read: "
                 f"{getattr(error, 'strerror', None) or 'it is not UTF-8'}; environment.requirements "
                 "is relative to the job file's folder"
             ) from None
@@ -156,9 +159,14 @@ def _verified_folder(
             f"not pin it; it was not loaded. Add its digest to the job file, sha256: {digest}, if "
             f"you trust the files{trust}"
         )
+    inputs = None
     if kind == "mlflow":
-        check_signature(read_mlmodel(folder, uri), job, uri)
-    return file.model_copy(update={"sha256": digest})
+        model = read_mlmodel(folder, uri)
+        if job.has_inputs_of_model:
+            inputs = inputs_of(model, uri)
+        else:
+            check_signature(model, job, uri)
+    return file.model_copy(update={"sha256": digest, "inputs": inputs})
 
 
 def _check_pinned(pins: str, what: str, uri: str, digest: str, pinned: str | None) -> None:

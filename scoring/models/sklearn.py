@@ -103,7 +103,7 @@ def loaded(load: Callable[[], Any], file: ModelFile) -> SklearnModel:
                 "predictions could differ silently, so nothing was scored. Train or save it again "
                 f"with {minor(installed)}.*. If you have compared its predictions with those of "
                 f'{saved}, add accept: {{{PACKAGE}: "{minor(saved)}"}} to this version in the '
-                f"job file. Or {in_environment(saved)}"
+                f"job file. Or {in_environment(file, saved)}"
             )
     if others:
         return SklearnModel(estimator, {PACKAGE: others[-1]})
@@ -111,8 +111,13 @@ def loaded(load: Callable[[], Any], file: ModelFile) -> SklearnModel:
     return SklearnModel(estimator, {PACKAGE: str(installed)} if is_sklearn else {})
 
 
-def in_environment(release: str | None) -> str:
+def in_environment(file: ModelFile, release: str | None) -> str:
     """Return the advice to score a model where its own scikit-learn is."""
+    if file.format == "mlflow":
+        return (
+            "environment: model in this version of the job file scores it as it is, with the "
+            "Python and the packages that it asks for itself"
+        )
     line = f"{PACKAGE}=={release}" if release else "what it was trained with"
     return (
         'environment: {python: "3.9", requirements: FILE} in this version of the job file scores '

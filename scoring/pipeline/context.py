@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -61,6 +61,12 @@ class PartitionContext:
         return resolve_model(
             self.job_file, self.partition, self.roots, self.connections, pinned_version
         )
+
+    def with_inputs_of(self, model: ModelFile) -> PartitionContext:
+        """Return this context for ``model``, whose signature may be the contract of the job."""
+        if model.inputs is None:
+            return self
+        return replace(self, job_file=self.job_file.with_inputs(model.inputs))
 
     def staged(self, kind: str, number: int) -> str:
         """Return the URI of a staged table, such as ``rows-00007.arrow``."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scoring.job.loader import JobFile
+from scoring.job.model import EnvironmentConfig
 from scoring.models.environment.build import Environment, environment_of
-from scoring.models.resolve import environment_spec
+from scoring.models.resolve import environment_spec, verify_digest
+from scoring.storage.connections import Connections
 
 __all__ = ["Environment", "build_environments"]
 
@@ -16,7 +18,13 @@ def build_environments(job_file: JobFile) -> Iterator[tuple[str, Environment]]:
 
     Raises ModelError and MissingPackageError.
     """
-    roots = job_file.roots()
-    for version in job_file.job.model.versions if job_file.job.model else []:
-        if version.environment is not None:
-            yield version.version, environment_of(environment_spec(version, roots))
+    roots, job = job_file.roots(), job_file.job
+    for version in job.model.versions if job.model else []:
+        if isinstance(version.environment, EnvironmentConfig):
+            spec = environment_spec(version.version, version.environment, roots)
+            yield version.version, environment_of(spec)
+        elif version.environment is not None:
+            first = job.parse(version.in_force_from)
+            found = verify_digest(job, version, first, roots, Connections())
+            assert found.environment is not None
+            yield found.version, environment_of(found.environment)

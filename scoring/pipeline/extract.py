@@ -58,7 +58,7 @@ def extract(
     Raises SourceMissingError, SourceError, and ContractError when the rows break the contract
     beyond what the job tolerates. Nothing is published by this step.
     """
-    started = time.monotonic()
+    started, context = time.monotonic(), context.with_inputs_of(model)
     job, scorer = context.job, context.job_file.scorer_path
     # First: what another run publishes while this one reads its source is newer than that source.
     published = context.publisher.mark(context.partition)

@@ -272,6 +272,12 @@ class JoinedShards:
         )
 
 
+def _inputs_of_signature(model: ModelFile) -> dict[str, dict[str, Any]] | None:
+    if model.inputs is None:
+        return None
+    return {name: column.model_dump(exclude_defaults=True) for name, column in model.inputs.items()}
+
+
 def _manifest(
     joined: JoinedShards,
     output: ObjectRecord,
@@ -291,6 +297,7 @@ def _manifest(
     model = extraction.model.model_dump() | {
         "runtime_versions": joined.runtime_versions,
         "environment": joined.environment or {},
+        "inputs": _inputs_of_signature(extraction.model),
     }
     return Manifest(
         job=context.job.name,

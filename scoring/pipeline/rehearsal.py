@@ -103,6 +103,9 @@ def rehearse(
     ContractError where these rows alone break the contract beyond what the job tolerates.
     """
     found = Rehearsal(context.partition)
+    file = context.model_file(pinned_version) if context.job.has_inputs_of_model else None
+    if file is not None:  # its signature says which columns are read
+        context = context.with_inputs_of(file)
     source = _open(context)
     batches = source.batches(repeat(ROWS))
     batch = next(batches)
@@ -111,7 +114,7 @@ def rehearse(
     on_step("source", found)
     limits = {"openmp": context.job.run.threads or available_cores(), "blas": 1}
     with threadpool_limits(limits=limits):
-        found.model = context.model_file(pinned_version)
+        found.model = file or context.model_file(pinned_version)
         model = checked_model(context, found.model)
         found.runtime_versions = model.runtime_versions
         on_step("model", found)

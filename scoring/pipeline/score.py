@@ -38,7 +38,7 @@ def score(context: PartitionContext, shard: Staged, file: ModelFile, threads: in
 
     Raises ModelError and ScorerError; the shard can be scored again at any time.
     """
-    started = time.monotonic()
+    started, context = time.monotonic(), context.with_inputs_of(file)
     limits = {"openmp": context.job.run.threads or threads, "blas": 1}
     with threadpool_limits(limits=limits):
         model = checked_model(context, file, limits["openmp"])

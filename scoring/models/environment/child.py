@@ -152,8 +152,9 @@ FORMS: Dict[str, Callable[[pd.DataFrame], Any]] = {
 
 
 def load(header: Facts, payload: bytes) -> Facts:
-    if header["folder"] not in sys.path:
-        sys.path.append(header["folder"])  # last: nothing there takes an installed module's place
+    for folder in header["folders"]:  # last: nothing there takes an installed module's place
+        if folder not in sys.path:
+            sys.path.append(folder)
     import pandas  # noqa: F401 - now, so that the first rows do not wait for it
     import pyarrow  # noqa: F401
 
@@ -161,7 +162,12 @@ def load(header: Facts, payload: bytes) -> Facts:
     for size in header["sizes"]:
         parts.append(payload[at : at + size])
         at += size
-    model, saved_by = loaded_model(parts.pop(0), header["format"], header["trusted_types"])
+    data, kind = parts.pop(0), header["format"]
+    saved_by = []  # type: List[str]
+    if kind == "mlflow":
+        model = by_mlflow(header["path"])
+    else:
+        model, saved_by = loaded_model(data, kind, header["trusted_types"])
     files = {}
     for name, kind in header["files"]:
         try:
@@ -186,6 +192,16 @@ def loaded_model(data: bytes, kind: str, trusted_types: List[str]) -> Tuple[Any,
             raise Failed("model") from error
     found = (SAVED_BY.search(str(warning.message)) for warning in caught)
     return model, sorted({match.group(1) for match in found if match})
+
+
+def by_mlflow(folder: str) -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import, which reads it
+    try:
+        import mlflow.pyfunc
+
+        return mlflow.pyfunc.load_model(folder, suppress_warnings=True)
+    except Exception as error:
+        raise Failed("model") from error
 
 
 def unpickled(data: bytes) -> Any:

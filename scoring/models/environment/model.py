@@ -18,6 +18,7 @@ from scoring.models.content import saved_with
 from scoring.models.environment import rows
 from scoring.models.environment.build import Environment
 from scoring.models.environment.process import ChildProcess, variables
+from scoring.models.folders import LocalCopy
 from scoring.models.sklearn import PACKAGE, minor, several_outputs, without_predict
 from scoring.models.skops_size import check_decompression
 from scoring.models.user_scorer import ScorerFile, wrong_signature
@@ -28,15 +29,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a child loads: bytes whose digests were verified, and how they are used."""
+    """What a child loads: bytes whose digests were verified, and how they are used.
+
+    ``kind`` is the format of ``model``, or ``mlflow``, which loads the folder ``copy`` in its place;
+    modules are imported from ``code`` as well as from the job file's ``folder``.
+    """
 
     file: ModelFile
     model: bytes
+    kind: str
     artifacts: Mapping[str, bytes]
     folder: Path
     scorer: ScorerFile | None = None
     form: str = "frame"
     trusted_types: Sequence[str] = ()
+    copy: LocalCopy | None = None
+    code: Path | None = None
 
     @property
     def request(self) -> tuple[dict[str, Any], list[bytes]]:
@@ -46,12 +54,13 @@ class Parts:
             data.append(self.scorer.code)
         header = {
             "op": "load",
-            "format": self.file.format,
+            "format": self.kind,
+            "path": str(self.copy.path) if self.copy else None,
             "trusted_types": [*self.trusted_types],
             "files": [(name, self.file.files[name].format) for name in self.artifacts],
             "sizes": [len(part) for part in data],
             "scorer": str(self.scorer.path) if self.scorer else None,
-            "folder": str(self.folder),
+            "folders": [str(folder) for folder in (self.folder, self.code) if folder],
         }
         return header, data
 
@@ -230,10 +239,11 @@ def _with_code(error: ScorerError, described: dict[str, Any]) -> ScorerError:
 
 def _check_sizes(parts: Parts) -> None:
     """Raise ModelError for a skops file that would fill the memory."""
-    files = [(parts.file, parts.model)]
-    files += [(parts.file.files[name], data) for name, data in parts.artifacts.items()]
-    for file, data in files:
-        if file.format != "skops":
+    files = [(parts.file, parts.kind, parts.model)]
+    for name, data in parts.artifacts.items():
+        files.append((parts.file.files[name], parts.file.files[name].format, data))
+    for file, kind, data in files:
+        if kind != "skops":
             continue
         try:
             check_decompression(data)

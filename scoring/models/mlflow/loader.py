@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from scoring.errors import ModelError, needs_extra, raise_if_resource_error
 from scoring.models.base import Model, ModelFile
-from scoring.models.content import kind_of
 from scoring.models.folders import LocalCopy, tree_digest
+from scoring.models.mlflow.files import estimator, within
 from scoring.models.mlflow.mlmodel import NAME, MlModel, parse_mlmodel
 from scoring.registry import MODELS
 
@@ -28,24 +28,13 @@ def load(folder: LocalCopy, file: ModelFile, trusted_types: Sequence[str]) -> Mo
     checks: the types in a skops file, the release that saved it.
     """
     model = parse_mlmodel((folder.path / NAME).read_bytes(), file.uri)
-    own = model.flavors.get("sklearn", {})
-    if "pickled_model" in own:
-        _add_code(folder, own.get("code"), file)
-        loaded = _load_native(folder, str(own["pickled_model"]), file, trusted_types)
-        if not own.get("code"):
-            folder.close()
-        return loaded
-    return _load_pyfunc(folder, model, file)
-
-
-def _load_native(
-    folder: LocalCopy, name: str, file: ModelFile, trusted_types: Sequence[str]
-) -> Model:
-    data = _within(folder, name, file).read_bytes()
-    kind = kind_of(data)
-    if kind is None:
-        raise ModelError(f"{name} in {file.uri} is neither a skops nor a pickle file")
+    _add_code(folder, model.code, file)
+    if model.sklearn_file is None:
+        return _load_pyfunc(folder, model, file)
+    data, kind = estimator(folder, model.sklearn_file, file)
     native: Model = MODELS.load(kind)(data, file, trusted_types)
+    if not model.code:
+        folder.close()
     return native
 
 
@@ -53,7 +42,7 @@ _brought: dict[str, tuple[str, LocalCopy]] = {}
 """The modules that models have brought into this process, by name: their digest, where they lie."""
 
 
-def _add_code(folder: LocalCopy, code: Any, file: ModelFile) -> None:
+def _add_code(folder: LocalCopy, code: str | None, file: ModelFile) -> None:
     """Let the modules that were logged with the model be imported, until this process ends.
 
     Raises ModelError where there is another module of such a name already: Python would take that
@@ -61,7 +50,7 @@ def _add_code(folder: LocalCopy, code: Any, file: ModelFile) -> None:
     """
     if not code:
         return
-    path = _within(folder, str(code), file)
+    path = within(folder, code, file)
     for entry in sorted(path.iterdir()):
         name, digest = entry.stem, _code_digest(entry)
         if name == "__pycache__" or _brought.get(name, ("",))[0] == digest:
@@ -100,18 +89,9 @@ def _code_digest(entry: Path) -> str:
     return tree_digest(digests)
 
 
-def _within(folder: LocalCopy, name: str, file: ModelFile) -> Path:
-    """Return a path in ``folder``; ModelError if it leads out of it, or there is nothing."""
-    path = (folder.path / name).resolve()
-    if not path.is_relative_to(folder.path.resolve()) or not path.exists():
-        raise ModelError(f"the MLmodel file of {file.uri} names {name!r}, which is not in it")
-    return path
-
-
 def _load_pyfunc(folder: LocalCopy, model: MlModel, file: ModelFile) -> Model:
     # A batch job reports nothing to MLflow's makers: set before the first import.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    _add_code(folder, model.flavors.get("python_function", {}).get("code"), file)
     with needs_extra("mlflow", "MLflow models other than scikit-learn's"):
         import mlflow.pyfunc
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from scoring.errors import ModelError
-from scoring.job.inputs import ColumnType
+from scoring.job.inputs import ColumnConfig, ColumnType
 from scoring.job.schema import Job
 from scoring.models.folders import Folder
 
@@ -26,6 +26,18 @@ _FITTING: dict[str, set[str]] = {
 """Types of the job that a column of the signature takes; others (objects, arrays) are not checked."""
 
 
+_TYPES: dict[str, ColumnType] = {
+    "boolean": "boolean",
+    "integer": "int32",
+    "long": "int64",
+    "float": "float32",
+    "double": "float64",
+    "string": "string",
+    "datetime": "timestamp",
+}
+"""The job's types of the signature's: https://mlflow.org/docs/latest/ml/model/signatures/."""
+
+
 @dataclass(frozen=True)
 class SignatureColumn:
     name: str
@@ -40,17 +52,35 @@ class MlModel:
     flavors: dict[str, dict[str, Any]]
     columns: list[SignatureColumn] | None
 
+    @property
+    def sklearn_file(self) -> str | None:
+        """The file of scikit-learn's own estimator, which is loaded without MLflow."""
+        name = self.flavors.get("sklearn", {}).get("pickled_model")
+        return None if name is None else str(name)
+
+    @property
+    def code(self) -> str | None:
+        """The folder of the modules that were logged with the model."""
+        flavor = "sklearn" if self.sklearn_file else "python_function"
+        code = self.flavors.get(flavor, {}).get("code")
+        return str(code) if code else None
+
 
 def read_mlmodel(folder: Folder, uri: str) -> MlModel:
     """Return what the MLmodel file in ``folder`` says; ModelError if there is none."""
     if NAME not in folder.paths():
         raise ModelError(f"{uri} has no file {NAME}, so it is not the folder of an MLflow model")
+    return parse_mlmodel(small_file(folder, NAME, uri), uri)
+
+
+def small_file(folder: Folder, name: str, uri: str) -> bytes:
+    """Return the bytes of a text file in ``folder``; ModelError for one that is too large."""
     data = b""
-    for chunk in folder.chunks(NAME):
+    for chunk in folder.chunks(name):
         data += chunk
         if len(data) > MOST_BYTES:
-            raise ModelError(f"the MLmodel file of {uri} is larger than {MOST_BYTES:,} bytes")
-    return parse_mlmodel(data, uri)
+            raise ModelError(f"the file {name} of {uri} is larger than {MOST_BYTES:,} bytes")
+    return data
 
 
 def parse_mlmodel(data: bytes, uri: str) -> MlModel:
@@ -74,6 +104,28 @@ def _columns(inputs: list[dict[str, Any]]) -> list[SignatureColumn] | None:
         SignatureColumn(str(c["name"]), str(c.get("type")), bool(c.get("required", True)))
         for c in inputs
     ]
+
+
+def inputs_of(model: MlModel, uri: str) -> dict[str, ColumnConfig]:
+    """Return the contract that the signature is; an optional column may have nulls.
+
+    Raises ModelError for a model without a signature, or whose columns are not plain ones.
+    """
+    remedy = "; list the columns under inputs in the job file"
+    if not model.columns:
+        raise ModelError(
+            f"the job lists no inputs, and {uri} has no signature of named columns{remedy}"
+        )
+    others = [column for column in model.columns if column.type not in _TYPES]
+    if others:
+        raise ModelError(
+            f"the job lists no inputs, and the signature of {uri} says that {others[0].name!r} is "
+            f"{others[0].type}, which no column of a table is{remedy}"
+        )
+    return {
+        column.name: ColumnConfig(type=_TYPES[column.type], nullable=not column.required)
+        for column in model.columns
+    }
 
 
 def check_signature(model: MlModel, job: Job, what: str) -> None:

@@ -51,6 +51,7 @@ def test_a_manifest_says_what_was_scored_by_what_from_what(place: Place, recorde
         "accept": {},
         "files": {},
         "environment": {},
+        "inputs": None,
         "registered": None,
     }
     assert recorded["scorer_sha256"] is None

@@ -123,8 +123,13 @@ QUERY = {
         "conn_id": "warehouse",
     }
 }
+OF_FILE = {"version": "v", "uri": "v.skops", "in_force_from": "2013-02"}
+OF_FOLDER = {"version": "v", "uri": "mlflow:models:/ride@best", "in_force_from": "2013-02"}
+WITHOUT_INPUTS = {k: v for k, v in JOB.items() if k != "inputs"}
+
 VALID = [
     FULL,
+    WITHOUT_INPUTS | {"model": {"versions": [{**OF_FOLDER, "environment": "model"}]}},
     JOB,
     merged(JOB, QUERY),
     merged(JOB, {"model": None, "scorer": "scorer.py"}),
@@ -289,6 +294,7 @@ WRONG = [
     {"row_id": ["Reason"]},
     {"row_id": ["month"]},
     {"row_id": ["id", "id"]},
+    {"inputs": None},
     {"inputs": {"x": {"type": "string", "min": 1}}},
     {"inputs": {"x": {"type": "int8", "max": 128}}},
     {"inputs": {"x": {"type": "int64", "unit": "us"}}},
@@ -296,6 +302,7 @@ WRONG = [
     {"inputs": {"x": {"type": "date", "allowed": ["2013-02-30"]}}},
     {"inputs": {"x": {"type": "string", "allowed": [1]}}},
     {"model": {"versions": [{"version": "v", "uri": "v.joblib", "in_force_from": "2013-02"}]}},
+    {"model": {"versions": [{**OF_FILE, "environment": "model"}]}},
     {"model": {"versions": [{"version": "v", "uri": "v.onnx", "in_force_from": "2013-02"}]}},
     {"model": {"versions": [{"version": "v", "uri": "v.skops", "in_force_from": "2013"}]}},
     {"model": None},

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import pickle
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.models import infer_signature
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -96,6 +98,23 @@ def main(server: str, folder: Path) -> None:
         **options,
     )
     (folder / "ride_steps.py").unlink()
+    needs = [f"{name}=={version(name)}" for name in ("mlflow-skinny", "cloudpickle")]
+    mlflow.pyfunc.save_model(
+        folder / "plus",
+        python_model=Plus(),
+        artifacts={"plus": str(folder / "plus.json")},
+        signature=options["signature"],
+        pip_requirements=needs,
+    )
+    mixed = pd.DataFrame({"x": [0.0, 1.0, 2.0], "n": pd.array([1, 2, 3], dtype="int32")})
+    trained = make_pipeline(HistGradientBoostingRegressor()).fit(mixed, [1.0, 2.0, 4.0])
+    mlflow.sklearn.save_model(
+        trained,
+        folder / "needs",
+        serialization_format="cloudpickle",
+        signature=infer_signature(mixed),
+        pip_requirements=["mlflow", f"scikit-learn=={version('scikit-learn')}"],
+    )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import pickle
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -31,9 +32,11 @@ import sklearn
 from devstack.services.ports import free_port
 from scoring.destinations.manifest import Manifest
 from scoring.errors import JobError, ModelError, RegistryUnavailableError
+from scoring.job.inputs import ColumnConfig
 from scoring.models.mlflow.server import MlflowServer, server_of_environment
 from scoring.models.prepare import load_model
 from scoring.pipeline.context import PartitionContext
+from scoring.pipeline.environments import build_environments
 from scoring.pipeline.verify import verify_partition
 from scoring.storage.base import write
 from scoring.storage.connections import Connections
@@ -51,6 +54,7 @@ from tests.scoring.factories import (
 )
 
 STARTS_WITHIN_SECONDS = 300
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @dataclass(frozen=True)
@@ -508,3 +512,116 @@ def test_without_mlflow_its_extra_is_named(empty: Place, mlflow_server: Mlflow):
     with pytest.raises(MissingPackageError, match=r"mlflow is missing.*'batch-scoring\[mlflow\]'"):
         run_steps(run)
     assert run.publisher.published(run.partition) is None
+
+
+def without_inputs(place: Place, version: dict[str, Any], *months: str, **more: Any) -> Any:
+    job = place.job(model={"versions": [version]}, inputs={}, **more)
+    return [place.run(job, month) for month in months or (MONTH,)]
+
+
+def test_the_signature_is_the_contract_and_the_requirements_the_environment(
+    empty: Place, mlflow_server: Mlflow
+):
+    table = pa.table(
+        {
+            "id": [1, 2, 3],
+            "x": [0.5, None, 1.5],
+            "n": pa.array([1, 2, 3], pa.int64()),
+            "z": [0, 0, 0],
+        }
+    )
+    empty.source(table)
+    version = in_folder(empty, mlflow_server.folder / "needs")
+    (here,) = without_inputs(empty, version, checks={"max_quarantined_fraction": 0.5})
+    manifest = run_steps(here)
+    assert manifest.rows.reasons == {"missing_value: x": 1}
+    assert manifest.model.inputs == {"x": {"type": "float64"}, "n": {"type": "int32"}}
+    (there,) = without_inputs(
+        empty, version | {"environment": "model"}, checks={"max_quarantined_fraction": 0.5}
+    )
+    in_child = run_steps(there)
+    assert predictions(in_child).equals(predictions(manifest))
+    assert in_child.model.environment["python"].startswith("3.")
+    assert manifest.model.environment == {}
+    verify_partition(there)
+    built = next(build_environments(there.job_file))[1]
+    assert built.seconds == 0.0
+    assert "mlflow" not in built.packages  # scikit-learn's own estimator does without it
+
+
+def test_mlflow_is_in_the_environment_of_a_model_that_it_loads(empty: Place, mlflow_server: Mlflow):
+    empty.source(rows(3))
+    version = in_folder(empty, mlflow_server.folder / "plus", environment="model")
+    (run,) = without_inputs(empty, version)
+    assert predictions(run_steps(run))["y"].to_pylist() == [11, 12, 13]
+
+
+def test_modules_that_were_logged_with_a_model_reach_its_environment(
+    empty: Place, mlflow_server: Mlflow
+):
+    empty.source(rows(3))
+    needs = {"python": PYTHON, "requirements": [f"scikit-learn=={sklearn.__version__}"]}
+    version = in_folder(empty, mlflow_server.folder / "coded", environment=needs)
+    (run,) = without_inputs(empty, version)
+    assert predictions(run_steps(run))["y"].to_pylist() == pytest.approx([1.0, 2.0, 3.0])
+
+
+def test_a_folder_that_does_not_say_what_it_needs_is_named(empty: Place, mlflow_server: Mlflow):
+    folder = empty.folder / "bare"
+    shutil.copytree(mlflow_server.folder / "needs", folder)
+    (folder / "requirements.txt").unlink()
+    empty.source(rows(3))
+    (run,) = without_inputs(empty, in_folder(empty, folder, environment="model"))
+    with pytest.raises(ModelError, match="does not say which Python and packages it needs"):
+        run.model_file()
+    mlmodel = (folder / "MLmodel").read_text()
+    (folder / "MLmodel").write_text(mlmodel.partition("signature:")[0])
+    (run,) = without_inputs(empty, in_folder(empty, folder))
+    with pytest.raises(ModelError, match=r"the job lists no inputs, and .* has no signature"):
+        run.model_file()
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"name": "x", "type": "array", "items": {"type": "double"}, "required": True},
+        {"name": "x", "type": "binary", "required": True},
+    ],
+)
+def test_a_signature_of_other_than_plain_columns_needs_inputs(column: dict[str, Any]):
+    from scoring.models.mlflow.mlmodel import inputs_of, parse_mlmodel
+
+    text = json.dumps({"flavors": {}, "signature": {"inputs": json.dumps([column])}})
+    with pytest.raises(ModelError, match=r"says that 'x' is (array|binary), which no column"):
+        inputs_of(parse_mlmodel(text.encode(), "m/"), "m/")
+
+
+def test_an_optional_column_of_the_signature_may_be_null():
+    from scoring.models.mlflow.mlmodel import inputs_of, parse_mlmodel
+
+    columns = [
+        {"name": "a", "type": "datetime", "required": False},
+        {"name": "b", "type": "boolean", "required": True},
+    ]
+    text = json.dumps({"flavors": {}, "signature": {"inputs": json.dumps(columns)}})
+    found = inputs_of(parse_mlmodel(text.encode(), "m/"), "m/")
+    assert {name: (c.type, c.nullable) for name, c in found.items()} == {
+        "a": ("timestamp", True),
+        "b": ("boolean", False),
+    }
+
+
+def test_a_job_without_inputs_has_mlflow_models_and_no_scorer(empty: Place):
+    with pytest.raises(JobError, match=r"inputs: missing; list the columns that the model gets"):
+        empty.job(inputs={})
+    version = {"version": "v1", "uri": "{models}/m/", "in_force_from": MONTH}
+    with pytest.raises(JobError, match=r"inputs: missing; list the columns that the model gets"):
+        empty.job(inputs={}, model={"versions": [version]}, scorer=empty.scorer(SCORER))
+    with pytest.raises(JobError, match="environment: is for MLflow models"):
+        empty.job(model={"versions": [version | {"uri": "{models}/m.pkl", "environment": "model"}]})
+
+
+def test_what_the_signature_does_not_go_with_is_an_error_of_the_job(empty: Place):
+    job_file = empty.job()
+    with pytest.raises(JobError, match="'__row__' is reserved for internal use"):
+        job_file.with_inputs({"__row__": ColumnConfig(type="int64")})
