@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import backfill, big_month, expressions, parsing, shards
+from benchmarks import backfill, big_month, environment, expressions, parsing, shards
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "only", nargs="*", choices=["parsing", "backfill", "big_month", "expressions", "shards", []]
+        "only",
+        nargs="*",
+        choices=["parsing", "backfill", "big_month", "expressions", "environment", "shards", []],
     )
     parser.add_argument("--rows", type=int, default=10_000_000, help="rows of the big month")
     parser.add_argument(
@@ -49,6 +51,12 @@ def main() -> None:
             ROOT / "dags/jobs/flight_delay.yaml",
             folder,
             options.rows,
+            options.rounds,
+        ),
+        "environment": lambda: environment.run(
+            folder / "airflow-home/data",
+            ROOT / "dags/jobs/flight_delay.yaml",
+            folder,
             options.rounds,
         ),
         "shards": lambda: shards.run(

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 
 from scoring.destinations.manifest import Manifest
 from scoring.errors import ScorerError
 from scoring.models.base import ModelFile
-from scoring.models.environment.model import EnvironmentModel
+from scoring.models.environment.build import environment_of
 from scoring.pipeline.attempts import held
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.cpus import available_cores, threads_of_each
@@ -55,13 +56,10 @@ def score_partition(
     with held(context):
         try:
             with extraction_beside(context, model) as extraction:
-                # Before the workers are forked: they inherit the loaded model.
-                checked = checked_model(context, model)
-                if isinstance(checked, EnvironmentModel):
-                    checked.end_child()  # each worker has its own
                 workers = workers or available_cores()
-                with scoring_pool(workers) as pool:
-                    scored = _ScoringPool(pool, context, model, threads_of_each(workers))
+                threads = threads_of_each(workers)
+                with _pool_with_model(context, model, workers, threads) as pool:
+                    scored = _ScoringPool(pool, context, model, threads)
                     shards = scored.follow(extraction, on_progress)
                     staged = sum(shard.rows for shard in shards)
                     return publish(
@@ -77,6 +75,32 @@ def score_partition(
                 "of memory. Use fewer --workers; a smaller run.shard_rows does not help "
                 "here"
             ) from None
+
+
+@contextmanager
+def _pool_with_model(
+    context: PartitionContext, model: ModelFile, workers: int, threads: int
+) -> Iterator[ProcessPoolExecutor]:
+    """Yield workers that have the model; raises what is wrong with it.
+
+    Forked workers inherit a model that was loaded before.  One in an environment of its own is a
+    child process of each worker; all are started at once, while the first shard is staged.
+    """
+    load = partial(checked_model, context, model, context.job.run.threads or threads)
+    if model.environment is None:
+        load()
+        with scoring_pool(workers) as pool:
+            yield pool
+        return
+    environment_of(model.environment)  # what is wrong with it is said once
+    with scoring_pool(workers, load) as pool:
+        pool.submit(_without_result, load).result()
+        yield pool
+
+
+def _without_result(call: Callable[[], object]) -> None:
+    """Call ``call``, whose result stays in this process."""
+    call()
 
 
 class _ScoringPool:

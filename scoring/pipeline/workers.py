@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
@@ -37,13 +37,18 @@ _OMP_PAUSE_HARD = 2  # from omp.h
 
 
 @contextmanager
-def scoring_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+def scoring_pool(
+    workers: int, prepare: Callable[[], object] | None = None
+) -> Iterator[ProcessPoolExecutor]:
     """Yield processes that score shards; they share what this process has imported and loaded.
 
-    None is left after the block.
+    Each calls ``prepare`` first; what that raises, the first shard will raise again.  None is left
+    after the block.
     """
     _end_openmp_threads()
-    pool = ProcessPoolExecutor(workers, mp_context=_CONTEXT, initializer=_begin)
+    pool = ProcessPoolExecutor(
+        workers, mp_context=_CONTEXT, initializer=_begin, initargs=(prepare,)
+    )
     try:
         yield pool
     finally:
@@ -135,7 +140,7 @@ def _end_openmp_threads() -> None:
 
 def _extract(context: PartitionContext, model: ModelFile, sender: Connection) -> None:
     try:
-        _begin()
+        _begin(None)
         sender.send(
             extract(context, model, sender.send, lambda rows, total: sender.send((rows, total)))
         )
@@ -146,7 +151,7 @@ def _extract(context: PartitionContext, model: ModelFile, sender: Connection) ->
         sender.send(error)
 
 
-def _begin() -> None:
+def _begin(prepare: Callable[[], object] | None) -> None:
     keep_freed_memory()
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -156,3 +161,6 @@ def _begin() -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_parent, name="end-with-parent", daemon=True).start()
+    if prepare:
+        with suppress(Exception):  # which would end the whole pool, without a word
+            prepare()

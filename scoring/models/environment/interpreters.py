@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -43,7 +44,8 @@ def find_interpreter(python: str) -> Interpreter:
 
     Nothing is downloaded: an interpreter is part of the machine or its image.
     """
-    found = [one for path in _paths(python) if (one := _asked(path)) is not None]
+    with ThreadPoolExecutor() as threads:  # an interpreter takes its time to start
+        found = [one for one in threads.map(_asked, _paths(python)) if one is not None]
     wanted = [one for one in found if one.python.startswith(f"{python}.")]
     if wanted:
         cpython = [one for one in wanted if one.implementation == "CPython"]

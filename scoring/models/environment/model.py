@@ -122,11 +122,6 @@ class EnvironmentModel:
     def predict_proba(self, frame: pd.DataFrame) -> Any:
         return self._ask("predict_proba", frame)
 
-    def end_child(self) -> None:
-        """End the child of this process; the next rows start another one."""
-        with self._lock:
-            self._running.end()
-
     def _ask(self, op: str, frame: pd.DataFrame) -> Any:
         objects, payload = rows.encoded(frame)
         header = {"op": op, "objects": objects, "form": self._parts.form}
