@@ -2,7 +2,10 @@
 
 ``Counts`` are integers only, and merge by addition: those of two parts of a partition add up to
 those of the whole. Numbers are counted in logarithmic buckets, as in DDSketch (Masson, Rim and Lee,
-VLDB 2019), so that each quantile is within 1 % of the true value. Mean and standard deviation are
+VLDB 2019), so that each quantile is within 1 % of the true value. A bucket is the numbers whose
+binary digits begin alike, as in HdrHistogram (https://hdrhistogram.org): with one digit less, two
+buckets become one. So the counts of any two months are comparable in the coarser buckets of both,
+and a column whose values lie close together, such as years, has finer ones. Mean and standard deviation are
 merged by the parallel formula of Chan, Golub and LeVeque (1979). The same batches in the same order
 give the same figures.
 """
@@ -24,10 +27,14 @@ HISTOGRAM_BINS = 20
 CLASSES_LISTED = 50
 CATEGORIES_LIMIT = 1_000
 """How many different values are counted; the memory that they take must not grow with the rows."""
-_ACCURACY = 0.01
-_GAMMA = (1 + _ACCURACY) / (1 - _ACCURACY)
-_SMALLEST = 1e-9
-_BUCKET_LIMIT = 1 << 16
+BUCKETS_WANTED = 512
+"""A column with more of them has coarser ones, but never below FEWEST_BITS."""
+MOST_BITS, FEWEST_BITS = 12, 6
+"""Binary digits after the leading one: 6 make a bucket 1.6 % wide at most, 12 make it 0.02 %."""
+
+_SMALLEST = -30
+"""Numbers nearer to zero than two to this power count as zero."""
+_EXPONENT_BIAS, _FRACTION_BITS = 1023, 52  # of a double: IEEE 754, binary64
 
 Numbers = npt.NDArray[np.float64]
 
@@ -35,14 +42,16 @@ Numbers = npt.NDArray[np.float64]
 class Counts(BaseModel):
     """How often a column's values occur: ``rows`` = nulls + those in buckets + those in categories.
 
-    ``buckets`` counts numbers by logarithmic bucket, ``categories`` everything else by value. A
-    column has one of the two; where more than CATEGORIES_LIMIT values occur, they are ``too_many``.
+    ``buckets`` counts numbers by bucket, whose width is given by ``bits``; ``categories`` counts
+    everything else by value. A column has one of the two; where more than CATEGORIES_LIMIT values
+    occur, they are ``too_many``.
     """
 
     model_config = ConfigDict(extra="ignore")
 
     rows: int = 0
     nulls: int = 0
+    bits: int = MOST_BITS
     buckets: dict[int, int] = {}
     categories: dict[str, int] = {}
     too_many: bool = False
@@ -59,14 +68,36 @@ class Counts(BaseModel):
             self.nulls += sign * missing
             if missing or values.null_count:
                 numbers = numbers[~np.isnan(numbers)]
-            _add_to(self.buckets, _bucket_counts(numbers), sign)
+            _add_to(self.buckets, _bucket_counts(numbers, self.bits), sign)
+            self._coarsen(self.bits)
 
     def merge(self, other: Counts) -> None:
         """Add the counts of other rows."""
         self.rows += other.rows
         self.nulls += other.nulls
-        _add_to(self.buckets, other.buckets, 1)
+        if other.buckets:
+            self._coarsen(other.bits)
+            _add_to(self.buckets, other.coarser(self.bits), 1)
+            self._coarsen(self.bits)
         self._add_categories(None if other.too_many else other.categories, 1)
+
+    def coarser(self, bits: int) -> dict[int, int]:
+        """Return the counts in the buckets of so many bits, which are not more than its own."""
+        found: dict[int, int] = {}
+        for number, count in self.buckets.items():
+            wider = ((abs(number) - 1) >> (self.bits - bits)) + 1
+            wider = wider if number > 0 else -wider if number else 0
+            found[wider] = found.get(wider, 0) + count
+        return found
+
+    def _coarsen(self, bits: int) -> None:
+        """Have at most ``bits``, and fewer while there are more buckets than wanted.
+
+        In which order values come does not matter: too many buckets of a part are too many of all.
+        """
+        while self.bits > bits or (len(self.buckets) > BUCKETS_WANTED and self.bits > FEWEST_BITS):
+            self.buckets = self.coarser(self.bits - 1)
+            self.bits -= 1
 
     @field_serializer("buckets")
     def _as_lists(self, buckets: dict[int, int]) -> dict[str, list[int]]:
@@ -99,7 +130,7 @@ class Counts(BaseModel):
         for bucket, count in sorted(self.buckets.items()):
             passed += count
             if passed > rank:
-                return value_of(bucket)
+                return value_of(bucket, self.bits)
         raise ValueError("no numbers")
 
 
@@ -137,7 +168,7 @@ class PredictionStatistics:
             "max": self._largest,
             "quantiles": {f"{q:g}": self._quantile(q) for q in QUANTILES},
             "histogram": self._histogram(),
-            "buckets": counts.model_dump()["buckets"],
+            "buckets": {"bits": counts.bits, **counts.model_dump()["buckets"]},
         }
 
     def _add_moments(self, numbers: Numbers) -> None:
@@ -159,11 +190,11 @@ class PredictionStatistics:
         """Return counts in equal bins from the smallest to the largest value, each value placed
         within 1 %.
         """
-        buckets = self.counts.buckets
+        buckets, bits = self.counts.buckets, self.counts.bits
         # By halves: the distance of the largest doubles is none.
         edges = 2 * np.linspace(self._smallest / 2, self._largest / 2, HISTOGRAM_BINS + 1)
         edges[0], edges[-1] = self._smallest, self._largest
-        values = np.clip([value_of(b) for b in buckets], self._smallest, self._largest)
+        values = np.clip([value_of(b, bits) for b in buckets], self._smallest, self._largest)
         if self._smallest == self._largest:
             edges = np.array([self._smallest, self._largest])
             return {"edges": edges.tolist(), "counts": [self.counts.rows]}
@@ -171,11 +202,18 @@ class PredictionStatistics:
         return {"edges": edges.tolist(), "counts": counts.astype(int).tolist()}
 
 
-def value_of(bucket: int) -> float:
-    """Return a value that is within 1 % of every value in ``bucket``."""
-    logarithm = abs(bucket) * math.log(_GAMMA) + math.log(_SMALLEST * 2 / (_GAMMA + 1))
-    size = math.exp(min(logarithm, math.log(sys.float_info.max)))
-    return math.copysign(size, bucket) if bucket else 0.0
+def value_of(bucket: int, bits: int) -> float:
+    """Return a value within 1 % of every value in ``bucket``: an integer, if that can be."""
+    if not bucket:
+        return 0.0
+    first = (abs(bucket) - 1) + ((_EXPONENT_BIAS + _SMALLEST) << bits)
+    edges = np.array([first, first + 1], np.int64) << (_FRACTION_BITS - bits)
+    low, high = (min(edge, sys.float_info.max) for edge in edges.view(np.float64).tolist())
+    middle = low + (high - low) / 2
+    # Any value of a narrow bucket will do; in the widest ones, only the middle is within 1 %.
+    has_integer = bits > FEWEST_BITS and low <= math.floor(middle)
+    size = float(math.floor(middle)) if has_integer else middle
+    return math.copysign(size, bucket)
 
 
 def _finite(figure: float) -> float | None:
@@ -215,19 +253,17 @@ def _numbers(values: pa.Array) -> Numbers:
     return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
-def _bucket_counts(numbers: Numbers) -> dict[int, int]:
-    found = pc.value_counts(pa.array(_bucket_numbers(numbers)))
+def _bucket_counts(numbers: Numbers, bits: int) -> dict[int, int]:
+    found = pc.value_counts(pa.array(_bucket_numbers(numbers, bits)))
     keys, counts = found.field("values").to_pylist(), found.field("counts").to_pylist()
     return dict(zip(keys, counts, strict=True))
 
 
-def _bucket_numbers(numbers: Numbers) -> npt.NDArray[np.int64]:
-    """Return bucket numbers ascending with the value: 0 for zero, mirrored below it, one step for 2
-    % of size.
-    """
-    size = np.maximum(np.abs(numbers), _SMALLEST)
-    steps = np.ceil((np.log(size) - math.log(_SMALLEST)) / math.log(_GAMMA))
-    return np.asarray((np.sign(numbers) * np.minimum(steps, _BUCKET_LIMIT)).astype(np.int64))
+def _bucket_numbers(numbers: Numbers, bits: int) -> npt.NDArray[np.int64]:
+    """Return bucket numbers ascending with the value: 0 for zero, mirrored below it."""
+    digits = np.abs(numbers).view(np.int64) >> (_FRACTION_BITS - bits)
+    steps = np.maximum(digits - ((_EXPONENT_BIAS + _SMALLEST) << bits) + 1, 0)
+    return np.where(numbers < 0, -steps, steps)
 
 
 def _by_frequency(counts: dict[str, int]) -> list[tuple[str, int]]:
