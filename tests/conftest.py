@@ -164,6 +164,20 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the environments of models: of this process, those it starts, and those of
+    pytest-xdist.
+    """
+    from scoring.models.environment.build import FOLDER
+
+    with shared_folder(tmp_path_factory) as shared:
+        folder = shared / "environments"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER, str(folder))
+        yield folder
+
+
 @pytest.fixture
 def copy_of_data(small_data: Path, tmp_path: Path) -> Callable[[str], Path]:
     """Copies the small data to a folder of this test, by the name that is given."""

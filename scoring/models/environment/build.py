@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scoring.errors import ModelError, raise_if_resource_error
+from scoring.errors import ModelError, ResourceError, raise_if_resource_error
 from scoring.models.base import EnvironmentSpec
 from scoring.models.environment.interpreters import Interpreter, find_interpreter
 from scoring.models.environment.lock import locked, packages
-from scoring.models.environment.process import variables
+from scoring.models.environment.process import killed_by, variables
 from scoring.models.environment.uv import run_uv
 from scoring.storage.local import exclusive
 
 FOLDER = "SCORING_ENVIRONMENTS"
 """The variable that names the folder of all environments."""
+
+log = logging.getLogger(__name__)
 
 _BUILDING = "building-"
 _RECORD = "environment.json"
@@ -65,8 +69,8 @@ def environment_of(spec: EnvironmentSpec) -> Environment:
     """Return the environment that ``spec`` describes, built where it is not there.
 
     Its name is the digest of all that it is made of, so two jobs that say the same share one, and
-    of two processes that start at once, one builds and the other waits.  Raises ModelError and
-    MissingPackageError.
+    of two processes that start at once, one builds and the other waits.  Raises ModelError,
+    MissingPackageError and ResourceError.
     """
     interpreter, cache = find_interpreter(spec.python), cache_folder()
     lock = locked(spec.requirements, interpreter, cache)
@@ -80,7 +84,11 @@ def environment_of(spec: EnvironmentSpec) -> Environment:
             return found
         started = time.monotonic()
         _build(found)
-        return Environment(found.folder, interpreter, lock, time.monotonic() - started)
+        seconds = time.monotonic() - started
+    log.info(
+        f"the environment {found.folder} of Python {interpreter.python} was built in {seconds:.1f} s"
+    )
+    return replace(found, seconds=seconds)
 
 
 def _is_there(environment: Environment) -> bool:
@@ -137,6 +145,11 @@ def _verify(environment: Environment, folder: Path) -> None:
         text=True,
         check=False,
     )
+    if done.returncode in (-signal.SIGTERM, -signal.SIGKILL):  # see run_uv; others are of a package
+        raise ResourceError(
+            f"importing {wanted} in the environment of Python {environment.interpreter.python}: the "
+            f"process {killed_by(done.returncode)}"
+        )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         raise ModelError(

@@ -36,10 +36,19 @@ def variables(named: Sequence[str], threads: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(threads), **single, **found}
 
 
+def killed_by(status: int) -> str:
+    """Say how a process was killed; ``status`` is its negative exit status."""
+    memory = ", possibly out of memory" if -status == signal.SIGKILL else ""
+    return f"was killed by {signal.Signals(-status).name}{memory}"
+
+
 class ChildProcess:
     """One child; ``what`` is how messages name it.
 
     ``timeout_seconds`` is for each exchange.  A child that does not answer is killed.
+
+    It leads a process group: what Airflow sends to the group of a task that it stops does not reach
+    it, so the task can finish its work; and processes that the model starts are killed with it.
     """
 
     def __init__(
@@ -55,6 +64,7 @@ class ChildProcess:
                 stdout=subprocess.PIPE,
                 env=dict(environment),
                 close_fds=True,
+                process_group=0,
             )
         except OSError as error:
             raise ModelError(f"{what}: {python} cannot be started: {error.strerror}") from None
@@ -69,7 +79,7 @@ class ChildProcess:
 
         def expire() -> None:
             expired.set()
-            self._process.kill()
+            self._kill()
 
         timer = threading.Timer(self._timeout_seconds, expire)
         timer.daemon = True
@@ -113,20 +123,23 @@ class ChildProcess:
         status = self._process.returncode
         if status >= 0:
             return f"its process has ended with exit status {status}"
-        name = signal.Signals(-status).name
-        memory = ", possibly out of memory" if -status == signal.SIGKILL else ""
-        return f"its process was killed by {name}{memory}"
+        return f"its process {killed_by(status)}"
 
     def end(self, kill: bool = True) -> None:
         """End the child, which does nothing that could be lost."""
-        if os.getpid() != self.pid_of_owner:
+        if os.getpid() != self.pid_of_owner or self._process.returncode is not None:
             return
         self.forget()
-        try:
-            self._process.wait(0 if kill else _LAST_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        if not kill:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_LAST_SECONDS)
+        self._kill()
+        self._process.wait()
+
+    def _kill(self) -> None:
+        """Kill the child and what it has started, which may hold the pipes open after its end."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def forget(self) -> None:
         """Close this process's ends of the pipes: of a forked one, whose parent uses the child."""

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scoring.errors import MissingPackageError, ModelError
-from scoring.models.environment.process import PASSED
+from scoring.errors import MissingPackageError, ModelError, ResourceError
+from scoring.models.environment.process import PASSED, killed_by
 
 EXTRA = "environments"
 TIMEOUT_SECONDS = 3600
@@ -49,6 +49,8 @@ def uv_path() -> str:
 def run_uv(arguments: Sequence[str], folder: Path, doing: str) -> str:
     """Return what uv prints; UvError, which says what it was ``doing``.
 
+    ResourceError if uv was killed: with a task that Airflow stops, or for want of memory.
+
     uv is given few environment variables, as packages of others may take part.  ``folder`` is where
     it looks for a project's settings, and is empty of them.
     """
@@ -65,6 +67,8 @@ def run_uv(arguments: Sequence[str], folder: Path, doing: str) -> str:
         )
     except subprocess.TimeoutExpired:
         raise UvError(f"{doing}: uv did not finish within {TIMEOUT_SECONDS} s") from None
+    if done.returncode < 0:
+        raise ResourceError(f"{doing}: uv {killed_by(done.returncode)}")
     if done.returncode:
         why = _last_words(done.stderr) or f"exit status {done.returncode}"
         offline = " (is the package index reachable?)" if _NO_NETWORK.search(done.stderr) else ""

@@ -1,53 +1,16 @@
-"""Real environments of older Pythons, built once for all tests of a process."""
+"""Environments of older Pythons, and model versions that say so."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scoring.models.base import EnvironmentSpec
-from scoring.models.environment import interpreters
-from scoring.models.environment.build import FOLDER, Environment, environment_of
-
-RELEASES = {"3.9": ("1.0.2", "1.2.2"), "3.8": ("1.0.2", "1.2.2"), "3.10": ("1.0.2", "1.2.2")}
-"""scikit-learn releases that have wheels for a Python; others have what is newest there."""
-
-
-@dataclass(frozen=True)
-class Old:
-    """An environment with an old scikit-learn, as a job file says it."""
-
-    config: dict[str, Any]
-    sklearn: str
-    environment: Environment
-
-    def run(self, code: str, *arguments: str) -> str:
-        """Run ``code`` with that Python: the process that trains a model, or predicts by itself."""
-        done = subprocess.run(
-            [self.environment.python, "-c", code, *arguments], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-
-def oldest_python() -> str:
-    """Python 3.9, else the oldest one of this machine that a child can run on."""
-    there = [
-        f"3.{minor}"
-        for minor in sorted(interpreters._minors())
-        if minor >= 8 and interpreters._asked_any(f"3.{minor}")
-    ]
-    python = "3.9" if "3.9" in there else there[0]
-    print(f"Pythons here: {', '.join(there)}; the environments have {python}")
-    return python
+from tests.old_python import Old, old_environment, oldest_python
 
 
 @pytest.fixture(scope="session")
@@ -56,36 +19,15 @@ def python() -> str:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of all environments, for this process and those it starts."""
-    folder = tmp_path_factory.mktemp("environments")
-    before = os.environ.get(FOLDER)
-    os.environ[FOLDER] = str(folder)
-    yield folder
-    os.environ.pop(FOLDER)
-    if before is not None:
-        os.environ[FOLDER] = before
-
-
-@pytest.fixture(scope="session")
-def old(cache: Path, python: str) -> Old:
+def old(environments: Path) -> Old:
     """scikit-learn 1.0.2, on Python 3.9 where that is."""
-    return _old(python, 0)
+    return old_environment(0)
 
 
 @pytest.fixture(scope="session")
-def newer(cache: Path, python: str) -> Old:
+def newer(environments: Path) -> Old:
     """scikit-learn 1.2.2."""
-    return _old(python, 1)
-
-
-def _old(python: str, which: int) -> Old:
-    line = f"scikit-learn=={RELEASES[python][which]}" if python in RELEASES else "scikit-learn"
-    environment = environment_of(
-        EnvironmentSpec(python=python, requirements=line, timeout_seconds=60)
-    )
-    config = {"python": python, "requirements": [line], "timeout_seconds": 60}
-    return Old(config, environment.packages["scikit-learn"], environment)
+    return old_environment(1)
 
 
 @pytest.fixture

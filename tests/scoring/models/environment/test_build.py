@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from scoring.cli.main import main
-from scoring.errors import JobError, MissingPackageError, ModelError
+from scoring.errors import JobError, MissingPackageError, ModelError, ResourceError
 from scoring.models.base import EnvironmentSpec
 from scoring.models.environment import child, interpreters, lock, uv
 from scoring.models.environment.build import FOLDER, environment_of
+from tests.old_python import Old
 from tests.scoring.factories import Place
-from tests.scoring.models.environment.conftest import Old
 
 BUILD = """
 import sys
@@ -78,6 +78,18 @@ def test_a_build_that_was_killed_leaves_nothing_that_is_used(
     assert environment_of(spec(python)).seconds > 0
 
 
+def test_a_build_that_is_stopped_is_tried_again(
+    python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Airflow's SIGTERM reaches uv, too: that is not a mistake in the requirements."""
+    (tmp_path / "uv").write_text("#!/bin/sh\nkill -TERM $$\n")
+    (tmp_path / "uv").chmod(0o755)
+    monkeypatch.setattr(uv, "uv_path", lambda: str(tmp_path / "uv"))
+    monkeypatch.setenv(FOLDER, str(tmp_path / "environments"))
+    with pytest.raises(ResourceError, match=r"resolving .*: uv was killed by SIGTERM"):
+        environment_of(spec(python))
+
+
 def test_what_was_resolved_once_is_not_resolved_again(
     old: Old, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
@@ -126,7 +138,7 @@ def test_pyenvs_stand_ins_are_not_taken_for_a_python(tmp_path: Path, monkeypatch
     ],
 )
 def test_requirements_that_cannot_be_resolved(
-    cache: Path, python: str, requirements: str, why: str
+    environments: Path, python: str, requirements: str, why: str
 ):
     with pytest.raises(ModelError, match=why) as caught:
         environment_of(spec(python, requirements))

@@ -20,8 +20,8 @@ from scoring.models import prepare
 from scoring.models.environment.model import EnvironmentModel
 from scoring.pipeline.local import score_partition
 from scoring.pipeline.score import checked_model
+from tests.old_python import Old
 from tests.scoring.factories import Place, in_shards_of, predictions, rows, run_steps
-from tests.scoring.models.environment.conftest import Old
 
 Version = Callable[..., dict[str, Any]]
 
@@ -32,11 +32,6 @@ random = np.random.RandomState(0)
 x = pd.DataFrame({{"x": random.normal(size=500), "n": random.randint(0, 9, 500)}})
 y = x.x * 3 + np.sin(x.n)
 joblib.dump({kind}(random_state=0, n_estimators=20).fit(x, {target}), sys.argv[1])
-"""
-PREDICT = """
-import sys, joblib, numpy as np, pandas as pd
-frame = pd.read_parquet(sys.argv[2])
-np.save(sys.argv[3], getattr(joblib.load(sys.argv[1]), sys.argv[4])(frame))
 """
 INPUTS = {"x": {"type": "float64"}, "n": {"type": "int64"}}
 
@@ -68,15 +63,8 @@ def job_of(empty: Place, version: dict[str, Any], **changes: Any) -> JobFile:
 
 def own_digits(empty: Place, old: Old, model: Path, method: str = "predict") -> Any:
     """What the model predicts in a process of its own, without any of our code."""
-    frame, out = empty.folder / "frame.parquet", empty.folder / "own.npy"
-    old.run(
-        "import sys, pandas as pd\n"
-        "pd.read_parquet(sys.argv[1])[['x', 'n']].to_parquet(sys.argv[2])",
-        str(empty.data / "source" / "2013-02.parquet"),
-        str(frame),
-    )
-    old.run(PREDICT, str(model), str(frame), str(out), method)
-    return np.load(out)
+    rows = empty.data / "source" / "2013-02.parquet"
+    return old.predictions(model, rows, list(INPUTS), empty.folder / "own.npy", method)
 
 
 def test_an_old_pickle_gives_the_digits_of_its_own_process(
@@ -197,6 +185,13 @@ def test_every_type_of_the_contract_arrives_as_it_would_here(
 # --- what goes wrong ---------------------------------------------------------------------------
 
 
+def has_ended(pid: int) -> bool:
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not Path(f"/proc/{pid}").exists()
+
+
 def scored_by(empty: Place, old: Old, version: Version, code: str, **environment: Any) -> Any:
     source(empty, 5)
     trained(empty, old)
@@ -264,6 +259,21 @@ def test_a_process_that_hangs_is_killed(empty: Place, old: Old, version: Version
     code = "import time\ndef run(df, model):\n    time.sleep(10_000)\n"
     with pytest.raises(ScorerError, match=r"did not answer within 5 s \(environment.timeout_s"):
         scored_by(empty, old, version, code, timeout_seconds=5)
+
+
+def test_what_a_model_has_started_is_killed_with_it(empty: Place, old: Old, version: Version):
+    """A fork has the pipes, too: they would be open as long as it lives."""
+    code = (
+        "import os, time\n"
+        "def run(df, model):\n"
+        "    pid = os.fork()\n"
+        "    if pid:\n"
+        f"        open({str(empty.folder / 'fork')!r}, 'w').write(str(pid))\n"
+        "    time.sleep(1000)\n"
+    )
+    with pytest.raises(ScorerError, match="did not answer within 5 s"):
+        scored_by(empty, old, version, code, timeout_seconds=5)
+    assert has_ended(int((empty.folder / "fork").read_text()))
 
 
 def test_it_sees_no_environment_variables_but_those_of_the_list(
@@ -375,7 +385,4 @@ def test_a_child_ends_with_a_parent_that_is_killed(empty: Place, old: Old, versi
     child = int(os.read(receiver, 100))
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    deadline = time.monotonic() + 60
-    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{child}").exists()
+    assert has_ended(child)
