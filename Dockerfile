@@ -23,10 +23,16 @@ USER 50001
 WORKDIR /data
 ENTRYPOINT ["/opt/object-store/bin/python", "/opt/object-store/start_object_store.py"]
 
+# Pythons for models of older releases (`environment.python` of a job file), such as "3.9 3.10".
+FROM uv AS pythons
+ARG PYTHONS=""
+RUN mkdir /opt/pythons \
+    && if [ -n "${PYTHONS}" ]; then uv python install --no-bin --install-dir /opt/pythons ${PYTHONS}; fi
+
 FROM uv AS build
 COPY pyproject.toml requirements.txt ./
 # What the package asks for with these extras, in the lock's versions, verified against the lock's digests.
-ARG EXTRAS="--extra airflow --extra amazon --extra s3 --extra postgres --extra celery --extra kubernetes"
+ARG EXTRAS="--extra airflow --extra amazon --extra s3 --extra postgres --extra celery --extra kubernetes --extra environments"
 RUN uv venv /opt/venv \
     && uv pip install --python /opt/venv/bin/python --require-hashes ${EXTRAS} \
         --constraint requirements.txt --requirement pyproject.toml
@@ -42,12 +48,17 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends 'tini=0.19.0-*' \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 50000 --gid 0 --no-create-home --home-dir /opt/airflow --shell /usr/sbin/nologin airflow \
-    && install --directory --owner airflow --group root --mode 0770 /opt/airflow /opt/airflow/logs
+    && install --directory --owner airflow --group root --mode 0770 /opt/airflow /opt/airflow/logs \
+        /opt/scoring/environments
+COPY --from=pythons /opt/pythons /opt/pythons
 COPY --from=build /opt/venv /opt/venv
 COPY deploy/healthcheck.py deploy/load_data.py deploy/start_api_server.py /opt/scoring/deploy/
 COPY dags /opt/scoring/dags
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    SCORING_ENVIRONMENTS=/opt/scoring/environments \
+    UV_CACHE_DIR=/opt/scoring/environments/uv \
+    UV_PYTHON_INSTALL_DIR=/opt/pythons \
     AIRFLOW_HOME=/opt/airflow \
     AIRFLOW__CORE__DAGS_FOLDER=/opt/scoring/dags \
     AIRFLOW__CORE__LOAD_EXAMPLES=False

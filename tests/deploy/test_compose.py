@@ -160,6 +160,19 @@ def test_data_lies_in_named_volumes_and_the_host_is_only_read() -> None:
     assert [volume for volume in mounted if not volume.endswith(":ro")] == []
 
 
+def test_environments_of_models_lie_in_a_volume_that_tasks_may_write() -> None:
+    image = (REPOSITORY / "Dockerfile").read_text()
+    (folder,) = re.findall(r"SCORING_ENVIRONMENTS=(\S+)", image)
+    (cache,) = re.findall(r"UV_CACHE_DIR=(\S+)", image)
+    assert Path(cache).is_relative_to(folder)  # links in place of copies
+    assert f"environments:{folder}" in SERVICES["worker"]["volumes"]
+    # A volume that is new has the owner of what it covers.
+    (made,) = re.findall(r"install --directory --owner airflow [^&]*", image.replace("\\\n", " "))
+    assert folder in made.split()
+    (pythons,) = re.findall(r"UV_PYTHON_INSTALL_DIR=(\S+)", image)
+    assert f"COPY --from=pythons {pythons} {pythons}" in image
+
+
 def test_services_are_those_that_make_stack_starts() -> None:
     assert "--queues" in SERVICES["worker"]["command"]
     assert ",".join(QUEUES) in SERVICES["worker"]["command"]
