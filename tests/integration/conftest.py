@@ -20,6 +20,7 @@ from devstack.home import Home
 from devstack.secrets import load_or_create
 from devstack.services import postgres
 from devstack.services.ports import free_port
+from scoring.models.environment.build import FOLDER
 from tests import small_job
 from tests.integration.airflow_under_test import AirflowUnderTest
 from tests.integration.distributed import jobs
@@ -48,7 +49,10 @@ def _write_jobs(request: pytest.FixtureRequest, folder: Path) -> None:
 
 @pytest.fixture(scope="package")
 def stack(
-    small_data: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    small_data: Path,
+    environments: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
 ) -> Iterator[AirflowUnderTest]:
     """Scheduler, API server, Dag processor, triggerer and Postgres.
 
@@ -88,7 +92,10 @@ def laptop(tmp_path_factory: pytest.TempPathFactory, example_data: Path) -> Path
 
 @pytest.fixture(scope="package")
 def cluster(
-    tmp_path_factory: pytest.TempPathFactory, laptop: Path, request: pytest.FixtureRequest
+    tmp_path_factory: pytest.TempPathFactory,
+    laptop: Path,
+    environments: Path,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Cluster]:
     """All of ``make stack``: Postgres, Valkey, S3, Airflow and two Celery workers.  All modules
     share one.
@@ -99,7 +106,9 @@ def cluster(
     (dags / "jobs").mkdir(exist_ok=True)
     jobs.write_jobs(dags)
     _write_jobs(request, dags)
-    options = StackOptions(home, dags, free_port(), settings=SELDOM)
+    # Not where the tests' own environments are: workers build theirs.
+    settings = {**SELDOM, FOLDER: str(tmp_path_factory.mktemp("of_workers"))}
+    options = StackOptions(home, dags, free_port(), settings=settings)
     with running(options, print) as stack:
         load_data.load(laptop, stack.environment)
         yield Cluster.of(stack, dags, laptop)
