@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scoring.errors import (
         ContractError,
         DestinationTakenError,
+        HeldError,
         JobError,
         MissingPackageError,
         ModelError,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         VerifyError,
     )
     from scoring.job.loader import JobFile, load_job
+    from scoring.monitoring.distribution import training_profile
     from scoring.pipeline.context import PartitionContext
     from scoring.pipeline.local import score_partition
     from scoring.pipeline.verify import verify_partition
@@ -43,6 +45,7 @@ _WHERE = {
     "Connections": "scoring.storage.connections",
     "ContractError": "scoring.errors",
     "DestinationTakenError": "scoring.errors",
+    "HeldError": "scoring.errors",
     "JobError": "scoring.errors",
     "JobFile": "scoring.job.loader",
     "MissingPackageError": "scoring.errors",
@@ -61,6 +64,7 @@ _WHERE = {
     "load_job": "scoring.job.loader",
     "score_partition": "scoring.pipeline.local",
     "score_table": "scoring.engine",
+    "training_profile": "scoring.monitoring.distribution",
     "verify_partition": "scoring.pipeline.verify",
 }
 
@@ -68,6 +72,7 @@ __all__ = [
     "Connections",
     "ContractError",
     "DestinationTakenError",
+    "HeldError",
     "JobError",
     "JobFile",
     "MissingPackageError",
@@ -86,6 +91,7 @@ __all__ = [
     "load_job",
     "score_partition",
     "score_table",
+    "training_profile",
     "verify_partition",
 ]
 

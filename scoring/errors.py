@@ -10,6 +10,7 @@
     │   ├── SourceColumnsError      ... because it has other columns than the job names
     │   └── SourceReplacedError     ... because it was replaced while it was read
     ├── ContractError       the rows are not what the job says they are      exit status 4
+    ├── HeldError           the rows have drifted, and wait for somebody     exit status 10
     ├── ModelError          the model cannot be chosen, trusted or loaded    exit status 5
     │   └── RegistryUnavailableError    ... because its registry does not answer
     ├── ScorerError         predicting failed or gave other rows             exit status 6
@@ -141,6 +142,12 @@ class ContractError(ScoringError):
     """The rows break the job's contract beyond what the job tolerates."""
 
     exit_status = 4
+
+
+class HeldError(ScoringError):
+    """The partition has drifted beyond what the job publishes; it stays staged until accepted."""
+
+    exit_status = 10
 
 
 class ModelError(ScoringError):

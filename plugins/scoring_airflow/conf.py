@@ -46,9 +46,13 @@ def _problem_of(key: str, value: Any, params: list[str]) -> str | None:
         if isinstance(value, bool):
             return None
         return f"replace_newer is {_shown(value)}: write true or false, without quotes"
+    if key == "accept_drift":
+        if isinstance(value, str) and value.strip():
+            return None
+        return f"accept_drift is {_shown(value)}: write why the drift is right, as text"
     if key in params or key in OF_AIRFLOW or key.startswith(("_", "airflow")):
         return None
-    known = list(dict.fromkeys(["model_version", "replace_newer", *params]))
+    known = list(dict.fromkeys(["model_version", "replace_newer", "accept_drift", *params]))
     close = difflib.get_close_matches(key.lower(), known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     return f"unknown key {_shown(key)}{hint} (known here: {', '.join(known)})"

@@ -61,6 +61,7 @@ def job_dag(job_file: JobFile) -> DAG:
             scored=score.output,
             # Not a Param: Airflow takes 2 ms to check one, for each job at each parse.
             replace_newer="{{ (dag_run.conf or {}).get('replace_newer', false) }}",
+            accept_drift="{{ (dag_run.conf or {}).get('accept_drift') or '' }}",
             outlets=[_asset(job_file)],
         )
     return dag

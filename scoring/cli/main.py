@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from scoring import __version__
-from scoring.cli import check, clean, env, run, schema, show, verify
+from scoring.cli import check, clean, drift, env, profile, publish, run, schema, show, verify
 from scoring.cli import list as list_jobs
 from scoring.cli.options import add_jobs_folder
 from scoring.errors import ScorerError, ScoringError, resource_error
@@ -24,6 +24,9 @@ COMMANDS = {
     "check": check,
     "list": list_jobs,
     "show": show,
+    "drift": drift,
+    "publish": publish,
+    "profile": profile,
     "clean": clean,
     "env": env,
     "schema": schema,
@@ -36,7 +39,7 @@ exit status:
   4  contract      5  model                                6  scorer
   7  publication   8  verify found a difference            1  anything else
   9  out of open files, disk space or memory, or a package is missing
-  130  interrupted
+  10 held because of drift                             130  interrupted
 """
 
 

@@ -207,7 +207,7 @@ def cleaned(found: list[Leftover], dry_run: bool, as_json: bool) -> None:
         print(json.dumps({"bytes": total, "dry_run": dry_run, "found": facts}, indent=2))
         return
     if facts:
-        _table(facts, as_json)
+        table_of(facts, as_json)
     things = f"{len(gone)} leftover{'' if len(gone) == 1 else 's'}, {total:,} bytes"
     print(f"{things}: nothing was removed (--dry-run)" if dry_run else f"{things} removed")
 
@@ -226,7 +226,7 @@ def jobs(found: list[tuple[JobFile, list[Manifest]]], as_json: bool) -> None:
         }
         for file, published in found
     ]
-    _table(facts, as_json)
+    table_of(facts, as_json)
 
 
 def partitions(job: Job, published: list[Manifest], as_json: bool) -> None:
@@ -238,12 +238,12 @@ def partitions(job: Job, published: list[Manifest], as_json: bool) -> None:
     if not facts and not as_json:
         print(f"nothing is published for {job.name} yet")
         return
-    _table(facts, as_json)
+    table_of(facts, as_json)
 
 
 def outcomes(found: list[Outcome], as_json: bool) -> None:
     """Print what became of each partition of a range, one line each."""
-    _table([_outcome_facts(outcome) for outcome in found], as_json)
+    table_of([_outcome_facts(outcome) for outcome in found], as_json)
 
 
 def _outcome_facts(outcome: Outcome) -> dict[str, Any]:
@@ -292,7 +292,7 @@ def _figure(value: float | None) -> str:
     return "too large to say" if value is None else f"{value:.4g}"
 
 
-def _table(facts: list[dict[str, Any]], as_json: bool) -> None:
+def table_of(facts: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         print(json.dumps(facts, indent=2))
         return

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from scoring.cli import options as shared
 from scoring.cli import output
-from scoring.errors import UNPUBLISHED, PartitionError, ScoringError, SourceMissingError
+from scoring.errors import UNPUBLISHED, HeldError, ScoringError, SourceMissingError
 from scoring.job.every_partition import problems_of_every_partition
 from scoring.job.loader import JobFile
-from scoring.job.partitions import Partition, partitions_between
+from scoring.job.partitions import Partition
 
 if TYPE_CHECKING:
     from scoring.destinations.manifest import Manifest
@@ -57,25 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace) -> int:
     job_file = shared.job_file(options)
-    partitions = _partitions(job_file, options.partition)
+    partitions = shared.partitions(job_file.job, options.partition)
     for loc, problem in problems_of_every_partition(job_file.job):
         print(f"warning: {job_file.place(loc)}: {problem}", file=sys.stderr)
     if len(partitions) == 1 and not options.only_missing:
         output.manifest(_run(job_file, partitions[0], options), options.json)
         return 0
     return _run_all(job_file, partitions, options)
-
-
-def _partitions(job_file: JobFile, text: str) -> list[Partition]:
-    """Return the partition that is named, or those of a range, both ends included."""
-    first, dots, last = text.partition("..")
-    start = job_file.job.partition_to_score(first)
-    if not dots:
-        return [start]
-    end = job_file.job.partition_to_score(last)
-    if end < start:
-        raise PartitionError(f"{text!r} ends before it begins; write {last}..{first}")
-    return list(partitions_between(start, end))
 
 
 def _run_all(job_file: JobFile, partitions: list[Partition], options: argparse.Namespace) -> int:
@@ -94,8 +82,8 @@ def _run_all(job_file: JobFile, partitions: list[Partition], options: argparse.N
             manifest = _run(job_file, partition, options)
             print(f"{partition.key}: {manifest.rows.scored:,} rows published", file=sys.stderr)
             outcomes.append(Outcome(partition, manifest))
-        except UNPUBLISHED as error:
-            print(f"error: {error}\n{error.outcome}", file=sys.stderr)
+        except (*UNPUBLISHED, HeldError) as error:
+            print(f"error: {error}\n{error.outcome}".rstrip(), file=sys.stderr)
             outcomes.append(Outcome(partition, error=error))
     output.outcomes(outcomes, options.json)
     return next((o.error.exit_status for o in outcomes if o.error), 0)

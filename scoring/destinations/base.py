@@ -53,6 +53,10 @@ class Publisher(Protocol):
     def staging(self) -> str:
         """The folder in which runs stage their tables: in S3 or in the file system."""
 
+    @property
+    def held(self) -> str:
+        """The folder of the records of partitions that are held, in the same storage."""
+
     def published(self, partition: Partition) -> Manifest | None:
         """Return the manifest of what readers of ``partition`` get now; None if nothing is
         published.

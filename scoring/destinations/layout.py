@@ -10,6 +10,7 @@
     DESTINATION/_staging/month=2013-05/ATTEMPT/…              only while a run is under way
     DESTINATION/_columns.arrow                                the types of the columns of all partitions
     DESTINATION/_staging/month=2013-05/ATTEMPT.lock           held by a run from the shell (S3: .owner)
+    DESTINATION/_held/month=2013-05.json                      what is staged, and held because of drift
     DESTINATION/_locks/month=2013-05                          held by the one that publishes
 
 Readers of datasets pass over names that begin with an underscore.
@@ -77,6 +78,11 @@ class Layout:
     @property
     def staging(self) -> str:
         return f"{self.uri}/_staging"
+
+    @property
+    def held(self) -> str:
+        """Return the folder of the records of partitions that are held."""
+        return f"{self.uri}/_held"
 
     def path_of(self, uri: str) -> str:
         """Return the path of the partition that a published object belongs to, or one that waits or

@@ -49,6 +49,13 @@ class RegisteredRecord(_Record):
     source: str
 
 
+class ProfileRecord(_Record):
+    """The training profile that the partition was compared with."""
+
+    uri: str
+    sha256: str
+
+
 class ModelRecord(_Record):
     """The model that made the predictions; for a job without one, the scorer file stands for it.
 
@@ -69,6 +76,7 @@ class ModelRecord(_Record):
     environment: dict[str, str] = {}
     inputs: dict[str, dict[str, Any]] | None = None
     registered: RegisteredRecord | None = None
+    profile: ProfileRecord | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -126,6 +134,7 @@ class Manifest(_Format):
     warnings: list[str] = []
     inputs: dict[str, dict[str, Any]] = {}
     statistics: dict[str, dict[str, Any]]
+    drift: list[dict[str, Any]] = []
     run: dict[str, str]
     code_version: str
     packages: dict[str, str]

@@ -52,6 +52,10 @@ class ParquetPublisher:
     def staging(self) -> str:
         return self.layout.staging
 
+    @property
+    def held(self) -> str:
+        return self.layout.held
+
     def published(self, partition: Partition) -> Manifest | None:
         """See ``Publisher``."""
         return published(self.layout, self.storage, partition.path)

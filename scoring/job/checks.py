@@ -8,6 +8,48 @@ from pydantic import Field
 
 from scoring.job.section import Section
 
+DriftColumn = Annotated[str, Field(min_length=1)]
+
+
+class HoldConfig(Section):
+    """Drift beyond which a partition is held: staged, and not published."""
+
+    PSI: Annotated[
+        float | None,
+        Field(gt=0, le=100, description="Hold from this population stability index on."),
+    ] = None
+    KS: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=1,
+            description="Hold from this statistic of Kolmogorov and Smirnov on. Numbers only.",
+        ),
+    ] = None
+    columns: Annotated[
+        list[DriftColumn],
+        Field(description="Inputs and outputs that count; by default, all of them."),
+    ] = []
+
+
+class DriftConfig(Section):
+    """What is done about values that have moved from those of the reference."""
+
+    warn: Annotated[
+        Literal["default", "off"],
+        Field(
+            description="`default`: a warning for each column whose PSI is [beyond "
+            "chance](monitoring.md#thresholds), 0.1 at least. `off`: the figures are only recorded."
+        ),
+    ] = "default"
+    hold: Annotated[
+        HoldConfig | None,
+        Field(
+            description="[Hold](monitoring.md#held-partitions) a partition that has drifted. By "
+            "default none is."
+        ),
+    ] = None
+
 
 class ChecksConfig(Section):
     """Conditions that a partition must meet to be published."""
@@ -46,6 +88,14 @@ class ChecksConfig(Section):
             "invalid values.",
         ),
     ] = 3
+    drift: Annotated[
+        DriftConfig | None,
+        Field(
+            description="Compare each partition with the model's training profile, or with earlier "
+            "partitions: [drift](monitoring.md#drift). By default, nothing is compared when a "
+            "partition is published."
+        ),
+    ] = None
     on_warning: Annotated[
         Literal["report", "fail"],
         Field(

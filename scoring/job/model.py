@@ -176,6 +176,14 @@ class ModelVersionConfig(Section):
         dict[ArtifactName, ArtifactConfig],
         Field(description="Artifacts of this version, on top of `model.files` or instead of them."),
     ] = {}
+    profile: Annotated[
+        str | None,
+        AfterValidator(_check_artifact_uri),
+        Field(
+            description="The [URI](#uris) of the [training profile](monitoring.md#profiles) of this "
+            "version, as `scoring profile` writes it."
+        ),
+    ] = None
     environment: Annotated[
         Environment | None,
         Field(

@@ -101,6 +101,21 @@ class Partition:
         """The partition that begins where this one ends."""
         return partition_at(self.end, self.kind, _zone(self.start))
 
+    def previous(self) -> Partition:
+        """The partition that ends where this one begins."""
+        just_before = self.start.astimezone(UTC) - timedelta(microseconds=1)
+        return partition_at(just_before, self.kind, _zone(self.start))
+
+    def year_before(self) -> Partition | None:
+        """The partition at the same time of the year before; None on 29 February."""
+        try:
+            moment = self.start.replace(year=self.start.year - 1)
+        except ValueError:
+            return None
+        if self.kind == "week":  # the same weekday
+            moment = self.start - timedelta(weeks=52)
+        return partition_at(moment, self.kind, _zone(self.start))
+
 
 def partition_at(moment: datetime, kind: Kind, zone: ZoneInfo) -> Partition:
     """The partition of ``kind`` in ``zone`` that the aware ``moment`` lies in.

@@ -251,6 +251,7 @@ class Job(Section):
         yield from self._key_problems()
         yield from self._column_problems()
         yield from problems_of_reasons(self)
+        yield from self._drift_problems()
         for i, alert in enumerate(self.alerts):
             yield from ((("alerts", i, *loc), problem) for loc, problem in alert.problems())
         yield from self._model_problems()
@@ -297,6 +298,19 @@ class Job(Section):
         if self.model is None and self.output.probabilities:
             yield ("output", "probabilities"), "requires a model with predict_proba"
         yield from problems_of_columns(self)
+
+    def _drift_problems(self) -> Iterator[Problem]:
+        hold = self.checks.drift.hold if self.checks.drift else None
+        if hold is None:
+            return
+        loc: Loc = ("checks", "drift", "hold")
+        if hold.PSI is None and hold.KS is None:
+            yield loc, "says no limit; write PSI or KS"
+        outputs = [self.output.prediction, *self.output.probabilities]
+        for name in hold.columns if self.inputs else []:
+            if name not in self.inputs and name not in outputs:
+                known = ", ".join([*self.inputs, *outputs])
+                yield (*loc, "columns"), f"{name!r} is neither an input nor an output ({known})"
 
     def _model_problems(self) -> Iterator[Problem]:
         if self.model is None:

@@ -31,6 +31,15 @@ class RegisteredModel(BaseModel):
     source: str
 
 
+class ProfileFile(BaseModel):
+    """The training profile of a model version: which bytes it is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    uri: str
+    sha256: str
+
+
 class EnvironmentSpec(BaseModel):
     """The environment that a model is scored in: ``requirements`` is the text of the lines."""
 
@@ -48,7 +57,7 @@ class ModelFile(BaseModel):
     ``accept`` has the releases of libraries that may have saved it although others are installed;
     ``files`` are the further artifacts that the job's scorer is given, by name; ``environment`` is
     where it is scored, None for this process; ``inputs`` are those of its signature, None where the
-    job lists its own.  A ``uri`` with a ``/`` at its end is a folder, whose
+    job lists its own; ``profile`` is what it was trained on.  A ``uri`` with a ``/`` at its end is a folder, whose
     digest is ``scoring.models.folders.tree_digest``.
     """
 
@@ -64,6 +73,7 @@ class ModelFile(BaseModel):
     environment: EnvironmentSpec | None = None
     inputs: dict[str, ColumnConfig] | None = None
     registered: RegisteredModel | None = None
+    profile: ProfileFile | None = None
 
     @property
     def is_folder(self) -> bool:

@@ -17,7 +17,7 @@ from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.job.uri_templates import Roots
 from scoring.models.artifacts import artifact_kind
-from scoring.models.base import EnvironmentSpec, ModelFile
+from scoring.models.base import EnvironmentSpec, ModelFile, ProfileFile
 from scoring.models.content import kind_of
 from scoring.models.folders import folder_digest
 from scoring.models.mlflow.mlmodel import check_signature, inputs_of, read_mlmodel
@@ -80,6 +80,7 @@ def verify_digest(
     elif version.environment is not None:
         environment = environment_spec(version.version, version.environment, roots)
     found = {"accept": version.accept, "files": files, "environment": environment}
+    found["profile"] = _profile(job.name, version, roots, connections)
     return file.model_copy(update=found)
 
 
@@ -106,6 +107,16 @@ def environment_spec(version: str, config: EnvironmentConfig, roots: Roots) -> E
         variables=tuple(config.variables),
         timeout_seconds=config.timeout_seconds,
     )
+
+
+def _profile(
+    job: str, version: ModelVersionConfig, roots: Roots, connections: Connections
+) -> ProfileFile | None:
+    if version.profile is None:
+        return None
+    uri = roots.expand(version.profile)
+    data = bytes_of(uri, f"{job} {version.version} profile", connections, roots.hint(uri))
+    return ProfileFile(uri=uri, sha256=hashlib.sha256(data).hexdigest())
 
 
 def _verified(

@@ -210,8 +210,8 @@ def value_of(bucket: int, bits: int) -> float:
     edges = np.array([first, first + 1], np.int64) << (_FRACTION_BITS - bits)
     low, high = (min(edge, sys.float_info.max) for edge in edges.view(np.float64).tolist())
     middle = low + (high - low) / 2
-    # Any value of a narrow bucket will do; in the widest ones, only the middle is within 1 %.
-    has_integer = bits > FEWEST_BITS and low <= math.floor(middle)
+    # Of a bucket of 0.1 % or less, any value will do; integers have narrow ones, unless they are many.
+    has_integer = bits >= 10 and low <= math.floor(middle)
     size = float(math.floor(middle)) if has_integer else middle
     return math.copysign(size, bucket)
 
@@ -263,7 +263,7 @@ def _bucket_numbers(numbers: Numbers, bits: int) -> npt.NDArray[np.int64]:
     """Return bucket numbers ascending with the value: 0 for zero, mirrored below it."""
     digits = np.abs(numbers).view(np.int64) >> (_FRACTION_BITS - bits)
     steps = np.maximum(digits - ((_EXPONENT_BIAS + _SMALLEST) << bits) + 1, 0)
-    return np.where(numbers < 0, -steps, steps)
+    return np.asarray(np.where(numbers < 0, -steps, steps))
 
 
 def _by_frequency(counts: dict[str, int]) -> list[tuple[str, int]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from scoring.errors import PublicationError, ScoringError
+from scoring.errors import HeldError, PublicationError, ScoringError
 from scoring.pipeline.context import PartitionContext
 from scoring.storage.base import Storage, TreeEntry, write
 from scoring.storage.local import exclusive, is_held
@@ -76,12 +76,13 @@ def _started(pid: int) -> str | None:
 
 @contextlib.contextmanager
 def held(context: PartitionContext) -> Iterator[None]:
-    """Mark the attempt as this process's while the block runs; its staging is gone afterwards.
+    """Mark the attempt as this process's while the block runs; its staging is gone afterwards,
+    unless the partition is held.
 
     Raises PublicationError if another process holds it.
     """
     storage, owner = context.storage, f"{context.staging}{OWNER}"
-    remote = "://" in context.staging
+    remote, is_kept = "://" in context.staging, False
     with exclusive(f"{context.staging}{LOCK}", context.name):
         try:
             if remote:  # first: nothing is staged that nobody owns
@@ -89,9 +90,13 @@ def held(context: PartitionContext) -> Iterator[None]:
                 with contextlib.suppress(PublicationError):
                     write(storage, owner, Owner.this_process().model_dump_json().encode())
             yield
+        except HeldError:
+            is_kept = True
+            raise
         finally:
             with contextlib.suppress(PublicationError, OSError):  # or it would hide why it ended
-                storage.remove_tree(context.staging)
+                if not is_kept:
+                    storage.remove_tree(context.staging)
                 storage.remove(owner if remote else f"{context.staging}{LOCK}")
 
 

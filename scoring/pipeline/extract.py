@@ -32,6 +32,7 @@ from scoring.pipeline.attempts import remove_abandoned_attempts
 from scoring.pipeline.checked_rows import RowChecker
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.handover import Extraction, extraction_uri
+from scoring.pipeline.hold import release
 from scoring.pipeline.key_suggestion import IDS_LOOKED_AT, suggest_key
 from scoring.pipeline.staging import Staged, StagedWriter, read_staged, staged_writer
 from scoring.sources.base import Source, open_source
@@ -68,6 +69,7 @@ def extract(
         context.publisher.check_writable(context.partition)
         context.storage.remove_tree(context.staging)
         remove_abandoned_attempts(context)
+        release(context)
         with PartitionStager(context, source, checker) as stager:
             stager.take_in(on_shard, on_rows)
             if job.row_id != "row_number":

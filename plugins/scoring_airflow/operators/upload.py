@@ -21,6 +21,8 @@ class UploadOperator(PartitionOperator):
     Each of the task's ``outlets`` gets an asset event that carries the figures of the manifest.
 
     :param scored: what the mapped ``ScoreOperator`` returned (``score.output``).  Templated.
+    :param accept_drift: why the partition is published although it has drifted beyond
+        ``checks.drift.hold``; empty or None holds it.  Templated.
     :param replace_newer: publish even where another run has published the partition since this run
         read its source: true or false, or a text such as ``"True"``.  Templated.
     """
@@ -29,6 +31,7 @@ class UploadOperator(PartitionOperator):
         *PartitionOperator.template_fields,
         "scored",
         "replace_newer",
+        "accept_drift",
     )
 
     def __init__(
@@ -36,17 +39,22 @@ class UploadOperator(PartitionOperator):
         *,
         scored: Sequence[dict[str, Any]],
         replace_newer: bool | str = False,
+        accept_drift: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.scored = scored
         self.replace_newer = replace_newer
+        self.accept_drift = accept_drift
 
     def execute(self, context: Context) -> dict[str, Any]:
         from scoring.pipeline.handover import Scored
+        from scoring.pipeline.hold import accepted
         from scoring.pipeline.publish import in_order, publish
 
         run = triggered_by(context)
+        if self.accept_drift:
+            run = accepted(run, self.accept_drift, _triggering_user(context))
         with fail_if_permanent(context):
             attempt = self.partition_context(context)
             # As a slice: Airflow hands mapped results over with one request then, not one for each.
@@ -82,6 +90,11 @@ class UploadOperator(PartitionOperator):
                 f"replace_newer is {self.replace_newer!r}; it must be true or false"
             )
         return text == "true"
+
+
+def _triggering_user(context: Context) -> str:
+    """Return who started the run; a scheduled run or a backfill may have nobody."""
+    return getattr(context["dag_run"], "triggering_user_name", None) or "airflow"
 
 
 def _figures(manifest: Manifest) -> dict[str, Any]:

@@ -52,6 +52,7 @@ def test_a_manifest_says_what_was_scored_by_what_from_what(place: Place, recorde
         "files": {},
         "environment": {},
         "inputs": None,
+        "profile": None,
         "registered": None,
     }
     assert recorded["scorer_sha256"] is None

@@ -1,0 +1,82 @@
+"""Partitions that are held: scored and staged, and published only when somebody accepts the drift."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scoring.errors import HeldError, PublicationError
+from scoring.monitoring.drift import ColumnDrift
+from scoring.pipeline.context import PartitionContext
+from scoring.pipeline.handover import Scored
+from scoring.storage.base import write
+
+ACCEPTED, BY = "accepted_drift", "accepted_by"
+"""The keys of a manifest's ``run`` that say why a partition was published in spite of drift, and
+who said so."""
+
+
+class Held(BaseModel):
+    """What is needed to publish a partition later: the attempt, and what its steps handed over."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    partition: str
+    attempt: str
+    model_version: str
+    reasons: list[str]
+    drift: list[ColumnDrift]
+    scored: list[Scored]
+    run: dict[str, str]
+
+
+def held_uri(context: PartitionContext) -> str:
+    return f"{context.publisher.held}/{context.partition.path}.json"
+
+
+def hold(context: PartitionContext, held: Held) -> HeldError:
+    """Record that the partition is held; return the error that says so."""
+    write(context.storage, held_uri(context), held.model_dump_json(indent=1).encode())
+    listed = "\n".join(f"  {reason}" for reason in held.reasons)
+    job, key = context.job.name, context.partition.key
+    return HeldError(
+        f"{context.name} is held: its values have moved beyond checks.drift.hold\n{listed}\n"
+        "It is scored and staged, and readers have what they had before. Look at `scoring drift "
+        f'{job} {key}`. `scoring publish {job} {key} --accept "why"` publishes it as it is; in '
+        'Airflow, so does another run with the conf {"accept_drift": "why"}'
+    )
+
+
+def read_held(context: PartitionContext) -> Held | None:
+    """Return the record of the partition if it is held; PublicationError for one that is broken."""
+    data = context.storage.read(held_uri(context))
+    if data is None:
+        return None
+    try:
+        return Held.model_validate_json(data)
+    except ValidationError as error:
+        raise PublicationError(
+            f"{held_uri(context)} cannot be read ({error.errors()[0]['msg']}); {_AGAIN}"
+        ) from None
+
+
+_AGAIN = "score the partition again"
+
+
+def release(context: PartitionContext) -> None:
+    """Remove the record: the partition is published, or is being scored again."""
+    with suppress(PublicationError, OSError):  # never worth a run: what it names is gone
+        context.storage.remove(held_uri(context))
+
+
+def held_attempt(context: PartitionContext, held: Held) -> PartitionContext:
+    """Return the context of the attempt that is held."""
+    return replace(context, attempt=held.attempt)
+
+
+def accepted(run: Mapping[str, str], why: str, by: str) -> dict[str, str]:
+    """Return the ``run`` of the manifest: the run that scored, and who accepted what it found."""
+    return {**run, ACCEPTED: why, BY: by}
