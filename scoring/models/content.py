@@ -11,7 +11,12 @@ _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"]\x00\x00", b"\x04\x22\x4
 """gzip, bzip2, xz, lzma and lz4, in which joblib packs its pickles."""
 _ZLIB = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 
-_SAVED_WITH = re.compile(rb"_sklearn_version.{1,10}?(\d+\.\d+[0-9A-Za-z.]*)", re.DOTALL)
+# A release ends where its text does: in pickles of protocol 2 and 3, the letter q or r follows.
+_SAVED_WITH = re.compile(
+    rb"_sklearn_version.{1,10}?"
+    rb"(\d+\.\d+(?:\.\d+)*(?:(?:a|b|rc)\d+)?(?:\.post\d+)?(?:\.dev\d+)?)",
+    re.DOTALL,
+)
 
 
 def kind_of(data: bytes) -> str | None:

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 
 PACKAGE = "scikit-learn"
 
+WHEELS: tuple[tuple[tuple[int, int], str], ...] = (
+    ((1, 8), "3.11"),
+    ((1, 7), "3.10"),
+    ((0, 24), "3.9"),
+    ((0, 22), "3.8"),
+)
+"""The first releases of scikit-learn that no longer have wheels for an older Python, or that have
+some for this one."""
+OLDEST = "0.22.2.post1"
+"""It has wheels for Python 3.8, and still knows the modules where 0.21 and older had their classes."""
+
 
 class SklearnModel:
     """An estimator, or any other object that predicts as scikit-learn's do; a ``Model``."""
@@ -118,11 +129,33 @@ def in_environment(file: ModelFile, release: str | None) -> str:
             "environment: model in this version of the job file scores it as it is, with the "
             "Python and the packages that it asks for itself"
         )
-    line = f"{PACKAGE}=={release}" if release else "what it was trained with"
-    return (
-        'environment: {python: "3.9", requirements: FILE} in this version of the job file scores '
-        f"it as it is in a Python of its own; FILE has the line {line}"
+    if release is None:
+        return (
+            'environment: {python: "3.9", requirements: […]} in this version of the job file, with '
+            "the packages that it was trained with, scores it as it is in a Python of its own"
+        )
+    python = python_for(release)
+    line = f"{PACKAGE}=={release if python else OLDEST}"
+    advice = (
+        f'environment: {{python: "{python or WHEELS[-1][1]}", requirements: [{line}]}} in this '
+        "version of the job file scores it as it is in a Python of its own"
     )
+    return advice if python else f"{advice}, {with_oldest(release)}"
+
+
+def with_oldest(release: str) -> str:
+    """Return what is to be said of a release that no Python of an environment has a wheel of."""
+    return (
+        f'together with accept: {{{PACKAGE}: "{minor(release)}"}}, if you have compared its '
+        f"predictions: there is no {release} for Python {WHEELS[-1][1]} or later, and {OLDEST} "
+        "still knows the modules of its classes"
+    )
+
+
+def python_for(release: str) -> str | None:
+    """Return a Python that has wheels of this scikit-learn; None where it is older than all."""
+    numbers = tuple(int(n) for n in minor(release).split("."))
+    return next((python for first, python in WHEELS if numbers >= first), None)
 
 
 def minor(version: str) -> str:

@@ -19,7 +19,15 @@ from scoring.models.environment import rows
 from scoring.models.environment.build import Environment
 from scoring.models.environment.process import ChildProcess, variables
 from scoring.models.folders import LocalCopy
-from scoring.models.sklearn import PACKAGE, minor, several_outputs, without_predict
+from scoring.models.sklearn import (
+    OLDEST,
+    PACKAGE,
+    minor,
+    python_for,
+    several_outputs,
+    with_oldest,
+    without_predict,
+)
 from scoring.models.skops_size import check_decompression
 from scoring.models.user_scorer import ScorerFile, wrong_signature
 
@@ -264,8 +272,14 @@ def _check_release(file: ModelFile, saved: str, installed: str | None) -> None:
     """Raise ModelError if the environment has another scikit-learn than saved the model."""
     if installed is None or minor(saved) in (minor(installed), file.accept.get(PACKAGE)):
         return
+    if python_for(saved):
+        remedy = (
+            f"{PACKAGE}=={saved} in environment.requirements. If you have compared its predictions "
+            f'with those of {saved}, accept: {{{PACKAGE}: "{minor(saved)}"}} beside it lets it pass'
+        )
+    else:
+        remedy = f"{PACKAGE}=={OLDEST} there, {with_oldest(saved)}"
     raise ModelError(
         f"{file.uri} was saved with scikit-learn {saved}, and its environment has {installed}: its "
-        "predictions could differ silently, so nothing was scored. Write "
-        f"{PACKAGE}=={saved} in environment.requirements"
+        f"predictions could differ silently, so nothing was scored. Write {remedy}"
     )

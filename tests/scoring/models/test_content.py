@@ -231,6 +231,14 @@ def saved_by(release: str) -> bytes:
     return pickle.dumps(Older())
 
 
+@pytest.mark.parametrize("release", ["0.20.3", "0.22.2.post1", "1.0rc1", "1.3.dev0", "1.2.2"])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_the_release_that_a_pickle_of_any_protocol_names(release: str, protocol: int):
+    state = {"coef_": [1.0], "_sklearn_version": release, "n_features_in_": 1}
+    assert saved_with(pickle.dumps(state, protocol=protocol)) == release
+    assert saved_with(pickle.dumps([*range(300), state], protocol=protocol)) == release
+
+
 def test_a_model_of_an_older_release_passes_where_the_job_accepts_it(empty: Place):
     empty.source(rows(3))
     data = saved_by("1.2.2")
