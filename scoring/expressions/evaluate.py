@@ -92,7 +92,7 @@ class RowExpressions:
             read = {name: self._typed(name, values) for name, values in read.items()}
         self._note_types(read, origin)
         read[_ANY] = pa.array(none)
-        found = self._query(pa.table(read), origin)
+        found = self._query(pa.table(read), origin, text_only)
         columns = {name: combined_column(table, name) for name in table.column_names}
         columns |= {name: combined_column(found, name) for name in self._derived}
         reasons = none
@@ -115,13 +115,13 @@ class RowExpressions:
                 return ColumnCast(column, self._job.zone, text_only=True, exact=False)(values)[0]
         return values
 
-    def _query(self, batch: pa.Table, origin: str) -> pa.Table:
+    def _query(self, batch: pa.Table, origin: str, text_only: bool) -> pa.Table:
         import duckdb
 
         try:
             return self._answer(self._sql(), batch)
         except duckdb.Error as error:
-            raise self._failure(batch, origin, error) from None
+            raise self._failure(batch, origin, text_only, error) from None
 
     def _answer(self, sql: str, batch: pa.Table) -> pa.Table:
         assert self._connection is not None
@@ -147,11 +147,18 @@ class RowExpressions:
         wanted = [*map(_quoted, derived), f"CAST({reason} AS INTEGER) AS {_REASON}"]
         return f"SELECT {', '.join(wanted)} FROM {rows}"
 
-    def _failure(self, batch: pa.Table, origin: str, error: Exception) -> Exception:
+    def _failure(
+        self, batch: pa.Table, origin: str, text_only: bool, error: Exception
+    ) -> Exception:
         """Return what to raise for ``error``: which expression it is in, and in which row."""
         for number in range(1, len(self._expressions) + 1):
             loc, sql = self._expressions[number - 1][0], self._sql(number)
             if why := self._why_not(sql, batch.slice(0, 0)):
+                if text_only and "VARCHAR" in why:
+                    why += (
+                        " Columns of CSV files that are not inputs are text: write "
+                        "CAST(COLUMN AS DOUBLE), or another type, in place of COLUMN"
+                    )
                 return ExpressionsError([(loc, f"does not fit the columns of {origin}: {why}")])
             if why := self._why_not(sql, batch):
                 row = self._first_failing_row(sql, batch)

@@ -143,6 +143,17 @@ def test_derived_columns_are_inputs_ids_and_kept_columns(empty: Place):
     assert found["y"] == pytest.approx([2 * (2 * a + 2 * a + 1) for a in (1, 2, 3)])
 
 
+def test_an_expression_that_takes_text_of_a_csv_file_for_a_number_says_how_to_cast(empty: Place):
+    empty.csv("id,x,year\n1,1.5,2007\n")
+    empty.model()
+    source = {"uri": "{data}/source/{partition}.csv"}
+    with pytest.raises(JobError, match=r"that are not inputs are text: write CAST\(COLUMN AS"):
+        published(empty, source=source | {"derive": {"age": "2025 - year"}})
+    with pytest.raises(JobError) as error:
+        published(empty, source=source | {"derive": {"age": "x + date '2013-01-01'"}})
+    assert "CAST(COLUMN" not in str(error.value)
+
+
 def test_the_expressions_of_a_csv_file_read_inputs_in_their_types(empty: Place):
     empty.csv("id,x,fee\n1,1.5,0.5\n2,10.5,oops\n3,2.5,\n4,bad,1\n")
     empty.model(linear(2.0, ("x", "cost")))
