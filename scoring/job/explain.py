@@ -45,6 +45,8 @@ def _explain(details: ErrorDetails, values: Any) -> tuple[Loc, str, str]:
         return loc, f"{stands} is not allowed; valid values: {context['expected']}", hint
     if kind == "string_pattern_mismatch" and "sha256" in loc:
         return loc, f"{stands} is not a SHA-256 digest: 64 hexadecimal digits in lower case", ""
+    if kind == "string_pattern_mismatch" and loc[-2:] == ("environment", "python"):
+        return loc, f'{stands} should be of the form "3.9", and at least 3.8', ""
     if kind == "value_error":
         return loc, str(context["error"]), ""
     message = details["msg"].removeprefix("Input ").replace("dictionary", "mapping")

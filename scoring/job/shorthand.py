@@ -69,6 +69,8 @@ def hint(loc: Loc, kind: str, value: Any) -> str:
     if kind == "bool_type":
         return "write true or false, without quotes"
     if kind == "string_type":
+        if loc[-2:] == ("environment", "python") and isinstance(value, float):  # YAML's 3.10 is 3.1
+            return 'put it in quotes, such as "3.10"'
         return _for_text(value)
     if isinstance(value, float) and math.isnan(value):
         return "write a number"

@@ -28,6 +28,12 @@ def reported(folder: Path, changes: dict[str, Any] | str) -> str:
     return str(error.value)
 
 
+ENVIRONMENT = (
+    "model: {versions: [{version: v1, uri: v1.skops, in_force_from: 2013-02, "
+    "environment: {python: %s, requirements: [scikit-learn==1.0.2]}}]}"
+)
+
+
 @pytest.mark.parametrize(
     ("text", "field", "hint"),
     [
@@ -59,6 +65,21 @@ def reported(folder: Path, changes: dict[str, Any] | str) -> str:
         ("model: {versions: {version: v1}}", "model.versions", "; write a list: versions: [{version"),
         ("model: {versions: v1.skops}", "model.versions", "; write a list: versions: [{version"),
         ("model: {versions: [v1.skops]}", "model.versions[1]", "; write {version: v1, uri: …"),
+        (
+            ENVIRONMENT % "'3.7'",
+            "model.versions[1].environment.python",
+            '"3.7" should be of the form "3.9", and at least 3.8',
+        ),
+        (
+            ENVIRONMENT % "'3.9.18'",
+            "model.versions[1].environment.python",
+            '"3.9.18" should be of the form "3.9", and at least 3.8',
+        ),
+        (
+            ENVIRONMENT % "3.10",
+            "model.versions[1].environment.python",
+            '; put it in quotes, such as "3.10"',
+        ),
         ("run: 4", "run", "4 should be a valid mapping"),
         ("run: {retries: '3'}", "run.retries", "; write 3, without quotes"),
         ("run: {retries: three}", "run.retries", "; write an integer"),
