@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scoring.errors import ModelError
 from scoring.models.environment.interpreters import Interpreter
-from scoring.models.environment.uv import run_uv
+from scoring.models.environment.uv import UvError, run_uv
 from scoring.storage.local import LocalStorage, exclusive
 
 NEEDED = ("pandas", "pyarrow")
@@ -108,4 +108,14 @@ def _compile(text: str, constraints: Iterable[str], interpreter: Interpreter) ->
         arguments += ["--only-binary", ":all:", "--python", str(interpreter.path)]
         arguments += ["--generate-hashes", "--no-annotate", "--no-header", "--quiet"]
         doing = f"resolving environment.requirements for Python {interpreter.python}"
-        return run_uv(arguments, Path(folder), doing)
+        try:
+            return run_uv(arguments, Path(folder), doing)
+        except UvError as error:
+            if "no usable wheels" not in str(error):
+                raise
+            # uv does not say that it is the Python that has none.
+            python = ".".join(map(str, interpreter.version[:2]))
+            raise UvError(
+                f"{error} Usable are wheels for Python {python} on {interpreter.platform}: another "
+                "environment.python, or another release, may have some"
+            ) from error

@@ -133,6 +133,7 @@ def test_pyenvs_stand_ins_are_not_taken_for_a_python(tmp_path: Path, monkeypatch
         ("pandas==2.0.0\npandas==1.5.0", r"uv says: Because you require pandas==2.0.0 and"),
         ("batch-scoring-no-such-package", r"no-such-package was not found in the package reg"),
         ("scikit-learn==99.0", r"no version of scikit-learn==99.0"),
+        ("scikit-learn==0.19.2", r"another environment\.python, or another release, may have some"),
         ("a b c", r"resolving environment.requirements for Python .* failed"),
         ("-r other.txt", r"has the line '-r other.txt', and other files are not read"),
     ],
