@@ -133,6 +133,7 @@ def rehearsal(job: Job, found: Rehearsal) -> dict[str, Any]:
             "uri": model.uri,
             "sha256": model.sha256,
             "runtime_versions": found.runtime_versions,
+            "by_position": found.by_position,
         },
         "rows": {
             "in": tally.rows_in,
@@ -170,7 +171,13 @@ def _model_line(found: Rehearsal) -> str:
     model = found.model
     assert model is not None
     runtime = "".join(f", {name} {version}" for name, version in found.runtime_versions.items())
-    return f"model ok: {model.version}, sha256 {model.sha256[:16]}…{runtime}: {model.uri}"
+    line = f"model ok: {model.version}, sha256 {model.sha256[:16]}…{runtime}: {model.uri}"
+    if found.by_position is not None and len(found.by_position) > 1:
+        line += (
+            "\n  it has no names of its inputs, and gets them in the order of the job file: "
+            f"{', '.join(found.by_position)}"
+        )
+    return line
 
 
 def _rows_line(found: Rehearsal) -> str:

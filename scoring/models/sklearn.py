@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,10 +52,22 @@ class SklearnModel:
         return [c.item() if isinstance(c, np.generic) else c for c in self.native.classes_]
 
     def predict(self, frame: pd.DataFrame) -> Any:
-        return self.native.predict(frame)
+        with _without_names():
+            return self.native.predict(frame)
 
     def predict_proba(self, frame: pd.DataFrame) -> Any:
-        return self.native.predict_proba(frame)
+        with _without_names():
+            return self.native.predict_proba(frame)
+
+
+@contextmanager
+def _without_names() -> Iterator[None]:
+    """Silence scikit-learn where a model was fitted on an array and gets a DataFrame: it would say
+    so for every batch, and ``check --deep`` does it once.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X has feature names, but", UserWarning)
+        yield
 
 
 def check_predicts(model: Model, file: ModelFile) -> None:

@@ -52,6 +52,8 @@ class Rehearsal:
     source: SourceFound | None = None
     model: ModelFile | None = None
     runtime_versions: dict[str, str] = field(default_factory=dict)
+    by_position: list[str] | None = None
+    """The inputs in the job's order, for a model that does not say which names it expects."""
     tally: Tally | None = None
     example: dict[str, Any] | None = None
     destination: str | None = None
@@ -117,6 +119,7 @@ def rehearse(
         found.model = file or context.model_file(pinned_version)
         model = checked_model(context, found.model)
         found.runtime_versions = model.runtime_versions
+        found.by_position = _by_position(context.job, model)
         on_step("model", found)
         found.tally, found.example = _scored(context, source, batch, model)
     on_step("rows", found)
@@ -128,6 +131,12 @@ def rehearse(
     found.destination = publisher.uri
     on_step("destination", found)
     return found
+
+
+def _by_position(job: Job, model: Model) -> list[str] | None:
+    if job.scorer is not None or job.model is None or job.model.input == "records":
+        return None
+    return [*job.inputs] if model.inputs is None else None
 
 
 def _scored(

@@ -177,6 +177,8 @@ def load(header: Facts, payload: bytes) -> Facts:
     run = None
     if header["scorer"]:
         run = scorer(parts.pop(0), header["scorer"], model, files)
+    else:  # as scoring.models.sklearn does it
+        warnings.filterwarnings("ignore", "X has feature names, but", UserWarning)
     return {"model": model, "run": run, "facts": facts(model, saved_by)}
 
 

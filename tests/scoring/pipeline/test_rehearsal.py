@@ -5,11 +5,14 @@ behind.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.linear_model import LinearRegression
 
 from scoring.cli.main import main
 from scoring.errors import (
@@ -26,7 +29,7 @@ from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.rehearsal import partition_with_source, rehearse
 from scoring.storage.local import LocalStorage
 from tests.s3_server import BUCKET
-from tests.scoring.factories import MONTH, Place, as_nobody, in_s3, linear, rows, run_steps
+from tests.scoring.factories import MONTH, Place, as_nobody, in_s3, linear, rows, run_steps, save
 
 STEPS = ["source", "model", "rows", "destination"]
 
@@ -287,6 +290,27 @@ def test_the_command_reports_each_step(place: Place, capsys: pytest.CaptureFixtu
     assert found["rows"]["reasons"] == {"missing_value: x": 1}
     assert found["rows"]["scored_example"] == {"id": 2, "y": pytest.approx(2.0)}
     assert found["destination"] == {"uri": str(place.out), "writable": True}
+
+
+def test_a_model_without_names_is_said_to_get_its_inputs_in_the_order_of_the_job(
+    empty: Place, capsys: pytest.CaptureFixture[str]
+):
+    empty.source(rows(10, z=[1.0] * 10))
+    path = empty.data / "models" / "v1.skops"
+    model = LinearRegression().fit(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), [0, 1, 2])
+    save(model, path)
+    inputs = {"z": {"type": "float64"}, "x": {"type": "float64"}}
+    empty.job(inputs=inputs)
+    where = ["--jobs", str(empty.folder), "--data", str(empty.data)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert main(["check", "--deep", "sample", *where]) == 0
+        assert "order of the job file: z, x\n" in capsys.readouterr().out
+        assert main(["check", "--deep", "sample", *where, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["model"]["by_position"] == ["z", "x"]
+        save(linear(columns=("z", "x")), path)
+        assert main(["check", "--deep", "sample", *where]) == 0
+        assert "order of the job file" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
