@@ -19,7 +19,7 @@ from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
 from scoring.job.alert import AlertConfig
-from scoring.job.checks import ChecksConfig
+from scoring.job.checks import ChecksConfig, DriftConfig, HoldConfig
 from scoring.job.destination import DestinationConfig
 from scoring.job.inputs import ColumnConfig
 from scoring.job.json_schema import job_schema
@@ -47,6 +47,8 @@ SECTIONS: dict[str, type[Section]] = {
     "output": OutputConfig,
     "destination": DestinationConfig,
     "checks": ChecksConfig,
+    "checks.drift": DriftConfig,
+    "checks.drift.hold": HoldConfig,
     "run": RunConfig,
     "alerts": AlertConfig,
 }

@@ -84,7 +84,7 @@ def checked(conf: Any, *params: str) -> str:
     return ""
 
 
-KNOWN = "(known here: model_version, replace_newer)"
+KNOWN = "(known here: model_version, replace_newer, accept_drift)"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ KNOWN = "(known here: model_version, replace_newer)"
         ({"replace_newer": "true"}, 'replace_newer is "true": write true or false, without quotes'),
         ({"replace_newer": 1}, "replace_newer is 1: write true or false"),
         ({"replace_newer": None}, "replace_newer is null: write true or false"),
-        ({"a": 1, "b": 2}, '"a" (known here: model_version, replace_newer); unknown key "b" ('),
+        ({"a": 1, "b": 2}, '"a" (known here: model_version, replace_newer, accept_drift); unknown key "b" ('),
     ],
 )  # fmt: skip
 def test_what_is_wrong_in_a_conf_is_said(conf: dict[str, Any], expected: str) -> None:
