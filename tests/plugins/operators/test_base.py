@@ -15,7 +15,7 @@ from scoring import errors
 OWN = {
     ExtractOperator: {"model_version": "v1"},
     ScoreOperator: {"shard": {"number": 0}},
-    UploadOperator: {"scored": [{"number": 0}], "replace_newer": "False"},
+    UploadOperator: {"scored": [{"number": 0}], "replace_newer": "False", "accept_drift": ""},
 }
 COMMON = {"job_file": "/nowhere/job.yaml", "data_interval_start": "2013-02-02T03:00:00+00:00"}
 
