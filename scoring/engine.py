@@ -7,7 +7,7 @@ Pure: no storage, no state, no clock.  Batch, verification and whatever else sco
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from scoring.contract.rules import Rule
 from scoring.errors import ModelError, ScorerError, ScoringError, raise_if_resource_error
 from scoring.job.columns import LEFT_OUT, same_but_for_case, why_taken
 from scoring.job.expressions import LEFT_OUT_REASON, REASON_CODES
-from scoring.job.inputs import ColumnType
+from scoring.job.inputs import ColumnConfig, ColumnType
 from scoring.job.schema import Job
 from scoring.models.base import Model
 
@@ -58,9 +58,8 @@ def score_table(table: pa.Table, model: Model, job: Job) -> Predictions:
     order, positions = _input_order(model, job), _class_positions(model, job)
     if not table.num_rows:
         return Predictions(no_predictions(table.schema, model, job), _rejected([]), _left_out(None))
-    outputs = _outputs(
-        model, to_frame(table, {name: job.inputs[name] for name in order}), positions, job
-    )
+    features = _features(model, table, {name: job.inputs[name] for name in order})
+    outputs = _outputs(model, features, positions, job)
     left_out = _left_out(outputs.pop(LEFT_OUT, None))
     without = np.zeros(table.num_rows, dtype=bool)
     without[left_out.column("position").to_numpy()] = True
@@ -127,6 +126,12 @@ def _class_positions(model: Model, job: Job) -> dict[str, int]:
                 f"model knows {', '.join(map(repr, classes))}"
             )
     return {name: classes.index(label) for name, label in job.output.probabilities.items()}
+
+
+def _features(model: Model, table: pa.Table, columns: Mapping[str, ColumnConfig]) -> Any:
+    """Return what ``model`` is given: a DataFrame, or what it makes of the table itself."""
+    own = getattr(model, "features", None)
+    return own(table, columns) if own else to_frame(table, columns)
 
 
 def _outputs(

@@ -52,6 +52,7 @@ def score_partition(
     leaves, the next run removes.
     """
     model = context.model_file(pinned_version)
+    context = context.with_inputs_of(model)
     keep_freed_memory()
     with held(context):
         try:

@@ -96,7 +96,7 @@ MAY_IMPORT = {
     "job": {"errors", "registry", "storage"},
     "arrow": {"job"},
     "contract": {"arrow", "errors", "job", "storage"},
-    "models": {"errors", "job", "registry", "storage"},
+    "models": {"arrow", "errors", "job", "registry", "storage"},
     "expressions": {"arrow", "errors", "job"},
     "sources": {"arrow", "errors", "expressions", "job", "registry", "storage"},
     "destinations": {"arrow", "contract", "errors", "job", "registry", "sources", "storage"},

@@ -33,6 +33,9 @@ from scoring.models.user_scorer import ScorerFile, wrong_signature
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
+
+    from scoring.job.inputs import ColumnConfig
 
 
 @dataclass(frozen=True)
@@ -124,15 +127,19 @@ class EnvironmentModel:
             stand_in.classes_ = np.array(self._facts["classes"], dtype=dtype)
         return stand_in
 
-    def predict(self, frame: pd.DataFrame) -> Any:
+    def features(self, table: pa.Table, columns: Mapping[str, ColumnConfig]) -> rows.Features:
+        """Return ``columns`` of ``table`` as the child is sent them, in place of a DataFrame."""
+        return rows.of_table(table, columns)
+
+    def predict(self, frame: pd.DataFrame | rows.Features) -> Any:
         return self._ask("run" if self._parts.scorer else "predict", frame)
 
-    def predict_proba(self, frame: pd.DataFrame) -> Any:
+    def predict_proba(self, frame: pd.DataFrame | rows.Features) -> Any:
         return self._ask("predict_proba", frame)
 
-    def _ask(self, op: str, frame: pd.DataFrame) -> Any:
-        objects, payload = rows.encoded(frame)
-        header = {"op": op, "objects": objects, "form": self._parts.form}
+    def _ask(self, op: str, frame: pd.DataFrame | rows.Features) -> Any:
+        sent = frame if isinstance(frame, rows.Features) else rows.of_frame(frame)
+        header = {"op": op, "objects": sent.objects, "form": self._parts.form}
         with self._lock:
             child = self._running.of(self.threads)
             if child is None:
@@ -140,13 +147,13 @@ class EnvironmentModel:
                 child = self._running.of(self.threads)
             assert child is not None
             try:
-                reply, data = child.ask(header, [payload])
+                reply, data = child.ask(header, [sent.payload])
             except BaseException:
                 self._running.end()
                 raise
         if "error" in reply:
             raise self._scorer_error(reply["error"])
-        return rows.decoded(op, reply, data, frame.index)
+        return rows.decoded(op, reply, data, sent.index)
 
     def _start(self) -> dict[str, Any]:
         """Start a child and load the model in it; return what it says of the model."""

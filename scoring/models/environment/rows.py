@@ -5,36 +5,77 @@ Only types that pyarrow 17 knows are written, no views, and nothing is compresse
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from scoring.arrow.columns import combined_column
+from scoring.arrow.frame import to_series
+from scoring.arrow.text import is_text
 from scoring.errors import ScorerError
+from scoring.job.inputs import ColumnConfig
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def encoded(frame: pd.DataFrame) -> tuple[list[str], memoryview]:
-    """Return the columns that hold Python objects, and ``frame`` as an Arrow stream.
+@dataclass(frozen=True)
+class Features:
+    """The rows of a batch as a child is sent them: an Arrow stream, whose columns in ``objects`` hold
+    Python objects there.
+    """
+
+    index: pd.Index
+    objects: list[str]
+    payload: memoryview
+
+
+def of_table(table: pa.Table, columns: Mapping[str, ColumnConfig]) -> Features:
+    """Return ``columns`` of ``table``, which are in the contract's types.
+
+    The child makes the DataFrame of them that ``scoring.arrow.frame.to_frame`` makes here.  Text
+    stays encoded on the way, so that it costs as much as its distinct values.
+    """
+    import pandas as pd
+
+    found = {}
+    for name, column in columns.items():
+        values = combined_column(table, name)
+        is_encoded = pa.types.is_dictionary(values.type) and not values.dictionary.null_count
+        if is_encoded and is_text(values.type):
+            found[name] = (True, values.cast(pa.dictionary(pa.int32(), pa.string())))
+        else:
+            found[name] = _of_series(name, to_series(values, column))
+    return _stream(pd.RangeIndex(table.num_rows), found)
+
+
+def of_frame(frame: pd.DataFrame) -> Features:
+    """Return a DataFrame as a child is sent it.
 
     ``NaN`` stays what it is in columns of floats; among objects it becomes null, and NaN again.
     """
-    objects, columns = [], {}
-    for name, values in frame.items():
-        if values.dtype.kind in "biuf":
-            columns[str(name)] = pa.array(values.to_numpy())
-        elif values.dtype.kind == "M":
-            columns[str(name)] = pa.Array.from_pandas(values)
-        else:
-            objects.append(str(name))
-            columns[str(name)] = _of_objects(str(name), values)
-    table = pa.table(columns)
+    return _stream(frame.index, {str(n): _of_series(str(n), v) for n, v in frame.items()})
+
+
+def _of_series(name: str, values: pd.Series) -> tuple[bool, pa.Array]:
+    """Return whether the values are Python objects, and the values."""
+    if values.dtype.kind in "biuf":
+        return False, pa.array(values.to_numpy())
+    if values.dtype.kind == "M":
+        return False, pa.Array.from_pandas(values)
+    return True, _of_objects(name, values)
+
+
+def _stream(index: pd.Index, columns: Mapping[str, tuple[bool, pa.Array]]) -> Features:
+    table = pa.table({name: values for name, (_, values) in columns.items()})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return objects, memoryview(sink.getvalue())
+    objects = [name for name, (is_objects, _) in columns.items() if is_objects]
+    return Features(index, objects, memoryview(sink.getvalue()))
 
 
 def _of_objects(name: str, values: pd.Series) -> pa.Array:
