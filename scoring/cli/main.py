@@ -13,7 +13,20 @@ import sys
 from collections.abc import Callable, Sequence
 
 from scoring import __version__
-from scoring.cli import check, clean, drift, env, profile, publish, run, schema, show, verify
+from scoring.cli import (
+    check,
+    clean,
+    coverage,
+    drift,
+    env,
+    plan,
+    profile,
+    publish,
+    run,
+    schema,
+    show,
+    verify,
+)
 from scoring.cli import list as list_jobs
 from scoring.cli.options import add_jobs_folder
 from scoring.errors import ScorerError, ScoringError, resource_error
@@ -24,6 +37,8 @@ COMMANDS = {
     "check": check,
     "list": list_jobs,
     "show": show,
+    "coverage": coverage,
+    "plan": plan,
     "drift": drift,
     "publish": publish,
     "profile": profile,

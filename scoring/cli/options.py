@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from scoring.cli import clock
 from scoring.errors import JobError, PartitionError
 from scoring.job.loader import JobFile, load_job
 from scoring.job.partitions import Partition, partitions_between
@@ -47,6 +48,23 @@ def add_data_and_json(parser: argparse.ArgumentParser) -> None:
         help="value of {data} in a job's URIs (default: $SCORING_DATA, else .run/data)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON on stdout, nothing else")
+
+
+def add_coverage(parser: argparse.ArgumentParser) -> None:
+    """Add what the commands that compare what is published with what would be have in common."""
+    parser.add_argument(
+        "--digest",
+        action="store_true",
+        help="compare files by their bytes too: reads all published files, and sources on disk",
+    )
+    parser.add_argument(
+        "--now",
+        metavar="MOMENT",
+        dest="moment",
+        type=clock.moment,
+        help="which partitions are over: those that ended before this moment, such as "
+        "2014-01-02T03:00Z (default: the clock)",
+    )
 
 
 def job_file(options: argparse.Namespace) -> JobFile:

@@ -94,7 +94,7 @@ def manifest(published: Manifest, as_json: bool) -> None:
     table.add_row("took", f"{sum(took.values()):.2f} s of work: {steps}")
     for warning in published.warnings:
         table.add_row("warning", warning)
-    _print(table)
+    print_table(table)
 
 
 def verified(published: Manifest, as_json: bool) -> None:
@@ -310,10 +310,10 @@ def table_of(facts: list[dict[str, Any]], as_json: bool) -> None:
         table.add_column(name.replace("_", " "), justify="right" if numeric else "left")
     for row in facts:
         table.add_row(*(_cell(row.get(name)) for name in names))
-    _print(table)
+    print_table(table)
 
 
-def _print(table: Table) -> None:
+def print_table(table: Table) -> None:
     """Print texts as they are; in a file or a pipe in full, however long the lines become."""
     console = Console(markup=False, emoji=False)
     if not console.is_terminal:

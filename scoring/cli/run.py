@@ -48,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave alone what is published already",
     )
     parser.add_argument(
+        "--only-stale",
+        action="store_true",
+        help="leave alone what would come out the same (see `scoring coverage`); with "
+        "--only-missing, score what is either",
+    )
+    parser.add_argument(
         "--force",
         action="store_true",
         help="publish even if another run has published the partition in the meantime",
@@ -60,7 +66,7 @@ def command(options: argparse.Namespace) -> int:
     partitions = shared.partitions(job_file.job, options.partition)
     for loc, problem in problems_of_every_partition(job_file.job):
         print(f"warning: {job_file.place(loc)}: {problem}", file=sys.stderr)
-    if len(partitions) == 1 and not options.only_missing:
+    if len(partitions) == 1 and not (options.only_missing or options.only_stale):
         output.manifest(_run(job_file, partitions[0], options), options.json)
         return 0
     return _run_all(job_file, partitions, options)
@@ -72,11 +78,13 @@ def _run_all(job_file: JobFile, partitions: list[Partition], options: argparse.N
     from scoring.storage.connections import Connections
 
     publisher = open_publisher(job_file.job, job_file.roots(options.data), Connections())
+    wanted = _wanted(job_file, partitions, options)
     outcomes: list[Outcome] = []
     for partition in partitions:
-        before = publisher.published(partition) if options.only_missing else None
-        if before is not None:
-            outcomes.append(Outcome(partition, before, skipped=True))
+        if partition.key not in wanted:
+            before = publisher.published(partition)
+            if before is not None:
+                outcomes.append(Outcome(partition, before, skipped=True))
             continue
         try:
             manifest = _run(job_file, partition, options)
@@ -87,6 +95,26 @@ def _run_all(job_file: JobFile, partitions: list[Partition], options: argparse.N
             outcomes.append(Outcome(partition, error=error))
     output.outcomes(outcomes, options.json)
     return next((o.error.exit_status for o in outcomes if o.error), 0)
+
+
+def _wanted(
+    job_file: JobFile, partitions: list[Partition], options: argparse.Namespace
+) -> set[str]:
+    """Return the keys of those of ``partitions`` that the options do not leave alone."""
+    from scoring.destinations.base import open_publisher
+    from scoring.monitoring.coverage import coverage
+    from scoring.storage.connections import Connections
+
+    roots, connections, wanted = job_file.roots(options.data), Connections(), set()
+    if not (options.only_missing or options.only_stale):
+        return {partition.key for partition in partitions}
+    if options.only_missing:
+        publisher = open_publisher(job_file.job, roots, connections)
+        wanted = {p.key for p in partitions if publisher.published(p) is None}
+    if options.only_stale:
+        covered = coverage(job_file, roots, connections, partitions)
+        wanted |= {c.partition.key for c in covered if c.state == "stale"}
+    return wanted
 
 
 def _run(job_file: JobFile, partition: Partition, options: argparse.Namespace) -> Manifest:

@@ -9,6 +9,7 @@
     DESTINATION/_left_out/month=2013-05/DIGEST.parquet        the same for rows that are left out
     DESTINATION/_staging/month=2013-05/ATTEMPT/…              only while a run is under way
     DESTINATION/_columns.arrow                                the types of the columns of all partitions
+    DESTINATION/_index.json                                   what coverage needs of all manifests
     DESTINATION/_staging/month=2013-05/ATTEMPT.lock           held by a run from the shell (S3: .owner)
     DESTINATION/_held/month=2013-05.json                      what is staged, and held because of drift
     DESTINATION/_locks/month=2013-05                          held by the one that publishes
@@ -38,7 +39,10 @@ class Layout:
         return cls(roots.expand(job.destination.uri).rstrip("/"))
 
     def output(self, partition: Partition) -> str:
-        return f"{self.uri}/{partition.path}/predictions.parquet"
+        return self.output_at(partition.path)
+
+    def output_at(self, path: str) -> str:
+        return f"{self.uri}/{path}/predictions.parquet"
 
     def quarantine(self, partition: Partition, sha256: str) -> str:
         return f"{self.quarantines(partition)}/{sha256[:16]}.parquet"
@@ -68,6 +72,16 @@ class Layout:
         return f"{self.manifests}/{path}{NEXT}{sha256[:16]}.json"
 
     @property
+    def index(self) -> str:
+        """Return where the index of the manifests lies; it can be removed at any time."""
+        return f"{self.uri}/_index.json"
+
+    @property
+    def held(self) -> str:
+        """Return the folder in which a file stands for each partition that is held."""
+        return f"{self.uri}/_held"
+
+    @property
     def columns(self) -> str:
         return f"{self.uri}/_columns.arrow"
 
@@ -78,11 +92,6 @@ class Layout:
     @property
     def staging(self) -> str:
         return f"{self.uri}/_staging"
-
-    @property
-    def held(self) -> str:
-        """Return the folder of the records of partitions that are held."""
-        return f"{self.uri}/_held"
 
     def path_of(self, uri: str) -> str:
         """Return the path of the partition that a published object belongs to, or one that waits or

@@ -114,10 +114,15 @@ class _Format(_Record):
 
 
 class Manifest(_Format):
-    """One published partition.  Times are ISO 8601 with offset; durations are in seconds."""
+    """One published partition.  Times are ISO 8601 with offset; durations are in seconds.
+
+    ``job_sha256`` is of the job file's bytes, ``job_meaning_sha256`` of what of it can change the
+    predictions (``scoring.job.meaning``); releases before 0.1 did not record that.
+    """
 
     job: str
     job_sha256: str
+    job_meaning_sha256: str | None = None
     partition: str
     interval_start: str
     interval_end: str

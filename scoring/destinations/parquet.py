@@ -14,6 +14,7 @@ from glob import escape
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from scoring.destinations.catalog import Catalog, read_catalog
 from scoring.destinations.layout import NEXT, Layout
 from scoring.destinations.manifest import Manifest, ObjectRecord, parse_manifest
 from scoring.destinations.owner import check_owner
@@ -63,6 +64,10 @@ class ParquetPublisher:
     def all_published(self) -> Iterator[Manifest]:
         """See ``Publisher``."""
         return all_published(self.layout, self.storage)
+
+    def catalog(self) -> Catalog:
+        """Return all that is published at once, by the index where that is possible."""
+        return read_catalog(self.layout, self.storage)
 
     def columns(self, but: Partition | None = None) -> pa.Schema | None:
         """See ``Publisher``."""

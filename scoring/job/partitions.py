@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -139,6 +140,7 @@ def partition_at(moment: datetime, kind: Kind, zone: ZoneInfo) -> Partition:
     return Partition(kind, _day_key(first, kind), _midnight(first, zone), _midnight(after, zone))
 
 
+@lru_cache(maxsize=4096)
 def parse_key(key: str, kind: Kind, zone: ZoneInfo) -> Partition:
     """The partition that ``key`` names, or PartitionError that says what a key looks like."""
     wrong = PartitionError(

@@ -71,6 +71,15 @@ def schedule_mismatch(cron: str, first: Partition, zone: ZoneInfo) -> str | None
     )
 
 
+def interval_start(cron: str, partition: Partition) -> datetime:
+    """Return when the data interval of the run that scores ``partition`` begins: the first time in
+    it at which ``cron`` fires.
+    """
+    begin = partition.start.replace(tzinfo=None)
+    fire = croniter(cron, begin - timedelta(seconds=1), ret_type=datetime).get_next()
+    return _moment(fire, begin, partition)
+
+
 def _left_out(cron: str, kind: Kind) -> str | None:
     fields = croniter(cron).expanded
     for name, at in _COARSER[kind].items():

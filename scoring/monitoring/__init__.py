@@ -1,1 +1,1 @@
-"""What the inputs and predictions of a partition look like, in figures that merge by addition."""
+"""What is known of the partitions: how inputs and predictions look, which are published, which stale."""

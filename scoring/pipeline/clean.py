@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from scoring.destinations.attempts import DAYS_KEPT, Attempt, attempts
 from scoring.destinations.base import open_publisher
 from scoring.errors import PublicationError
 from scoring.job.schema import Job
 from scoring.job.uri_templates import Roots
-from scoring.pipeline.attempts import DAYS_KEPT, Attempt, attempts
 from scoring.storage.base import TreeEntry
 from scoring.storage.connections import Connections
 from scoring.storage.temporary import abandoned_folders

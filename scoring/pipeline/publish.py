@@ -23,6 +23,7 @@ from scoring.errors import (
     NewerPublicationError,
     NotStagedError,
 )
+from scoring.job.meaning import meaning_sha256
 from scoring.models.base import ModelFile
 from scoring.monitoring.judgement import reasons_to_hold
 from scoring.pipeline.context import PartitionContext
@@ -201,6 +202,11 @@ def _manifest(
     return Manifest(
         job=context.job.name,
         job_sha256=context.job_file.sha256,
+        job_meaning_sha256=meaning_sha256(
+            context.job,
+            extraction.model.version,
+            inputs_of_model=extraction.model.inputs is not None,
+        ),
         partition=context.partition.key,
         interval_start=context.partition.start.isoformat(),
         interval_end=context.partition.end.isoformat(),

@@ -75,7 +75,13 @@ class FileSource:
                 f"{file.uri} is not the file that source.sha256 in the job file names: its digest "
                 f"is {digest}, and {expected} was expected"
             )
-        return SourceFileRecord(uri=file.uri, bytes=file.bytes, sha256=digest, etag=file.etag)
+        return SourceFileRecord(
+            uri=file.uri,
+            bytes=file.bytes,
+            sha256=digest,
+            etag=file.etag,
+            modified_ns=file.modified_ns,
+        )
 
     def batches(self, sizes: Iterator[int]) -> Iterator[pa.Table]:
         """See ``Source``.  Raises SourceError naming the file, and the column if one is missing."""

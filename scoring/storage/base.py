@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """An object that exists: its URI, its size in bytes, and what identifies its bytes."""
+    """An object that exists: its URI, its size in bytes, and what identifies its bytes.
+
+    ``modified_ns`` is when a file was last changed, as the file system notes it.
+    """
 
     uri: str
     bytes: int
     etag: str | None = None
     sha256: str | None = None
+    modified_ns: int | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,13 @@ class Storage(ReadableStorage, Protocol):
         """Return all objects under the folder ``uri``, hidden ones too, sorted by URI.
 
         Raises OSError for a link or anything else that is neither a file nor a folder.
+        """
+
+    def listing(self, prefix: str) -> list[ObjectInfo]:
+        """Return all objects whose URI begins with ``prefix``, sorted by URI.
+
+        Each has an ``etag`` that another version of it will not have. Other processes may write and
+        remove objects meanwhile.
         """
 
     def unfinished(self, uri: str) -> list[tuple[TreeEntry, Callable[[], None]]]:

@@ -41,7 +41,7 @@ class LocalStorage:
     def find(self, pattern: str) -> list[ObjectInfo]:
         found = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
         # As a set: glob finds a file once for each way in which `**/**` leads to it.
-        return [ObjectInfo(p, os.path.getsize(p)) for p in sorted({*found}) if os.path.isfile(p)]
+        return [_object_info(p) for p in sorted({*found}) if os.path.isfile(p)]
 
     def identify(self, found: ObjectInfo) -> ObjectInfo:
         return replace(found, sha256=self.sha256(found.uri))
@@ -112,12 +112,28 @@ class LocalStorage:
                     raise OSError(errno.EINVAL, "neither a file nor a folder", entry.path)
         return sorted(found, key=lambda file: file.uri)
 
+    def listing(self, prefix: str) -> list[ObjectInfo]:
+        found = []
+        for folder, _, files in os.walk(os.path.dirname(prefix)):
+            for name in files:
+                path = os.path.join(folder, name)
+                if path.startswith(prefix) and not re.fullmatch(_HIDDEN, name):
+                    with contextlib.suppress(FileNotFoundError):
+                        status = os.stat(path)
+                        found.append(replace(_object_info(path, status), etag=_version(status)))
+        return sorted(found, key=lambda file: file.uri)
+
     def unfinished(self, uri: str) -> list[tuple[TreeEntry, Callable[[], None]]]:
         return [
             (entry, partial(_remove_if_abandoned, entry.uri))
             for entry in self.tree(uri)
             if re.fullmatch(_HIDDEN, os.path.basename(entry.uri)) and not is_held(entry.uri)
         ]
+
+
+def _object_info(path: str, status: os.stat_result | None = None) -> ObjectInfo:
+    status = status or os.stat(path)
+    return ObjectInfo(path, status.st_size, modified_ns=status.st_mtime_ns)
 
 
 def is_held(uri: str) -> bool:

@@ -84,3 +84,16 @@ class ObjectReader(io.RawIOBase):
             raise SourceReplacedError(
                 f"{self._uri} was replaced or removed while it was read: run it again"
             ) from None
+
+
+def read_in_one_request(client: Any, uri: str) -> bytes | None:
+    """Return all bytes of a small object; None where there is none, or where it was cut off: then
+    ``ObjectReader`` goes on where it can.
+    """
+    bucket, key = split(uri)
+    try:
+        with translate_errors(uri, SourceError):
+            body = client.get_object(Bucket=bucket, Key=key)["Body"]
+        return bytes(body.read())
+    except (FileNotFoundError, *_CUT):
+        return None

@@ -18,7 +18,8 @@ from scoring.errors import PublicationError, ScoringError, SourceError, SourceRe
 from scoring.storage.base import ObjectInfo, Pending, TreeEntry, Unchanged
 from scoring.storage.patterns import is_match
 from scoring.storage.s3.client import split, translate_errors
-from scoring.storage.s3.reader import ObjectReader
+from scoring.storage.s3.listing import parse_listings_fast
+from scoring.storage.s3.reader import ObjectReader, read_in_one_request
 from scoring.storage.s3.writer import PendingUpload, abort_uploads, upload_entry, uploads_under
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class S3Storage:
     """``client`` is a boto3 S3 client; it brings the credentials, the endpoint and the retries."""
 
     def __init__(self, client: Any, encryption: dict[str, str] | None = None) -> None:
+        parse_listings_fast(client)
         self._client = client
         self._encryption = encryption or {}
 
@@ -54,7 +56,8 @@ class S3Storage:
         return PythonFile(ObjectReader(self._client, uri), mode="r")
 
     def read(self, uri: str) -> bytes | None:
-        return self._read_whole(uri, b"".join)
+        data = read_in_one_request(self._client, uri)
+        return data if data is not None else self._read_whole(uri, b"".join)
 
     def sha256(self, uri: str) -> str | None:
         return self._read_whole(uri, _sha256)
@@ -133,6 +136,9 @@ class S3Storage:
     def files(self, uri: str) -> list[ObjectInfo]:
         found = self._list(f"{uri}/", SourceError)
         return [info for info in found if not info.uri.endswith("/")]  # which stand for folders
+
+    def listing(self, prefix: str) -> list[ObjectInfo]:
+        return self._list(prefix, SourceError)
 
     def unfinished(self, uri: str) -> list[tuple[TreeEntry, Callable[[], None]]]:
         bucket, _ = split(uri)

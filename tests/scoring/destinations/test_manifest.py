@@ -62,6 +62,7 @@ def test_a_manifest_says_what_was_scored_by_what_from_what(place: Place, recorde
             "bytes": source.stat().st_size,
             "sha256": digest(source),
             "etag": None,
+            "modified_ns": source.stat().st_mtime_ns,
         }
     ]
     assert (recorded["source"]["uri"], recorded["source"]["rows"]) == (str(source), 10)

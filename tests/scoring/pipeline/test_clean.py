@@ -21,8 +21,8 @@ import pytest
 
 from devstack.services.object_store import ObjectStore
 from scoring.cli.main import main
-from scoring.pipeline import attempts as attempts_module
-from scoring.pipeline.attempts import OWNER, Owner
+from scoring.destinations import attempts as attempts_module
+from scoring.destinations.attempts import OWNER, Owner
 from scoring.pipeline.clean import Leftover, clean
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.local import score_partition

@@ -344,3 +344,17 @@ def test_the_umask_says_who_may_read_and_others_may_never_write(
         "out/a/object": open_to & 0o666,
         "out/_locks/a": open_to & 0o644,
     }
+
+
+def test_a_listing_is_of_a_prefix_and_without_what_is_being_written(tmp_path: Path):
+    storage = LocalStorage()
+    for name in ("out/a.json", "out/deep/b.json", "outer/c.json", "other.json"):
+        write(storage, str(tmp_path / name), b"x")
+    with pending(storage, str(tmp_path / "out/new.json")):
+        found = storage.listing(str(tmp_path / "out"))
+    names = [of.uri.removeprefix(f"{tmp_path}/") for of in found]
+    assert names == ["out/a.json", "out/deep/b.json", "outer/c.json"]
+    write(storage, str(tmp_path / "out/a.json"), b"y")
+    again = storage.listing(str(tmp_path / "out/a"))
+    assert again[0].etag != found[0].etag
+    assert storage.listing(str(tmp_path / "nothing/")) == []

@@ -1,0 +1,77 @@
+"""What would be scored again, and the Airflow commands that do it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+from scoring.job.partitions import Partition, partition_at
+from scoring.job.schedule import interval_start
+from scoring.job.schema import Job
+
+_ANY_ZONE = timedelta(hours=14)
+"""A date without a zone is in Airflow's default time zone, which may be any."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Partitions that follow each other, from ``first`` to ``last``, both included."""
+
+    first: Partition
+    last: Partition
+
+    @property
+    def keys(self) -> str:
+        return self.first.key if self.first == self.last else f"{self.first.key}..{self.last.key}"
+
+
+def stretches(partitions: Iterable[Partition]) -> list[Stretch]:
+    """Join partitions, which are in order, into as few stretches as possible."""
+    found: list[Stretch] = []
+    for partition in partitions:
+        if found and found[-1].last.next().key == partition.key:
+            found[-1] = Stretch(found[-1].first, partition)
+        else:
+            found.append(Stretch(partition, partition))
+    return found
+
+
+def backfill_command(job: Job, stretch: Stretch) -> str:
+    """Return the command that scores ``stretch`` again in Airflow, and nothing else.
+
+    The empty conf removes a model version that an earlier run pinned: the policy decides.
+    """
+    first, last = _dates(job, stretch)
+    words = [
+        *("airflow", "backfill", "create", "--dag-id", job.name),
+        *("--from-date", first, "--to-date", last),
+        *("--reprocess-behavior", "completed", "--dag-run-conf", "{}"),
+    ]
+    return shlex.join(words)
+
+
+def _dates(job: Job, stretch: Stretch) -> tuple[str, str]:
+    """Return the range of logical dates, both included, of the runs that score ``stretch``.
+
+    Calendar days, if they select these runs in any time zone, else moments.
+    """
+    first, last = stretch.first.start.date(), stretch.last.days[-1]
+    earliest, latest = _midnight(first) + _ANY_ZONE, _midnight(last) - _ANY_ZONE
+    begins = interval_start(job.schedule, stretch.first).astimezone(UTC)
+    ends = interval_start(job.schedule, stretch.last).astimezone(UTC)
+    just_before = stretch.first.start.astimezone(UTC) - timedelta(seconds=1)
+    before = partition_at(just_before, job.partition, job.zone)
+    others = [
+        interval_start(job.schedule, before).astimezone(UTC) < earliest - 2 * _ANY_ZONE,
+        interval_start(job.schedule, stretch.last.next()).astimezone(UTC) > latest + 2 * _ANY_ZONE,
+    ]
+    if earliest <= begins and ends <= latest and all(others):
+        return first.isoformat(), last.isoformat()
+    end = stretch.last.end.astimezone(UTC) - timedelta(seconds=1)
+    return stretch.first.start.astimezone(UTC).isoformat(), end.isoformat()
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
