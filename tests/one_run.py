@@ -10,7 +10,7 @@ from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.collection import update_dag_parsing_results_in_db
 from airflow.models.dagrun import DagRun
 from airflow.models.trigger import Trigger
-from airflow.models.xcom import XComModel
+from airflow.models.xcom import XCOM_RETURN_KEY, XComModel
 from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.api.datamodels._generated import TaskInstance
 from airflow.sdk.execution_time.supervisor import TaskRunResult, run_task_in_process
@@ -83,6 +83,9 @@ class OneRun:
         """What the task returned, as a later task would get it."""
         with create_session() as session:
             found = XComModel.get_many(
-                run_id=self.run_id, dag_ids=self.dag.dag_id, task_ids=task.task_id
+                run_id=self.run_id,
+                dag_ids=self.dag.dag_id,
+                task_ids=task.task_id,
+                key=XCOM_RETURN_KEY,
             )
             return XComModel.deserialize_value(session.scalars(found).one())

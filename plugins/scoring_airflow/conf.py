@@ -36,6 +36,10 @@ def check_conf(context: Any) -> None:
 
 
 def _problem_of(key: str, value: Any, params: list[str]) -> str | None:
+    if key == "partition":
+        if value is None or isinstance(value, str):
+            return None
+        return f'partition is {_shown(value)}, and a key is text: write such as "2013-05"'
     if key == "model_version":
         if value is None or isinstance(value, str):
             return None
@@ -52,7 +56,8 @@ def _problem_of(key: str, value: Any, params: list[str]) -> str | None:
         return f"accept_drift is {_shown(value)}: write why the drift is right, as text"
     if key in params or key in OF_AIRFLOW or key.startswith(("_", "airflow")):
         return None
-    known = list(dict.fromkeys(["model_version", "replace_newer", "accept_drift", *params]))
+    known = ["partition", "model_version", "replace_newer", "accept_drift", *params]
+    known = list(dict.fromkeys(known))
     close = difflib.get_close_matches(key.lower(), known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     return f"unknown key {_shown(key)}{hint} (known here: {', '.join(known)})"

@@ -6,7 +6,7 @@ from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
+from airflow.sdk import DAG, Asset
 
 from scoring.destinations.layout import Layout
 from scoring.job.loader import JobFile, check_every_partition
@@ -17,7 +17,9 @@ from scoring_airflow.dag_docs import dag_doc
 from scoring_airflow.operators.extract import ExtractOperator
 from scoring_airflow.operators.score import ScoreOperator
 from scoring_airflow.operators.upload import UploadOperator
+from scoring_airflow.params import model_version_param, partition_param
 from scoring_airflow.retry import retry_arguments
+from scoring_airflow.timetable import PartitionTimetable
 
 
 def job_dag(job_file: JobFile) -> DAG:
@@ -29,19 +31,17 @@ def job_dag(job_file: JobFile) -> DAG:
     check_every_partition(job_file)
     notifications.check_alerts(job_file)
     _check_executor(job_file)
-    job, last = job_file.job, job_file.job.last_partition
+    job = job_file.job
     with DAG(
         dag_id=job.name,
         description=job.description or None,
         doc_md=dag_doc(job_file),
         tags={*job.tags, "scoring"},
-        # By name: a plain cron string means another timetable, and another one still in tests.
-        schedule=CronDataIntervalTimetable(job.schedule, timezone=job.timezone),
+        schedule=_timetable(job),
         start_date=job.first_partition.start,
-        end_date=last.end.astimezone(UTC) - timedelta(seconds=1) if last else None,
         catchup=True,
         max_active_runs=job.run.max_active_runs,
-        params={"model_version": _model_version_param(job)},
+        params={"partition": partition_param(job), "model_version": model_version_param(job)},
         default_args=_task_arguments(job, str(job_file.path)),
         on_failure_callback=notifications.on_failure(job_file),
         deadline=notifications.deadline(job_file),
@@ -54,7 +54,7 @@ def job_dag(job_file: JobFile) -> DAG:
         )
         score = ScoreOperator.partial(
             task_id="score",
-            map_index_template="shard {{ task.shard.number }}: {{ task.shard.rows }} rows",
+            map_index_template="{{ task.label }}",
         ).expand(shard=extract.output)
         UploadOperator(
             task_id="upload",
@@ -65,6 +65,16 @@ def job_dag(job_file: JobFile) -> DAG:
             outlets=[_asset(job_file)],
         )
     return dag
+
+
+def _timetable(job: Job) -> PartitionTimetable:
+    last = job.last_partition
+    return PartitionTimetable(
+        job.schedule,
+        job.timezone,
+        job.partition,
+        last.end.astimezone(UTC) - timedelta(seconds=1) if last else None,
+    )
 
 
 def _task_arguments(job: Job, path: str) -> dict[str, Any]:
@@ -100,16 +110,6 @@ def _check_executor(job_file: JobFile) -> None:
         raise job_file.error(
             ("run", "executor"), f'"{name}" is not one of Airflow\'s executors here: {known}'
         ) from None
-
-
-def _model_version_param(job: Job) -> Param:
-    return Param(
-        None,
-        type=["null", "string"],
-        enum=[None, *job.version_names],
-        title="Model version",
-        description="Score with this version; empty: the version that the job's policy says.",
-    )
 
 
 def _asset(job_file: JobFile) -> Asset:

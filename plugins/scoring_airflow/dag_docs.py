@@ -4,8 +4,6 @@ again.
 
 from __future__ import annotations
 
-from datetime import UTC, timedelta
-
 from scoring.job.loader import JobFile
 from scoring.job.schema import Job
 
@@ -38,18 +36,14 @@ def _model_doc(job: Job) -> str:
 
 
 def _again_doc(job: Job) -> str:
-    first = job.first_partition
-    end = (first.end.astimezone(UTC) - timedelta(seconds=1)).astimezone(job.zone)
-    command = (
-        f"airflow backfill create --dag-id {job.name} --from-date {first.start.isoformat()} "
-        f"--to-date {end.isoformat()} --reprocess-behavior completed"
-    )
+    first = job.first_partition.key
+    command = f"airflow scoring backfill {job.name} {first}"
     if job.model is None:
-        return f"To score a {job.partition} again, here {first.key}:\n\n    {command}"
+        return f"To score a {job.partition} again, here {first}:\n\n    {command}"
     newest = job.version_names[-1]
     return (
-        f"To score a {job.partition} again, here {first.key} with {newest}:\n\n    {command} "
-        f'--dag-run-conf \'{{"model_version": "{newest}"}}\''
+        f"To score a {job.partition} again, here {first} with {newest}:\n\n"
+        f"    {command} --model-version {newest}"
     )
 
 

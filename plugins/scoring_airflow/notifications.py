@@ -66,7 +66,8 @@ def on_failure(job_file: JobFile) -> Callable[[Mapping[str, Any]], None] | None:
         facts = _facts(
             job.name,
             context["run_id"] if run is None else run.run_id,
-            _key(getattr(run, "data_interval_start", None), job.partition, job.timezone),
+            _requested(getattr(run, "conf", None))
+            or _key(getattr(run, "data_interval_start", None), job.partition, job.timezone),
             f"failed in task {task}" if task else "failed",
         )
         _tell([alert.model_dump() for alert in job.alerts], facts)
@@ -110,7 +111,8 @@ async def run_is_late(
     facts = _facts(
         run["dag_id"],
         run["dag_run_id"],
-        _key(datetime.fromisoformat(start) if start else None, partition, timezone),
+        _requested(run.get("conf"))
+        or _key(datetime.fromisoformat(start) if start else None, partition, timezone),
         f"not published {deadline_hours:g} hours after the run was queued",
     )
     log.warning("%(job)s %(partition)s is late: %(problem)s (%(run_id)s)", facts)
@@ -134,6 +136,11 @@ def _facts(job: str, run_id: str, partition: str, problem: str) -> dict[str, str
     base = conf.get("api", "base_url", fallback="").rstrip("/")
     url = f"{base}/dags/{quote(job)}/runs/{quote(run_id, safe='')}"
     return dict(zip(FACTS, (job, partition, run_id, problem, url), strict=True))
+
+
+def _requested(conf: Any) -> str:
+    """Return the partition that a run's conf asks for, as far as it asks for one."""
+    return str((conf or {}).get("partition") or "")
 
 
 def _key(moment: datetime | None, kind: Kind, timezone: str) -> str:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
+
+from scoring_airflow.timetable import PartitionTimetable
 
 _HEURISTIC = ("core", "might_contain_dag_callable")
 
 
 class ScoringPlugin(AirflowPlugin):  # type: ignore[misc]  # mypy does not read Airflow
-    """Let Airflow discover Dag files that call ``load_jobs``, and preload modules where tasks are
-    forked.
+    """Register the timetable of jobs, let Airflow discover Dag files that call ``load_jobs``, and
+    preload modules where tasks are forked.
     """
 
     name = "scoring"
+    timetables: ClassVar[list[type]] = [PartitionTimetable]
 
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:

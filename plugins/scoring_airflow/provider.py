@@ -31,5 +31,10 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["scoring_airflow.triggers.source"],
             }
         ],
+        "cli": ["scoring_airflow.cli.definition.commands"],
+        "extra-links": [
+            "scoring_airflow.links.PredictionsLink",
+            "scoring_airflow.links.QuarantineLink",
+        ],
         "plugins": [{"name": "scoring", "plugin-class": "scoring_airflow.plugin.ScoringPlugin"}],
     }

@@ -8,10 +8,8 @@ import sys
 from pathlib import Path
 
 from scoring.cli import clock
-from scoring.errors import JobError, PartitionError
+from scoring.errors import JobError
 from scoring.job.loader import JobFile, load_job
-from scoring.job.partitions import Partition, partitions_between
-from scoring.job.schema import Job
 
 
 def add_jobs_folder(parser: argparse.ArgumentParser) -> None:
@@ -102,21 +100,6 @@ def load_each(paths: list[Path]) -> tuple[dict[Path, JobFile], int]:
             print(f"error: {error}", file=sys.stderr)
             status = error.exit_status
     return files, status
-
-
-def partitions(job: Job, text: str) -> list[Partition]:
-    """Return the partition that is named, or those of a range, both ends included.
-
-    Raises PartitionError for what is neither.
-    """
-    first, dots, last = text.partition("..")
-    start = job.partition_to_score(first)
-    if not dots:
-        return [start]
-    end = job.partition_to_score(last)
-    if end < start:
-        raise PartitionError(f"{text!r} ends before it begins; write {last}..{first}")
-    return list(partitions_between(start, end))
 
 
 def positive(text: str) -> int:

@@ -36,7 +36,7 @@ def command(options: argparse.Namespace) -> int:
     job = job_file.job
     publisher = open_publisher(job, job_file.roots(options.data), Connections())
     published = []
-    for partition in shared.partitions(job, options.partition):
+    for partition in job.partitions_to_score([options.partition]):
         manifest = publisher.published(partition)
         if manifest is None:
             raise PublicationError(

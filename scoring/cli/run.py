@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace) -> int:
     job_file = shared.job_file(options)
-    partitions = shared.partitions(job_file.job, options.partition)
+    partitions = job_file.job.partitions_to_score([options.partition])
     for loc, problem in problems_of_every_partition(job_file.job):
         print(f"warning: {job_file.place(loc)}: {problem}", file=sys.stderr)
     if len(partitions) == 1 and not (options.only_missing or options.only_stale):

@@ -33,7 +33,7 @@ EXAMPLES: dict[Kind, str] = {
     "day": "2013-05-07",
     "hour": "2013-05-07T03-0400",
 }
-_PATTERNS: dict[Kind, str] = {  # of years in which Python's dates cannot overflow
+PATTERNS: dict[Kind, str] = {  # of years in which Python's dates cannot overflow
     "month": r"[12]\d{3}-\d{2}",
     "week": r"[12]\d{3}-W\d{2}",
     "day": r"[12]\d{3}-\d{2}-\d{2}",
@@ -146,7 +146,7 @@ def parse_key(key: str, kind: Kind, zone: ZoneInfo) -> Partition:
     wrong = PartitionError(
         f"{key!r} is not a {kind}; a {kind} looks like {EXAMPLES[kind]} for this job"
     )
-    if not re.fullmatch(_PATTERNS[kind], key):
+    if not re.fullmatch(PATTERNS[kind], key):
         raise wrong
     try:
         if kind == "hour":

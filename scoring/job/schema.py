@@ -6,7 +6,7 @@ so it imports nothing heavy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
@@ -22,7 +22,7 @@ from scoring.job.expressions import Expression, LeftOutReason, problems_of_reaso
 from scoring.job.inputs import ColumnConfig, TimeZone
 from scoring.job.model import FOLDER_FORMATS, ArtifactConfig, ModelConfig, ModelVersionConfig
 from scoring.job.output import OutputConfig
-from scoring.job.partitions import Kind, Partition, parse_key
+from scoring.job.partitions import Kind, Partition, parse_key, partitions_between
 from scoring.job.run import RunConfig
 from scoring.job.section import Loc, Problem, Section
 from scoring.job.source import SourceConfig
@@ -208,6 +208,20 @@ class Job(Section):
                 f"{self.name} has no partition {key}: its partitions are from {self.start} {until}"
             )
         return wanted
+
+    def partitions_to_score(self, texts: Iterable[str]) -> list[Partition]:
+        """Return the partitions that keys and ranges (``2013-02..2013-05``) name, each once, in
+        order; raise PartitionError as ``partition_to_score`` does.
+        """
+        found: set[Partition] = set()
+        for text in texts:
+            first, dots, last = text.partition("..")
+            start = self.partition_to_score(first)
+            end = self.partition_to_score(last) if dots else start
+            if end < start:
+                raise PartitionError(f"{text!r} ends before it begins; write {last}..{first}")
+            found.update(partitions_between(start, end))
+        return sorted(found)
 
     def version_for(self, partition: Partition, pinned: str | None = None) -> ModelVersionConfig:
         """Return the model version that scores ``partition``: ``pinned``, or by the job's policy.

@@ -114,6 +114,7 @@ def help_of(module: str) -> str:
 def test_single_options_exist() -> None:
     known = options_of(cli._parser())
     backfill = options_of(airflow_parser(), "backfill", "create")
+    backfill |= options_of(airflow_parser(), "scoring")
     for page in PAGES:
         for span in page.spans:
             if span.startswith("--"):

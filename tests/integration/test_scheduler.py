@@ -24,6 +24,7 @@ SHARDS = {"2013-02": 3, "2013-03": 2, "2013-04": 1}
 def write_jobs(jobs: Path) -> None:
     small_job.write_job(jobs)
     small_job.write_job(jobs, name="broken", partition="fortnight")
+    small_job.write_job(jobs, name="named", destination={"uri": "{data}/predictions/named"})
     small_job.write_job(
         jobs,
         name="interrupted",
@@ -140,6 +141,53 @@ def test_a_backfill_scores_months_again_with_another_model(
         assert manifest["model"]["version"] == "v2"
     assert runs["2013-04"] == before["2013-04"]
     assert _published(stack.home.data, "2013-04") == april
+
+
+def _versions(stack: Stack, job: str) -> dict[str, str]:
+    """The model version that each month is published with."""
+    months = [m for m in MONTHS if (stack.home.data / "predictions" / job / f"month={m}").exists()]
+    return {
+        month: _published(stack.home.data, month, job)[1]["model"]["version"] for month in months
+    }
+
+
+def test_runs_name_their_month_however_they_are_made(stack: Stack) -> None:
+    stack.wait_for("Dag named", lambda: stack.api.dag("named"))
+    stack.airflow("scoring", "backfill", "named", "2013-02..2013-03")  # waits, as the Dag is paused
+    february = "backfill__2013-02__2013-03-02T03:00:00+00:00"
+    march = "backfill__2013-03__2013-04-02T03:00:00+00:00"
+    assert [run.run_id for run in stack.api.runs("named")] == [february, march]
+
+    stack.unpause("named")
+    april = "scheduled__2013-04__2013-05-02T03:00:00+00:00"
+    # Catchup makes the month that is left, and none of those that the backfill has made.
+    assert [run.run_id for run in stack.succeeded("named", 3)] == [february, march, april]
+    assert _versions(stack, "named") == {"2013-02": "v1", "2013-03": "v1", "2013-04": "v2"}
+
+    conf = {"partition": "2013-02", "model_version": "v2"}
+    stack.airflow("dags", "trigger", "named", "--conf", json.dumps(conf))
+    *others, by_hand = stack.succeeded("named", 4)
+    assert [run.run_id for run in others] == [february, march, april]
+    assert by_hand.run_type == "manual"
+    assert _versions(stack, "named")["2013-02"] == "v2"
+    shown = stack.database.execute(
+        "SELECT conf, rendered_map_index FROM dag_run JOIN task_instance USING (dag_id, run_id) "
+        f"WHERE run_id = '{by_hand.run_id}' AND task_id = 'score' ORDER BY map_index"
+    )
+    labels = [f"2013-02 v2, shard {n}: {rows} rows" for n, rows in enumerate((980, 980, 490))]
+    assert shown == [(conf, label) for label in labels]
+
+    done = stack.airflow(
+        "scoring", "backfill", "named", "2013-03..2013-04", "--model-version", "v2", "--wait"
+    )
+    assert "2013-03: success, 1,176 rows scored with model version v2" in done
+    assert _versions(stack, "named") == dict.fromkeys(MONTHS, "v2")
+
+    stack.api.run_again("named", february, only_failed_tasks=False)
+    stack.wait_for("February by policy", lambda: _versions(stack, "named")["2013-02"] == "v1")
+    runs = stack.succeeded("named", 4)
+    assert [run.run_id for run in runs] == [february, march, april, by_hand.run_id]
+    assert _tasks(stack, runs[0], "named") == _all_tasks_succeeded("2013-02")
 
 
 def test_a_killed_scheduler_loses_no_month_and_publishes_none_twice(stack: Stack) -> None:

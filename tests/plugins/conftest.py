@@ -65,6 +65,7 @@ def start(airflow_database: None, data: Path, tmp_path: Path) -> Start:
         interval_start: datetime | None = FEBRUARY,
         run_id: str = "run",
         extract: dict[str, Any] | None = None,
+        conf: dict[str, Any] | None = None,
         **changes: Any,
     ) -> SimpleNamespace:
         job = small_job.write_job(tmp_path, **changes)
@@ -75,7 +76,7 @@ def start(airflow_database: None, data: Path, tmp_path: Path) -> Start:
                 score=ScoreOperator(task_id="score", shard={}),
                 upload=UploadOperator(task_id="upload", scored=[], outlets=[Asset("published")]),
             )
-        of.run = OneRun(dag, interval_start, run_id)
+        of.run = OneRun(dag, interval_start, run_id, conf)
         of.job, of.published = job, data / "predictions" / "small_flights"
         return of
 

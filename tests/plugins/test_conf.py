@@ -84,7 +84,7 @@ def checked(conf: Any, *params: str) -> str:
     return ""
 
 
-KNOWN = "(known here: model_version, replace_newer, accept_drift)"
+KNOWN = "(known here: partition, model_version, replace_newer, accept_drift)"
 
 
 @pytest.mark.parametrize(
@@ -96,12 +96,14 @@ KNOWN = "(known here: model_version, replace_newer, accept_drift)"
         ({"xyz": 1}, f'unknown key "xyz" {KNOWN}'),
         ({"model_version": 3}, 'model_version is 3, and a version\'s name is text: write "3"'),
         ({"model_version": ["v1"]}, 'model_version is ["v1"], and a version\'s name is text: write such as "v1"'),
+        ({"partition": 2013}, 'partition is 2013, and a key is text: write such as "2013-05"'),
+        ({"partitions": "2013-05"}, "; did you mean partition?"),
         ({"model_version": True}, "model_version is true, and"),
         ({"replace_newer": "yes"}, 'replace_newer is "yes": write true or false, without quotes'),
         ({"replace_newer": "true"}, 'replace_newer is "true": write true or false, without quotes'),
         ({"replace_newer": 1}, "replace_newer is 1: write true or false"),
         ({"replace_newer": None}, "replace_newer is null: write true or false"),
-        ({"a": 1, "b": 2}, '"a" (known here: model_version, replace_newer, accept_drift); unknown key "b" ('),
+        ({"a": 1, "b": 2}, f'"a" {KNOWN}; unknown key "b" ('),
     ],
 )  # fmt: skip
 def test_what_is_wrong_in_a_conf_is_said(conf: dict[str, Any], expected: str) -> None:

@@ -5,17 +5,17 @@ import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from zoneinfo import ZoneInfo
 
 import pytest
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, timezone
+from airflow.cli import cli_parser
+from airflow.sdk import DAG, Asset
 from airflow.serialization.serialized_objects import DagSerialization
 from jinja2 import Template
 from scoring_airflow import job_dag
+from scoring_airflow.timetable import PartitionTimetable
 
 from scoring.errors import JobError
 from scoring.job.loader import load_job
-from scoring.job.partitions import partition_at
 from tests import small_job
 
 
@@ -82,17 +82,10 @@ def test_the_backfill_that_it_shows_scores_one_partition(
         partition=kind, schedule=cron, start=first, end=None, timezone=zone,
         model={"versions": [version]},
     )  # fmt: skip
-    (command,) = [line.strip() for line in dag.doc_md.splitlines() if "airflow backfill" in line]
-    words = shlex.split(command)
-    found = dict(zip(words[3::2], words[4::2], strict=True))
-    assert found["--dag-id"] == "small_flights"
-    assert found["--dag-run-conf"] == '{"model_version": "v1"}'
-    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
-    runs = stored.iter_dagrun_infos_between(
-        timezone.parse(found["--from-date"]), timezone.parse(found["--to-date"])
-    )
-    starts = [run.data_interval.start for run in runs]
-    assert [partition_at(start, kind, ZoneInfo(zone)).key for start in starts] == [first]
+    (command,) = [line.strip() for line in dag.doc_md.splitlines() if "airflow scoring" in line]
+    options = cli_parser.get_parser().parse_args(shlex.split(command)[1:])
+    assert (options.dag_id, options.partitions) == ("small_flights", [first])
+    assert options.model_version == "v1"
 
 
 def test_every_task_knows_the_job_file(make, tmp_path: Path) -> None:
@@ -103,20 +96,23 @@ def test_every_task_knows_the_job_file(make, tmp_path: Path) -> None:
     assert dag.get_task("upload").job_file == path
 
 
-def test_the_timetable_is_meant_by_name(make) -> None:
+def test_the_timetable_is_of_the_jobs_cron_zone_and_partitions(make) -> None:
     dag = make(timezone="America/New_York")
-    assert isinstance(dag.timetable, CronDataIntervalTimetable)
-    assert dag.timetable.expression == "0 3 2 * *"
-    assert str(dag.timetable.timezone) == "America/New_York"
-    assert dag.catchup is True
     # Midnight in New York at the job's start, and the last second before it is May there.
+    end = datetime(2013, 5, 1, 3, 59, 59, tzinfo=UTC)
+    assert dag.timetable == PartitionTimetable("0 3 2 * *", "America/New_York", "month", end)
+    assert dag.catchup is True
     assert dag.start_date == datetime(2013, 2, 1, 5, tzinfo=UTC)
-    assert dag.end_date == datetime(2013, 5, 1, 3, 59, 59, tzinfo=UTC)
+
+
+def test_a_job_that_has_ended_can_be_triggered(make) -> None:
+    # With an end_date, Airflow would give a run that is triggered later no tasks.
+    assert make().end_date is None
 
 
 def test_a_job_without_an_end_goes_on(make) -> None:
     dag = make(end=None)
-    assert dag.end_date is None
+    assert dag.timetable.last is None
     assert "from 2013-02, in UTC time" in dag.doc_md
 
 
@@ -132,7 +128,7 @@ def test_the_model_version_is_chosen_from_a_list(make) -> None:
 
 def test_a_newer_publication_is_replaced_only_when_the_conf_of_the_run_says_so(make) -> None:
     dag = make()
-    assert list(dag.params) == ["model_version"]
+    assert list(dag.params) == ["partition", "model_version"]
     template = Template(dag.get_task("upload").replace_newer)
     rendered = {
         str(conf): template.render(dag_run=SimpleNamespace(conf=conf))

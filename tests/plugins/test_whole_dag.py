@@ -14,6 +14,7 @@ from airflow.dag_processing.dagbag import BundleDagBag
 from airflow.models.dagrun import DagRun
 from airflow.sdk import DAG
 from airflow.utils.session import create_session
+from scoring_airflow.links import PredictionsLink
 
 from scoring.job.loader import load_job
 from tests import shell, small_job
@@ -80,10 +81,33 @@ def test_mapped_tasks_are_distinguished_by_what_they_do(
         found = run.get_task_instances(session=session)
         labels = {task.map_index: task.rendered_map_index for task in found}
     assert {index: label for index, label in labels.items() if index >= 0} == {
-        0: "shard 0: 980 rows",
-        1: "shard 1: 980 rows",
-        2: "shard 2: 490 rows",
+        0: "2013-02 v1, shard 0: 980 rows",
+        1: "2013-02 v1, shard 1: 980 rows",
+        2: "2013-02 v1, shard 2: 490 rows",
     }
+
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("name", "logical_date"), [("now", NOW), ("undated", None)])
+def test_a_run_by_hand_scores_the_partition_that_its_conf_names(
+    dags_folder: Path, data: Path, name: str, logical_date: datetime | None
+) -> None:
+    shutil.copy(REPOSITORY / "dags" / "scoring_jobs.py", dags_folder)
+    small_job.write_job(dags_folder / "jobs", name=name)
+    run = _dag(dags_folder, name).test(
+        logical_date=logical_date, run_conf={"partition": "2013-02", "model_version": "v2"}
+    )
+    assert run.state == "success"
+    assert _tasks(run)["score", 2] == "success"
+    (manifest,) = (data / "predictions/small_flights/_manifests").glob("*.json")
+    published = json.loads(manifest.read_text())
+    assert (published["partition"], published["model"]["version"]) == ("2013-02", "v2")
+    with create_session() as session:
+        upload = run.get_task_instance("upload", session=session)
+        link = upload.xcom_pull(task_ids="upload", key=PredictionsLink().xcom_key, session=session)
+    assert link.endswith("/tasks/upload/xcom")
 
 
 def test_a_month_that_fails_publishes_nothing(job: Path, dags_folder: Path, data: Path) -> None:

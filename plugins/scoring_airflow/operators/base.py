@@ -31,6 +31,8 @@ from scoring_airflow.connections import airflow_connections, aws_conn_id_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from scoring.job.partitions import Partition
+    from scoring.job.schema import Job
     from scoring.models.base import ModelFile
     from scoring.pipeline.context import PartitionContext
 
@@ -54,9 +56,11 @@ class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not re
     :param job_file: path of the job file.
     :param data_interval_start: the moment whose partition is scored, as ISO 8601 text with an
         offset; by default the run's own data interval.
+    :param partition: the key of the partition to score instead, such as ``2013-05``; by default the
+        one in the run's conf.  Empty or None for that of the data interval.  Templated.
     """
 
-    template_fields: Sequence[str] = ("job_file", "data_interval_start")
+    template_fields: Sequence[str] = ("job_file", "data_interval_start", "partition")
     ui_color: ClassVar[str] = "#e8f1fb"
 
     def __init__(
@@ -64,24 +68,25 @@ class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not re
         *,
         job_file: str,
         data_interval_start: str = "{{ data_interval_start | default('') }}",
+        # Not a Param: own Dags need not have one, and a conf has it in any case.
+        partition: str | None = "{{ (dag_run.conf or {}).get('partition') or '' }}",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.job_file = job_file
         self.data_interval_start = data_interval_start
+        self.partition = partition
 
     def partition_context(self, context: Context) -> PartitionContext:
         """Return what the library scores: one attempt per Dag run, so that a retry finds its
         staging.
         """
         from scoring.job.loader import load_job
-        from scoring.job.partitions import partition_at
         from scoring.pipeline.context import PartitionContext
 
-        job_file = load_job(self.job_file)
-        partition = partition_at(self._moment(), job_file.job.partition, job_file.job.zone)
-        job_file.job.partition_to_score(partition.key)
-        dag_run = context["dag_run"]
+        job_file, dag_run = load_job(self.job_file), context["dag_run"]
+        check_dates_decide(dag_run)
+        partition = self._partition(job_file.job)
         return PartitionContext(
             job_file,
             partition,
@@ -107,11 +112,29 @@ class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not re
         version = self.render_template(extract.model_version, context)
         return lambda: attempt.model_file(version or None)
 
-    def _moment(self) -> datetime:
+    def _partition(self, job: Job) -> Partition:
+        """Return the partition that is requested, or that of the data interval; log which and why."""
+        from scoring.job.partitions import partition_at
+
+        if self.partition:
+            partition = job.partition_to_score(self.partition)
+            self.log.info(f"{job.name} {partition.key}: requested as partition")
+            return partition
+        start = self._moment(job)
+        partition = partition_at(start, job.partition, job.zone)
+        interval = f"the run's data interval begins at {start.isoformat()}"
+        try:
+            job.partition_to_score(partition.key)
+        except PartitionError as error:
+            raise PartitionError(f"{error}; {interval}. {_trigger_with(job)}") from None
+        self.log.info(f"{job.name} {partition.key}: {interval}")
+        return partition
+
+    def _moment(self, job: Job) -> datetime:
         if not self.data_interval_start:
             raise PartitionError(
                 "this run has no data interval, so it is not known what to score: it was triggered "
-                "without a logical date. `airflow backfill create` scores partitions by their dates"
+                f"without a logical date. {_trigger_with(job)}"
             )
         try:
             return datetime.fromisoformat(self.data_interval_start)
@@ -120,6 +143,27 @@ class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not re
                 f"data_interval_start is {self.data_interval_start!r}, which is not a moment such "
                 "as 2013-05-02T03:00:00+00:00"
             ) from None
+
+
+def check_dates_decide(dag_run: Any) -> None:
+    """Raise PartitionError for a scheduled or backfill run whose conf asks for a partition: all
+    runs of a backfill have one conf, so all would score the same.
+    """
+    wanted = (dag_run.conf or {}).get("partition")
+    run_type = str(getattr(dag_run.run_type, "value", dag_run.run_type))
+    if wanted and run_type in ("scheduled", "backfill"):
+        raise PartitionError(
+            f"the conf of this {run_type} run asks for partition {wanted}, and its dates decide what "
+            "it scores. Trigger a run by hand for that partition; a backfill with "
+            "--dag-run-conf '{}' removes the request from the runs it covers"
+        )
+
+
+def _trigger_with(job: Job) -> str:
+    return (
+        "Trigger a run with the conf "
+        f'{{"partition": "{job.start}"}}, or the key of another {job.partition}'
+    )
 
 
 def triggered_by(context: Context) -> dict[str, str]:

@@ -30,6 +30,12 @@ class ScoreOperator(PartitionOperator):
     def __init__(self, *, shard: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.shard = shard
+        self._scores = ""
+
+    @property
+    def label(self) -> str:
+        """What the task scores, for ``map_index_template``; partition and model once it has begun."""
+        return f"{self._scores}shard {self.shard['number']}: {self.shard['rows']} rows"
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         from scoring.errors import NotStagedError
@@ -54,8 +60,12 @@ class ScoreOperator(PartitionOperator):
                     f"{clear_command(context) or 'extract'}"
                 )
                 return None
+            self._scores = f"{attempt.partition.key} {model.version}, "
             threads = threads_of_each(tasks_at_once(self.executor))
             scored = score(attempt, Staged.model_validate(self.shard), model, threads)
         rows = scored.predictions.rows
-        self.log.info(f"shard {scored.number}: {rows:,} rows scored in {scored.seconds:.2f} s")
+        self.log.info(
+            f"{attempt.partition.key}, shard {scored.number}: {rows:,} rows scored with model version "
+            f"{model.version} in {scored.seconds:.2f} s"
+        )
         return scored.model_dump()

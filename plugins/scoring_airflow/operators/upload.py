@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from scoring_airflow.links import PredictionsLink, QuarantineLink
 from scoring_airflow.operators.base import PartitionOperator, fail_if_permanent, triggered_by
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class UploadOperator(PartitionOperator):
         "replace_newer",
         "accept_drift",
     )
+    operator_extra_links = (PredictionsLink(), QuarantineLink())
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class UploadOperator(PartitionOperator):
         self.scored = scored
         self.replace_newer = replace_newer
         self.accept_drift = accept_drift
+        self.published: Manifest | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         from scoring.pipeline.handover import Scored
@@ -78,6 +81,7 @@ class UploadOperator(PartitionOperator):
             f"{manifest.rows.quarantined:,} quarantined, {manifest.rows.left_out:,} left out, "
             f"model version {manifest.model.version}: {manifest.output.uri}"
         )
+        self.published = manifest
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra = _figures(manifest)
         return _figures(manifest)
@@ -109,4 +113,5 @@ def _figures(manifest: Manifest) -> dict[str, Any]:
         "rows_left_out": manifest.rows.left_out,
         "output": manifest.output.uri,
         "sha256": manifest.output.sha256,
+        "quarantine": manifest.quarantine.uri if manifest.quarantine else None,
     }

@@ -17,7 +17,11 @@ OWN = {
     ScoreOperator: {"shard": {"number": 0}},
     UploadOperator: {"scored": [{"number": 0}], "replace_newer": "False", "accept_drift": ""},
 }
-COMMON = {"job_file": "/nowhere/job.yaml", "data_interval_start": "2013-02-02T03:00:00+00:00"}
+COMMON = {
+    "job_file": "/nowhere/job.yaml",
+    "data_interval_start": "2013-02-02T03:00:00+00:00",
+    "partition": "2013-02",
+}
 
 TRANSIENT = {
     "SourceError",

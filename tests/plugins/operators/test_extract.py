@@ -108,7 +108,47 @@ def test_a_run_without_a_data_interval_says_what_to_do(start: Start) -> None:
     result = of.run.run(of.extract)
     assert result.state == "failed"
     assert "without a logical date" in str(result.error)
-    assert "airflow backfill create" in str(result.error)
+    assert 'Trigger a run with the conf {"partition": "2013-02"}' in str(result.error)
+
+
+@pytest.mark.parametrize("start_of_run", [datetime(2026, 10, 2, 3, tzinfo=UTC), None])
+def test_the_conf_of_a_run_by_hand_names_the_partition(
+    start: Start, start_of_run: datetime | None
+) -> None:
+    of = start(start_of_run, run_id="manual__1", conf={"partition": "2013-03"})
+    assert _attempt(of).parent.name == "month=2013-03"
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("2013-3", "'2013-3' is not a month; a month looks like 2013-05"),
+        ("2014-01", "no partition 2014-01: its partitions are from 2013-02 to 2013-04"),
+    ],
+)
+def test_a_wrong_partition_fails_and_the_right_ones_are_named(
+    start: Start, key: str, message: str
+) -> None:
+    of = start(run_id="manual__1", conf={"partition": key})
+    result = of.run.run(of.extract)
+    assert result.state == "failed"
+    assert message in str(result.error)
+
+
+def test_a_job_that_has_ended_says_what_a_run_of_today_would_score(start: Start) -> None:
+    of = start(datetime(2026, 10, 2, 3, tzinfo=UTC), run_id="manual__1")
+    result = of.run.run(of.extract)
+    assert result.state == "failed"
+    for words in ("no partition 2026-10", "begins at 2026-10-02", '{"partition": "2013-02"}'):
+        assert words in str(result.error)
+
+
+@pytest.mark.parametrize("run_type", ["scheduled", "backfill"])
+def test_the_dates_of_a_backfill_decide_what_it_scores(start: Start, run_type: str) -> None:
+    of = start(run_id=f"{run_type}__1", conf={"partition": "2013-03"})
+    result = of.run.run(of.extract)
+    assert result.state == "failed"
+    assert f"the conf of this {run_type} run asks for partition 2013-03" in str(result.error)
 
 
 def test_the_partition_may_be_given(start: Start) -> None:

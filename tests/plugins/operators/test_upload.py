@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -58,10 +58,21 @@ def test_the_asset_event_carries_the_figures(scored) -> None:
         "rows_left_out": 0,
         "output": str(output),
         "sha256": hashlib.sha256(output.read_bytes()).hexdigest(),
+        "quarantine": str(next(scored.published.glob("_quarantine/**/*.parquet"))),
     }
     (event,) = _events(scored)
     assert event.extra == figures
     assert scored.run.returned(scored.upload) == figures
+
+
+def test_every_step_keeps_to_the_partition_that_the_conf_names(start: Start) -> None:
+    of = start(datetime(2026, 10, 2, 3, tzinfo=UTC), "manual__1", conf={"partition": "2013-03"})
+    of.upload.scored = score_all(of)
+    assert of.run.run(of.upload).state == "success"
+    assert [path.name for path in of.published.glob("month=*")] == ["month=2013-03"]
+    for cleared_alone in (of.score, of.upload):
+        assert of.run.run(cleared_alone).state == "success"
+    assert of.run.returned(of.upload)["partition"] == "2013-03"
 
 
 def test_nothing_is_published_while_a_shard_is_missing(scored) -> None:

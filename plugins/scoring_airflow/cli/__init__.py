@@ -1,0 +1,1 @@
+"""The command group ``airflow scoring``, which only Airflow's own command line imports."""

@@ -1,0 +1,52 @@
+"""The links of the upload task: to the published predictions, and to the quarantined rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from airflow.configuration import conf
+from airflow.sdk import BaseOperatorLink
+
+if TYPE_CHECKING:
+    from scoring.destinations.manifest import Manifest
+
+
+class PublishedLink(BaseOperatorLink):  # type: ignore[misc]  # mypy does not read Airflow
+    """A link to what the task has published; none while it has published nothing.
+
+    A browser opens neither ``s3://`` nor ``file://``, and Airflow 3.3 leaves such links out: there,
+    the link leads to the task's XCom page, which shows the URI as text to copy.
+    """
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        manifest = getattr(operator, "published", None)
+        uri = self.uri_of(manifest) if manifest else None
+        if uri is None:
+            return ""
+        return uri if uri.startswith(("http://", "https://")) else _xcom_page(ti_key)
+
+    def uri_of(self, manifest: Manifest) -> str | None:
+        raise NotImplementedError
+
+
+class PredictionsLink(PublishedLink):
+    name = "Predictions"
+
+    def uri_of(self, manifest: Manifest) -> str | None:
+        return manifest.output.uri
+
+
+class QuarantineLink(PublishedLink):
+    """None for a partition without quarantined rows."""
+
+    name = "Quarantine"
+
+    def uri_of(self, manifest: Manifest) -> str | None:
+        return manifest.quarantine.uri if manifest.quarantine else None
+
+
+def _xcom_page(ti: Any) -> str:
+    base = conf.get("api", "base_url", fallback="").rstrip("/")
+    run, task = quote(ti.run_id, safe=""), quote(ti.task_id, safe="")
+    return f"{base}/dags/{quote(ti.dag_id, safe='')}/runs/{run}/tasks/{task}/xcom"
