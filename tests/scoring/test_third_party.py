@@ -72,6 +72,7 @@ class LinesPublisher:
         self.uri = roots.expand(job.destination.uri)
         self.folder = Path(self.uri.removeprefix("lines://"))
         self.staging = str(self.folder / "staging")
+        self.held = str(self.folder / "held")
 
     def published(self, partition):
         path = self.folder / f"{partition.key}.manifest"

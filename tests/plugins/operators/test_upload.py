@@ -269,3 +269,24 @@ def test_an_upload_that_is_cleared_alone_does_not_pass_old_predictions_for_what_
     assert "what was published stays" in message
     assert command_for(finished) in message
     assert snapshot(finished.published) == before
+
+
+def test_a_month_that_has_drifted_is_held_until_somebody_accepts_it(start: Start) -> None:
+    checks = {"max_quarantined_fraction": 0.1, "drift": {"hold": {"PSI": 0.25}}}
+    before = start(run_id="before", checks=checks)
+    before.upload.scored = score_all(before)
+    assert before.run.run(before.upload).state == "success"
+    march = FEBRUARY + timedelta(days=28)
+    of = start(march, "manual__1", extract={"model_version": "v2"}, checks=checks)
+    of.upload.scored = score_all(of)
+    result = of.run.run(of.upload)
+    assert result.state == "failed"  # without a retry: it would be held again
+    assert "small_flights 2013-03 is held" in str(result.error)
+    assert "predicted_delay, compared with 2013-02: PSI" in str(result.error)
+    assert [path.name for path in of.published.glob("month=*")] == ["month=2013-02"]
+    of.upload.accept_drift = "v2 is another scale"
+    assert of.run.run(of.upload).state == "success"
+    manifest = json.loads((of.published / "_manifests" / "month=2013-03.json").read_text())
+    assert manifest["run"]["accepted_drift"] == "v2 is another scale"
+    assert manifest["run"]["accepted_by"]
+    assert not list((of.published / "_held").glob("*"))
