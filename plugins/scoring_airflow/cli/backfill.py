@@ -37,8 +37,11 @@ from sqlalchemy import select
 from scoring.destinations.base import Publisher, open_publisher
 from scoring.errors import PartitionError, ScoringError
 from scoring.job.loader import JobFile, load_job
-from scoring.job.partitions import Partition, partition_at
+from scoring.job.partitions import Partition, partition_at, partitions_between
 from scoring.job.schema import Job
+from scoring.monitoring.coverage import coverage
+from scoring.monitoring.plan import stretches
+from scoring.storage.connections import Connections
 from scoring_airflow.connections import airflow_connections, aws_conn_id_of
 
 if TYPE_CHECKING:
@@ -89,33 +92,36 @@ def backfill(options: argparse.Namespace) -> int:
     due = _due(dag, job, partitions)
     _say_what_is_not_due([p for p in partitions if p.key not in due], due)
     chosen = [p for p in partitions if p.key in due]
-    if options.missing:
-        chosen = [p for p in chosen if publisher.published(p) is None]
-    if options.failed:
-        states = _last_states(options.dag_id, job)
-        chosen = [p for p in chosen if states.get(p.key) == "failed"]
+    if options.missing or options.stale or options.failed:
+        wanted = _selected(options, job_file, chosen)
+        chosen = [p for p in chosen if p in wanted]
     if not chosen or options.dry_run:
         print("\n".join(p.key for p in chosen) or "nothing to do: no partition is left to score")
         return 0
     _check_paused(options.dag_id, options.wait)
     conf = {"model_version": options.model_version} if options.model_version else {}
     runs: list[Run] = []
-    for stretch in joined(chosen):
-        number = _create(dag, job, [due[p.key] for p in stretch], conf)
+    for stretch in stretches(chosen):
+        within = partitions_between(stretch.first, stretch.last)
+        number = _create(dag, job, [due[p.key] for p in within], conf)
         runs += _watched(number, job, publisher) if options.wait else _runs(number, job)
     _print_table(runs, publisher, job)
     return int(any(run.state != "success" for run in runs)) if options.wait else 0
 
 
-def joined(partitions: Iterable[Partition]) -> list[list[Partition]]:
-    """Return the stretches of consecutive partitions, each of which is one range of dates."""
-    stretches: list[list[Partition]] = []
-    for partition in sorted(set(partitions)):
-        if stretches and stretches[-1][-1].next() == partition:
-            stretches[-1].append(partition)
-        else:
-            stretches.append([partition])
-    return stretches
+def _selected(
+    options: argparse.Namespace, job_file: JobFile, partitions: list[Partition]
+) -> set[Partition]:
+    """Return those of ``partitions`` that one of the options selects."""
+    found: set[Partition] = set()
+    if options.missing or options.stale:
+        states = ("missing", "failed") * options.missing + ("stale",) * options.stale
+        known = coverage(job_file, job_file.roots(), _connections(job_file.job), partitions)
+        found |= {one.partition for one in known if one.state in states}
+    if options.failed:
+        last = _last_states(options.dag_id, job_file.job)
+        found |= {p for p in partitions if last.get(p.key) == "failed"}
+    return found
 
 
 def last_states(runs: Iterable[Any], job: Job) -> dict[str, str]:
@@ -156,9 +162,11 @@ def _job_file_of(dag: Any) -> str:
 
 
 def _publisher(job_file: JobFile) -> Publisher:
-    job = job_file.job
-    connections = airflow_connections(aws_conn_id_of(job), job.run.mlflow_conn_id)
-    return open_publisher(job, job_file.roots(), connections)
+    return open_publisher(job_file.job, job_file.roots(), _connections(job_file.job))
+
+
+def _connections(job: Job) -> Connections:
+    return airflow_connections(aws_conn_id_of(job), job.run.mlflow_conn_id)
 
 
 def _due(dag: Any, job: Job, partitions: list[Partition]) -> Mapping[str, DagRunInfo]:

@@ -35,6 +35,11 @@ _BACKFILL = (
         help="keys such as 2013-05, or ranges: 2013-02..2013-06",
     ),
     Arg(("--missing",), action="store_true", help="only those that are not published"),
+    Arg(
+        ("--stale",),
+        action="store_true",
+        help="only those that would come out otherwise: another model version, source or job",
+    ),
     Arg(("--failed",), action="store_true", help="only those whose last run has failed"),
     Arg(
         ("--model-version",),

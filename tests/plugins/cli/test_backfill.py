@@ -22,6 +22,7 @@ from scoring_airflow import job_dag
 from scoring_airflow.cli import backfill
 
 from scoring.job.loader import load_job
+from scoring.monitoring.coverage import Covered
 from tests import small_job
 from tests.one_run import BUNDLE
 
@@ -144,13 +145,21 @@ def test_only_those_that_failed(
     assert capsys.readouterr().out.splitlines()[-1] == "2013-03"
 
 
-def test_only_those_that_are_not_published(
+def test_only_those_that_are_not_published_or_stale(
     call: Call, job: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    manifests = SimpleNamespace(published=lambda p: p.key in ("2013-02", "2013-04") or None)
-    monkeypatch.setattr(backfill, "open_publisher", lambda *arguments: manifests)
+    states = {"2013-02": "published", "2013-04": "stale", "2013-03": "failed", "2013-06": "held"}
+
+    def known(of: Any, roots: Any, connections: Any, partitions: list[Any]) -> list[Covered]:
+        return [Covered(p, states.get(p.key, "missing")) for p in partitions]
+
+    monkeypatch.setattr(backfill, "coverage", known)
     assert call("2013-02..2013-05", "--missing", "--dry-run") == 0
     assert capsys.readouterr().out.splitlines()[-2:] == ["2013-03", "2013-05"]
+    assert call("2013-02..2013-06", "--stale", "--dry-run") == 0
+    assert capsys.readouterr().out.splitlines()[-1:] == ["2013-04"]
+    assert call("2013-02..2013-06", "--stale", "--missing", "--dry-run") == 0
+    assert capsys.readouterr().out.splitlines()[-3:] == ["2013-03", "2013-04", "2013-05"]
     assert call("2013-02", "--missing") == 0
     assert "nothing to do" in capsys.readouterr().out
     assert _runs(job) == {}
