@@ -36,6 +36,7 @@ from scoring.pipeline.handover import (
 )
 from scoring.pipeline.hold import (
     ACCEPTED,
+    BY,
     Held,
     accepted,
     held_attempt,
@@ -92,7 +93,7 @@ def publish(
                 handed.append(shard)
                 on_rows(joined.add(shard))
             output = joined.close()
-            _hold_back(joined, handed, triggered_by)
+            run = _hold_back(joined, handed, triggered_by)
             quarantined = publication.write_quarantine(joined.quarantined())
             left_out = None
             if context.job.output.keep_left_out:
@@ -102,7 +103,7 @@ def publish(
                     joined,
                     output,
                     (quarantined, left_out),
-                    triggered_by,
+                    run,
                     time.monotonic() - started - waited,
                 )
             )
@@ -136,12 +137,19 @@ def publish_held(context: PartitionContext, why: str, by: str) -> Manifest:
         raise
 
 
-def _hold_back(joined: JoinedShards, handed: list[Scored], triggered_by: Mapping[str, str]) -> None:
-    """Compare the partition with its references; raise HeldError where the job holds it."""
+def _hold_back(
+    joined: JoinedShards, handed: list[Scored], triggered_by: Mapping[str, str]
+) -> dict[str, str]:
+    """Compare the partition with its references; raise HeldError where the job holds it.
+
+    Returns the ``run`` of the manifest: who accepts drift stands there only where there was any.
+    """
     context, config = joined.context, joined.context.job.checks.drift
     joined.find_drift()
     reasons = reasons_to_hold(joined.drift, config.hold) if config else []
-    if reasons and not triggered_by.get(ACCEPTED):
+    if not reasons:
+        return {key: value for key, value in triggered_by.items() if key not in (ACCEPTED, BY)}
+    if not triggered_by.get(ACCEPTED):
         raise hold(
             context,
             Held(
@@ -154,6 +162,7 @@ def _hold_back(joined: JoinedShards, handed: list[Scored], triggered_by: Mapping
                 run=dict(triggered_by),
             ),
         )
+    return dict(triggered_by)
 
 
 def in_order(scored: Iterable[Scored]) -> Iterator[Scored]:

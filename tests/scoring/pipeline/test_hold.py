@@ -152,6 +152,15 @@ def test_a_month_that_is_accepted_from_the_start_is_not_held(place: Place):
     assert manifest.run["accepted_drift"] == "new fleet"
 
 
+def test_accepting_what_has_not_drifted_leaves_no_trace(place: Place):
+    published(place, "2013-02", checks=HOLD)
+    month(place, "2013-03")
+    run = place.run(place.job(checks=HOLD), "2013-03")
+    shards = scored(run, extracted(run))
+    accepted = {"by": "airflow", "accepted_drift": "in case", "accepted_by": "ada"}
+    assert publish(run, shards, accepted).run == {"by": "airflow"}
+
+
 def test_what_readers_had_stays_while_a_month_is_held(place: Place):
     before = published(place, "2013-03", checks=HOLD)
     run = held(place)
