@@ -67,7 +67,7 @@ def test_wrong_keys_are_reported_without_saying_them(
     monkeypatch.setenv("AIRFLOW_CONN_LAKE", wrong.connection)
     result = started.run.run(started.extract)
     assert result.state == "up_for_retry"
-    assert "these credentials may not do this, or are not known" in str(result.error)
+    assert "the secret key is wrong (SignatureDoesNotMatch" in str(result.error)
     output = capfd.readouterr()
     message = output.out + output.err + caplog.text + str(result.error)
     assert wrong.secret_key not in message
