@@ -16,7 +16,7 @@ HELP = "build the environments of a job's model versions, ahead of a run"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_job(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON on stdout, nothing else")
+    shared.add_data_and_json(parser)
 
 
 def command(options: argparse.Namespace) -> int:
@@ -24,7 +24,7 @@ def command(options: argparse.Namespace) -> int:
 
     job_file = shared.job_file(options)
     found = []
-    for version, environment in build_environments(job_file):
+    for version, environment in build_environments(job_file, options.data):
         found.append({"version": version, **_described(environment)})
         if not options.json:
             print(_shown(version, environment), flush=True)  # the next one may take a minute

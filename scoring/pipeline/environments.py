@@ -13,12 +13,14 @@ from scoring.storage.connections import Connections
 __all__ = ["Environment", "build_environments"]
 
 
-def build_environments(job_file: JobFile) -> Iterator[tuple[str, Environment]]:
+def build_environments(
+    job_file: JobFile, data: str | None = None
+) -> Iterator[tuple[str, Environment]]:
     """Yield each version that has an environment, and that environment, built where it is not there.
 
     Raises ModelError and MissingPackageError.
     """
-    roots, job = job_file.roots(), job_file.job
+    roots, job = job_file.roots(data), job_file.job
     for version in job.model.versions if job.model else []:
         if isinstance(version.environment, EnvironmentConfig):
             spec = environment_spec(version.version, version.environment, roots)

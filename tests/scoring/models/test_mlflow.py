@@ -544,7 +544,7 @@ def test_the_signature_is_the_contract_and_the_requirements_the_environment(
     assert in_child.model.environment["python"].startswith("3.")
     assert manifest.model.environment == {}
     verify_partition(there)
-    built = next(build_environments(there.job_file))[1]
+    built = next(build_environments(there.job_file, str(empty.data)))[1]
     assert built.seconds == 0.0
     assert "mlflow" not in built.packages  # scikit-learn's own estimator does without it
 
