@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from scoring.monitoring.statistics import Counts, value_of
+from scoring.monitoring.statistics import Counts, values_of
 
 FEWEST_ROWS = 100
 PSI_WARNS = 0.1
@@ -153,7 +153,7 @@ def _numbers(
     bits = min(counts.bits, other.bits)
     both = counts.coarser(bits), other.coarser(bits)
     numbers = np.array(sorted(both[0].keys() | both[1].keys()), dtype=np.int64)
-    values = np.array([value_of(number, bits) for number in numbers.tolist()])
+    values = values_of(numbers, bits)
     sizes = np.array([[of.get(n, 0) for n in numbers.tolist()] for of in both], dtype=np.int64)
     return numbers, values, sizes.reshape(2, -1)
 

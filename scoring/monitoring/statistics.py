@@ -202,18 +202,20 @@ class PredictionStatistics:
         return {"edges": edges.tolist(), "counts": counts.astype(int).tolist()}
 
 
-def value_of(bucket: int, bits: int) -> float:
-    """Return a value within 1 % of every value in ``bucket``: an integer, if that can be."""
-    if not bucket:
-        return 0.0
-    first = (abs(bucket) - 1) + ((_EXPONENT_BIAS + _SMALLEST) << bits)
-    edges = np.array([first, first + 1], np.int64) << (_FRACTION_BITS - bits)
-    low, high = (min(edge, sys.float_info.max) for edge in edges.view(np.float64).tolist())
+def values_of(buckets: npt.NDArray[np.int64], bits: int) -> Numbers:
+    """Return ``value_of`` each of ``buckets``."""
+    first = np.maximum(np.abs(buckets) - 1, 0) + ((_EXPONENT_BIAS + _SMALLEST) << bits)
+    edges = np.stack([first, first + 1]) << (_FRACTION_BITS - bits)
+    low, high = np.minimum(edges.view(np.float64), sys.float_info.max)
     middle = low + (high - low) / 2
     # Of a bucket of 0.1 % or less, any value will do; integers have narrow ones, unless they are many.
-    has_integer = bits >= 10 and low <= math.floor(middle)
-    size = float(math.floor(middle)) if has_integer else middle
-    return math.copysign(size, bucket)
+    has_integer = (low <= np.floor(middle)) & (bits >= 10)
+    return np.asarray(np.sign(buckets) * np.where(has_integer, np.floor(middle), middle))
+
+
+def value_of(bucket: int, bits: int) -> float:
+    """Return a value within 1 % of every value in ``bucket``: an integer, if that can be."""
+    return float(values_of(np.array([bucket], np.int64), bits)[0])
 
 
 def _finite(figure: float) -> float | None:

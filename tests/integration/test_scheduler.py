@@ -104,7 +104,8 @@ def test_catchup_scores_every_month_as_the_shell_does(
 
 def test_a_broken_job_beside_it_is_listed_with_its_own_file(stack: Stack) -> None:
     _scored(stack, "small_flights")
-    (failure,) = stack.api.import_failures()
+    # While Airflow parses the file again, its import errors are gone for a moment.
+    (failure,) = stack.wait_for("import error", stack.api.import_failures)
     assert failure.file == "jobs/broken.yaml"
     path = stack.dags / "jobs" / "broken.yaml"
     assert failure.message.startswith(f"{path} is not a valid job file (1 problem):\n  line ")
