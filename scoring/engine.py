@@ -130,7 +130,7 @@ def _class_positions(model: Model, job: Job) -> dict[str, int]:
 
 def _features(model: Model, table: pa.Table, columns: Mapping[str, ColumnConfig]) -> Any:
     """Return what ``model`` is given: a DataFrame, or what it makes of the table itself."""
-    own = getattr(model, "features", None)
+    own = getattr(model, "features_of", None)
     return own(table, columns) if own else to_frame(table, columns)
 
 

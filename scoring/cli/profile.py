@@ -20,11 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", "-o", type=Path, metavar="FILE", help="write it there (default: print it)"
     )
-    parser.add_argument(
-        "--data",
-        metavar="DIR",
-        help="value of {data} in a job's URIs (default: $SCORING_DATA, else .run/data)",
-    )
+    shared.add_data(parser)
 
 
 def command(options: argparse.Namespace) -> int:

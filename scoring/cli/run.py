@@ -16,7 +16,9 @@ from scoring.job.loader import JobFile
 from scoring.job.partitions import Partition
 
 if TYPE_CHECKING:
+    from scoring.destinations.base import Publisher
     from scoring.destinations.manifest import Manifest
+    from scoring.storage.connections import Connections
 
 HELP = "score a partition, or a range of them, and publish it"
 
@@ -77,8 +79,9 @@ def _run_all(job_file: JobFile, partitions: list[Partition], options: argparse.N
     from scoring.destinations.base import open_publisher
     from scoring.storage.connections import Connections
 
-    publisher = open_publisher(job_file.job, job_file.roots(options.data), Connections())
-    wanted = _wanted(job_file, partitions, options)
+    connections = Connections()
+    publisher = open_publisher(job_file.job, job_file.roots(options.data), connections)
+    wanted = _wanted(job_file, partitions, options, publisher, connections)
     outcomes: list[Outcome] = []
     for partition in partitions:
         if partition.key not in wanted:
@@ -98,21 +101,22 @@ def _run_all(job_file: JobFile, partitions: list[Partition], options: argparse.N
 
 
 def _wanted(
-    job_file: JobFile, partitions: list[Partition], options: argparse.Namespace
+    job_file: JobFile,
+    partitions: list[Partition],
+    options: argparse.Namespace,
+    publisher: Publisher,
+    connections: Connections,
 ) -> set[str]:
     """Return the keys of those of ``partitions`` that the options do not leave alone."""
-    from scoring.destinations.base import open_publisher
     from scoring.monitoring.coverage import coverage
-    from scoring.storage.connections import Connections
 
-    roots, connections, wanted = job_file.roots(options.data), Connections(), set()
+    wanted: set[str] = set()
     if not (options.only_missing or options.only_stale):
         return {partition.key for partition in partitions}
     if options.only_missing:
-        publisher = open_publisher(job_file.job, roots, connections)
-        wanted = {p.key for p in partitions if publisher.published(p) is None}
+        wanted |= {p.key for p in partitions if publisher.published(p) is None}
     if options.only_stale:
-        covered = coverage(job_file, roots, connections, partitions)
+        covered = coverage(job_file, job_file.roots(options.data), connections, partitions)
         wanted |= {c.partition.key for c in covered if c.state == "stale"}
     return wanted
 

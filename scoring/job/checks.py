@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from scoring.job.section import Section
+from scoring.job.section import Loc, Problem, Section
+
+if TYPE_CHECKING:
+    from scoring.job.schema import Job
 
 DriftColumn = Annotated[str, Field(min_length=1)]
 
@@ -103,3 +107,18 @@ class ChecksConfig(Section):
             "`fail`: they also prevent publication."
         ),
     ] = "report"
+
+
+def problems_of_drift(job: Job) -> Iterator[Problem]:
+    """Report what ``checks.drift`` of ``job`` asks for and cannot have."""
+    hold = job.checks.drift.hold if job.checks.drift else None
+    if hold is None:
+        return
+    loc: Loc = ("checks", "drift", "hold")
+    if hold.PSI is None and hold.KS is None:
+        yield loc, "says no limit; write PSI or KS"
+    outputs = [job.output.prediction, *job.output.probabilities]
+    for name in hold.columns if job.inputs else []:
+        if name not in job.inputs and name not in outputs:
+            known = ", ".join([*job.inputs, *outputs])
+            yield (*loc, "columns"), f"{name!r} is neither an input nor an output ({known})"

@@ -17,6 +17,9 @@ from scoring.registry import MODELS
 FOLDER_FORMATS = ("mlflow",)
 """The built-in kinds that read a folder; all others read one file."""
 
+TIMEOUT_SECONDS = 3600
+"""How long a model's own process may take, unless the job says otherwise."""
+
 ARTIFACT_FORMATS = ("csv", "parquet", "json", "bytes")
 ModelFormat = Annotated[str, AfterValidator(partial(check_kind, MODELS))]
 
@@ -106,7 +109,7 @@ class EnvironmentConfig(Section):
             description="How long one batch, or loading the model, may take before the process is "
             "killed.",
         ),
-    ] = 3600
+    ] = TIMEOUT_SECONDS
 
 
 Environment = Annotated[

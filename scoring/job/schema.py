@@ -16,6 +16,7 @@ from scoring.errors import ModelError, PartitionError, quoted
 from scoring.job import schedule
 from scoring.job.alert import AlertConfig
 from scoring.job.checks import ChecksConfig as ChecksConfig
+from scoring.job.checks import problems_of_drift
 from scoring.job.columns import FILE, ROW_NUMBER, problems_of_columns
 from scoring.job.destination import DestinationConfig
 from scoring.job.expressions import Expression, LeftOutReason, problems_of_reasons
@@ -265,7 +266,7 @@ class Job(Section):
         yield from self._key_problems()
         yield from self._column_problems()
         yield from problems_of_reasons(self)
-        yield from self._drift_problems()
+        yield from problems_of_drift(self)
         for i, alert in enumerate(self.alerts):
             yield from ((("alerts", i, *loc), problem) for loc, problem in alert.problems())
         yield from self._model_problems()
@@ -312,19 +313,6 @@ class Job(Section):
         if self.model is None and self.output.probabilities:
             yield ("output", "probabilities"), "requires a model with predict_proba"
         yield from problems_of_columns(self)
-
-    def _drift_problems(self) -> Iterator[Problem]:
-        hold = self.checks.drift.hold if self.checks.drift else None
-        if hold is None:
-            return
-        loc: Loc = ("checks", "drift", "hold")
-        if hold.PSI is None and hold.KS is None:
-            yield loc, "says no limit; write PSI or KS"
-        outputs = [self.output.prediction, *self.output.probabilities]
-        for name in hold.columns if self.inputs else []:
-            if name not in self.inputs and name not in outputs:
-                known = ", ".join([*self.inputs, *outputs])
-                yield (*loc, "columns"), f"{name!r} is neither an input nor an output ({known})"
 
     def _model_problems(self) -> Iterator[Problem]:
         if self.model is None:

@@ -81,7 +81,11 @@ class ModelFile(BaseModel):
 
 
 class Model(Protocol):
-    """A model in memory."""
+    """A model in memory.
+
+    It is given DataFrames. One whose rows go elsewhere may have ``features_of(table, columns)``: what
+    that returns of an Arrow table in the contract's types takes the place of the DataFrame.
+    """
 
     @property
     def inputs(self) -> list[str] | None:

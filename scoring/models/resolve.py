@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from scoring.errors import ModelError, raise_if_resource_error
 from scoring.job.loader import JobFile
@@ -74,13 +75,10 @@ def verify_digest(
         file = _verified_folder(job, version, partition, roots, connections)
     else:
         file = _verified(job.name, version.version, version, roots, connections)
-    environment = None
-    if version.environment == "model":
-        environment = mlflow_environment(folder_of(file, connections), file.uri)
-    elif version.environment is not None:
-        environment = environment_spec(version.version, version.environment, roots)
-    found = {"accept": version.accept, "files": files, "environment": environment}
+    found: dict[str, Any] = {"accept": version.accept, "files": files}
     found["profile"] = _profile(job.name, version, roots, connections)
+    if isinstance(version.environment, EnvironmentConfig):
+        found["environment"] = environment_spec(version.version, version.environment, roots)
     return file.model_copy(update=found)
 
 
@@ -170,14 +168,16 @@ def _verified_folder(
             f"not pin it; it was not loaded. Add its digest to the job file, sha256: {digest}, if "
             f"you trust the files{trust}"
         )
-    inputs = None
+    found: dict[str, Any] = {"sha256": digest}
     if kind == "mlflow":
         model = read_mlmodel(folder, uri)
         if job.has_inputs_of_model:
-            inputs = inputs_of(model, uri)
+            found["inputs"] = inputs_of(model, uri)
         else:
             check_signature(model, job, uri)
-    return file.model_copy(update={"sha256": digest, "inputs": inputs})
+        if version.environment == "model":
+            found["environment"] = mlflow_environment(model, folder, uri)
+    return file.model_copy(update=found)
 
 
 def _check_pinned(pins: str, what: str, uri: str, digest: str, pinned: str | None) -> None:

@@ -98,7 +98,7 @@ def compare(
 
 def threshold(groups: int, rows: int, reference_rows: int) -> float:
     """Return the PSI from which on a column is worth a warning: at least 0.1, and so much that one
-    column in a thousand that has not drifted exceeds it.
+    column in a thousand without any drift exceeds it.
     """
     from scipy.stats import chi2
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from scoring.job.partitions import Partition, partition_at
+from scoring.job.partitions import Partition
 from scoring.job.schedule import interval_start
 from scoring.job.schema import Job
 
@@ -61,10 +61,9 @@ def _dates(job: Job, stretch: Stretch) -> tuple[str, str]:
     earliest, latest = _midnight(first) + _ANY_ZONE, _midnight(last) - _ANY_ZONE
     begins = interval_start(job.schedule, stretch.first).astimezone(UTC)
     ends = interval_start(job.schedule, stretch.last).astimezone(UTC)
-    just_before = stretch.first.start.astimezone(UTC) - timedelta(seconds=1)
-    before = partition_at(just_before, job.partition, job.zone)
     others = [
-        interval_start(job.schedule, before).astimezone(UTC) < earliest - 2 * _ANY_ZONE,
+        interval_start(job.schedule, stretch.first.previous()).astimezone(UTC)
+        < earliest - 2 * _ANY_ZONE,
         interval_start(job.schedule, stretch.last.next()).astimezone(UTC) > latest + 2 * _ANY_ZONE,
     ]
     if earliest <= begins and ends <= latest and all(others):

@@ -194,7 +194,7 @@ class PredictionStatistics:
         # By halves: the distance of the largest doubles is none.
         edges = 2 * np.linspace(self._smallest / 2, self._largest / 2, HISTOGRAM_BINS + 1)
         edges[0], edges[-1] = self._smallest, self._largest
-        values = np.clip([value_of(b, bits) for b in buckets], self._smallest, self._largest)
+        values = np.clip(values_of(np.array([*buckets]), bits), self._smallest, self._largest)
         if self._smallest == self._largest:
             edges = np.array([self._smallest, self._largest])
             return {"edges": edges.tolist(), "counts": [self.counts.rows]}

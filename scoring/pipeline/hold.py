@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -59,22 +58,15 @@ def read_held(context: PartitionContext) -> Held | None:
         return Held.model_validate_json(data)
     except ValidationError as error:
         raise PublicationError(
-            f"{held_uri(context)} cannot be read ({error.errors()[0]['msg']}); {_AGAIN}"
+            f"{held_uri(context)} cannot be read ({error.errors()[0]['msg']}); score the "
+            "partition again"
         ) from None
-
-
-_AGAIN = "score the partition again"
 
 
 def release(context: PartitionContext) -> None:
     """Remove the record: the partition is published, or is being scored again."""
     with suppress(PublicationError, OSError):  # never worth a run: what it names is gone
         context.storage.remove(held_uri(context))
-
-
-def held_attempt(context: PartitionContext, held: Held) -> PartitionContext:
-    """Return the context of the attempt that is held."""
-    return replace(context, attempt=held.attempt)
 
 
 def accepted(run: Mapping[str, str], why: str, by: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from scoring.destinations.manifest import (
@@ -39,7 +40,6 @@ from scoring.pipeline.hold import (
     BY,
     Held,
     accepted,
-    held_attempt,
     hold,
     read_held,
     release,
@@ -129,7 +129,7 @@ def publish_held(context: PartitionContext, why: str, by: str) -> Manifest:
             f"{context.name} is not held, so there is nothing to accept; `scoring coverage "
             f"{context.job.name}` shows what is"
         )
-    attempt = held_attempt(context, held)
+    attempt = replace(context, attempt=held.attempt)
     try:
         return publish(attempt, held.scored, accepted(held.run, why, by))
     except NotStagedError:

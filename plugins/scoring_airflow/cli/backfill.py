@@ -114,8 +114,10 @@ def _selected(
 ) -> set[Partition]:
     """Return those of ``partitions`` that one of the options selects."""
     found: set[Partition] = set()
-    if options.missing or options.stale:
-        states = ("missing", "failed") * options.missing + ("stale",) * options.stale
+    states = {"missing", "failed"} if options.missing else set()
+    if options.stale:
+        states.add("stale")
+    if states:
         known = coverage(job_file, job_file.roots(), _connections(job_file.job), partitions)
         found |= {one.partition for one in known if one.state in states}
     if options.failed:

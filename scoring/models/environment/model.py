@@ -32,7 +32,6 @@ from scoring.models.skops_size import check_decompression
 from scoring.models.user_scorer import ScorerFile, wrong_signature
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
     from scoring.job.inputs import ColumnConfig
@@ -127,18 +126,17 @@ class EnvironmentModel:
             stand_in.classes_ = np.array(self._facts["classes"], dtype=dtype)
         return stand_in
 
-    def features(self, table: pa.Table, columns: Mapping[str, ColumnConfig]) -> rows.Features:
+    def features_of(self, table: pa.Table, columns: Mapping[str, ColumnConfig]) -> rows.Features:
         """Return ``columns`` of ``table`` as the child is sent them, in place of a DataFrame."""
         return rows.of_table(table, columns)
 
-    def predict(self, frame: pd.DataFrame | rows.Features) -> Any:
+    def predict(self, frame: Any) -> Any:
         return self._ask("run" if self._parts.scorer else "predict", frame)
 
-    def predict_proba(self, frame: pd.DataFrame | rows.Features) -> Any:
+    def predict_proba(self, frame: Any) -> Any:
         return self._ask("predict_proba", frame)
 
-    def _ask(self, op: str, frame: pd.DataFrame | rows.Features) -> Any:
-        sent = frame if isinstance(frame, rows.Features) else rows.of_frame(frame)
+    def _ask(self, op: str, sent: rows.Features) -> Any:
         header = {"op": op, "objects": sent.objects, "form": self._parts.form}
         with self._lock:
             child = self._running.of(self.threads)

@@ -37,7 +37,8 @@ def of_table(table: pa.Table, columns: Mapping[str, ColumnConfig]) -> Features:
     """Return ``columns`` of ``table``, which are in the contract's types.
 
     The child makes the DataFrame of them that ``scoring.arrow.frame.to_frame`` makes here.  Text
-    stays encoded on the way, so that it costs as much as its distinct values.
+    stays encoded on the way, so that it costs as much as its distinct values.  ``NaN`` stays what
+    it is in columns of floats; among objects it becomes null, and NaN again.
     """
     import pandas as pd
 
@@ -50,14 +51,6 @@ def of_table(table: pa.Table, columns: Mapping[str, ColumnConfig]) -> Features:
         else:
             found[name] = _of_series(name, to_series(values, column))
     return _stream(pd.RangeIndex(table.num_rows), found)
-
-
-def of_frame(frame: pd.DataFrame) -> Features:
-    """Return a DataFrame as a child is sent it.
-
-    ``NaN`` stays what it is in columns of floats; among objects it becomes null, and NaN again.
-    """
-    return _stream(frame.index, {str(n): _of_series(str(n), v) for n, v in frame.items()})
 
 
 def _of_series(name: str, values: pd.Series) -> tuple[bool, pa.Array]:

@@ -5,23 +5,22 @@ from __future__ import annotations
 import re
 
 from scoring.errors import ModelError
+from scoring.job.model import TIMEOUT_SECONDS
 from scoring.models.base import EnvironmentSpec
 from scoring.models.folders import Folder
-from scoring.models.mlflow.mlmodel import read_mlmodel, small_file
+from scoring.models.mlflow.mlmodel import MlModel, small_file
 
 REQUIREMENTS = "requirements.txt"
-TIMEOUT_SECONDS = 3600
 
 _MLFLOW = re.compile(r"mlflow(-skinny)?\s*([<>=!~;]|$)")
 
 
-def mlflow_environment(folder: Folder, uri: str) -> EnvironmentSpec:
-    """Return the environment that the model in ``folder`` asks for.
+def mlflow_environment(model: MlModel, folder: Folder, uri: str) -> EnvironmentSpec:
+    """Return the environment that ``model``, which lies in ``folder``, asks for.
 
     The model is loaded without MLflow where that is possible, so MLflow is left out there.  Raises
     ModelError where the folder does not say the Python or the packages.
     """
-    model = read_mlmodel(folder, uri)
     python = re.match(
         r"3\.\d+", str(model.flavors.get("python_function", {}).get("python_version"))
     )
