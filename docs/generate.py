@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
+from scoring.job.actuals import ActualsConfig
 from scoring.job.alert import AlertConfig
 from scoring.job.checks import ChecksConfig, DriftConfig, HoldConfig
 from scoring.job.destination import DestinationConfig
@@ -49,6 +50,7 @@ SECTIONS: dict[str, type[Section]] = {
     "checks": ChecksConfig,
     "checks.drift": DriftConfig,
     "checks.drift.hold": HoldConfig,
+    "actuals": ActualsConfig,
     "run": RunConfig,
     "alerts": AlertConfig,
 }

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scoring_airflow.dag import job_dag
+    from scoring_airflow.evaluation_dag import evaluation_dag
     from scoring_airflow.loader import load_jobs
+    from scoring_airflow.operators.evaluate import EvaluateOperator, FindActualsOperator
     from scoring_airflow.operators.extract import ExtractOperator
     from scoring_airflow.operators.score import ScoreOperator
     from scoring_airflow.operators.upload import UploadOperator
@@ -20,14 +22,26 @@ if TYPE_CHECKING:
 # Loaded when used: Airflow imports this package for `provider` while it reads its own
 # configuration.
 _WHERE = {
+    "EvaluateOperator": "scoring_airflow.operators.evaluate",
     "ExtractOperator": "scoring_airflow.operators.extract",
+    "FindActualsOperator": "scoring_airflow.operators.evaluate",
     "ScoreOperator": "scoring_airflow.operators.score",
     "UploadOperator": "scoring_airflow.operators.upload",
+    "evaluation_dag": "scoring_airflow.evaluation_dag",
     "job_dag": "scoring_airflow.dag",
     "load_jobs": "scoring_airflow.loader",
 }
 
-__all__ = ["ExtractOperator", "ScoreOperator", "UploadOperator", "job_dag", "load_jobs"]
+__all__ = [
+    "EvaluateOperator",
+    "ExtractOperator",
+    "FindActualsOperator",
+    "ScoreOperator",
+    "UploadOperator",
+    "evaluation_dag",
+    "job_dag",
+    "load_jobs",
+]
 
 
 def __getattr__(name: str) -> Any:

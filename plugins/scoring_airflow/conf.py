@@ -13,20 +13,25 @@ from scoring.errors import quoted
 OF_AIRFLOW = ("openlineage",)
 """Keys that Airflow adds itself: ``TriggerDagRunOperator`` names the run that triggers another one."""
 
+KEYS = ("partition", "model_version", "replace_newer", "accept_drift")
+"""Keys that the tasks of a job read."""
+
 _SHOWN_CHARACTERS = 100
 
 
-def check_conf(context: Any) -> None:
+def check_conf(context: Any, keys: tuple[str, ...] = KEYS) -> None:
     """Fail the task, without a retry, for a conf with unknown keys, or values of another type.
 
     For the Dag of a job, as ``pre_execute`` of its first task.  The Params of the Dag are in a conf
     too, as the trigger form sends all of them.  A key that begins with an underscore or with
-    ``airflow`` is left to the author who adds it.
+    ``airflow`` is left to the author who adds it.  ``keys`` are those of ``KEYS`` that the Dag reads.
     """
     conf = context["dag_run"].conf or {}
     params = list(context["dag"].params)
     problems = [
-        problem for key, value in conf.items() if (problem := _problem_of(str(key), value, params))
+        problem
+        for key, value in conf.items()
+        if (problem := _problem_of(str(key), value, params, keys))
     ]
     if problems:
         raise AirflowFailException(
@@ -35,7 +40,9 @@ def check_conf(context: Any) -> None:
         )
 
 
-def _problem_of(key: str, value: Any, params: list[str]) -> str | None:
+def _problem_of(key: str, value: Any, params: list[str], keys: tuple[str, ...]) -> str | None:
+    if key in KEYS and key not in keys:
+        return f"{_shown(key)} has no effect in this Dag (known here: {', '.join(keys)})"
     if key == "partition":
         if value is None or isinstance(value, str):
             return None
@@ -56,8 +63,7 @@ def _problem_of(key: str, value: Any, params: list[str]) -> str | None:
         return f"accept_drift is {_shown(value)}: write why the drift is right, as text"
     if key in params or key in OF_AIRFLOW or key.startswith(("_", "airflow")):
         return None
-    known = ["partition", "model_version", "replace_newer", "accept_drift", *params]
-    known = list(dict.fromkeys(known))
+    known = list(dict.fromkeys([*keys, *params]))
     close = difflib.get_close_matches(key.lower(), known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     return f"unknown key {_shown(key)}{hint} (known here: {', '.join(known)})"

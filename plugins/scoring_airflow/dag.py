@@ -42,7 +42,7 @@ def job_dag(job_file: JobFile) -> DAG:
         catchup=True,
         max_active_runs=job.run.max_active_runs,
         params={"partition": partition_param(job), "model_version": model_version_param(job)},
-        default_args=_task_arguments(job, str(job_file.path)),
+        default_args=task_arguments(job, str(job_file.path)),
         on_failure_callback=notifications.on_failure(job_file),
         deadline=notifications.deadline(job_file),
         auto_register=False,  # or Airflow would run what there is of a Dag whose making failed
@@ -62,7 +62,7 @@ def job_dag(job_file: JobFile) -> DAG:
             # Not a Param: Airflow takes 2 ms to check one, for each job at each parse.
             replace_newer="{{ (dag_run.conf or {}).get('replace_newer', false) }}",
             accept_drift="{{ (dag_run.conf or {}).get('accept_drift') or '' }}",
-            outlets=[_asset(job_file)],
+            outlets=[asset_of(job_file)],
         )
     return dag
 
@@ -77,7 +77,8 @@ def _timetable(job: Job) -> PartitionTimetable:
     )
 
 
-def _task_arguments(job: Job, path: str) -> dict[str, Any]:
+def task_arguments(job: Job, path: str) -> dict[str, Any]:
+    """Return the arguments that all tasks of a job have."""
     pause = timedelta(seconds=job.run.retry_delay_seconds)
     arguments: dict[str, Any] = {
         "job_file": path,
@@ -112,7 +113,8 @@ def _check_executor(job_file: JobFile) -> None:
         ) from None
 
 
-def _asset(job_file: JobFile) -> Asset:
+def asset_of(job_file: JobFile) -> Asset:
+    """Return the asset that the predictions of a job are."""
     uri = Layout.of(job_file.job, job_file.roots()).uri
     return Asset(
         name=f"{job_file.job.name} predictions", uri=uri if "://" in uri else Path(uri).as_uri()

@@ -19,6 +19,7 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": integration,
                 "python-modules": [
+                    "scoring_airflow.operators.evaluate",
                     "scoring_airflow.operators.extract",
                     "scoring_airflow.operators.score",
                     "scoring_airflow.operators.upload",

@@ -84,6 +84,11 @@ def _check(job_file: JobFile, destinations: dict[Path, JobFile]) -> None:
         from scoring.expressions.evaluate import open_expressions
 
         open_expressions(job_file).close()
+    if job_file.job.actuals and job_file.job.actuals.source.derive:
+        from scoring.expressions.evaluate import open_expressions
+        from scoring.pipeline.actuals import file_of_actuals
+
+        open_expressions(file_of_actuals(job_file, {})).close()
     if other := destinations.get(job_file.path):
         raise JobError(message(job_file, other))
 

@@ -57,6 +57,10 @@ class Publisher(Protocol):
     def held(self) -> str:
         """The folder of the records of partitions that are held, in the same storage."""
 
+    @property
+    def evaluations(self) -> str:
+        """The folder of the evaluations of partitions, in the same storage."""
+
     def published(self, partition: Partition) -> Manifest | None:
         """Return the manifest of what readers of ``partition`` get now; None if nothing is
         published.

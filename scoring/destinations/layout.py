@@ -12,6 +12,7 @@
     DESTINATION/_index.json                                   what coverage needs of all manifests
     DESTINATION/_staging/month=2013-05/ATTEMPT.lock           held by a run from the shell (S3: .owner)
     DESTINATION/_held/month=2013-05.json                      what is staged, and held because of drift
+    DESTINATION/_evaluations/month=2013-05.json               how wrong the predictions were
     DESTINATION/_locks/month=2013-05                          held by the one that publishes
 
 Readers of datasets pass over names that begin with an underscore.
@@ -80,6 +81,11 @@ class Layout:
     def held(self) -> str:
         """Return the folder in which a file stands for each partition that is held."""
         return f"{self.uri}/_held"
+
+    @property
+    def evaluations(self) -> str:
+        """Return the folder of the evaluations of published partitions."""
+        return f"{self.uri}/_evaluations"
 
     @property
     def columns(self) -> str:

@@ -57,6 +57,10 @@ class ParquetPublisher:
     def held(self) -> str:
         return self.layout.held
 
+    @property
+    def evaluations(self) -> str:
+        return self.layout.evaluations
+
     def published(self, partition: Partition) -> Manifest | None:
         """See ``Publisher``."""
         return published(self.layout, self.storage, partition.path)

@@ -30,13 +30,15 @@ FILE_BYTES = 256 << 10
 class JobFile:
     """A job and the file it was read from; ``sha256`` is of the file's bytes.
 
-    ``lines`` maps each location to its line, from 1.
+    ``lines`` maps each location to its line, from 1.  ``within`` is the section that stands for the
+    source of ``job``, where that is not the file's own.
     """
 
     job: Job
     path: Path
     sha256: str
     lines: Mapping[Loc, int] = field(default_factory=lambda: {(): 1}, compare=False, repr=False)
+    within: Loc = ()
 
     def error(self, loc: Loc, message: str) -> JobError:
         """Return a JobError for the value at ``loc``."""
@@ -44,10 +46,12 @@ class JobFile:
 
     def errors(self, problems: list[Problem]) -> JobError:
         """Return a JobError for several problems."""
-        return JobError(_render(self.path, problems, self.lines))
+        found = [((*self.within, *loc), message) for loc, message in problems]
+        return JobError(_render(self.path, found, self.lines))
 
     def place(self, loc: Loc) -> str:
         """Return file, line and field of ``loc`` for a message."""
+        loc = (*self.within, *loc)
         return f"{self.path}, line {_line_of(loc, self.lines)}, {_dotted(loc)}"
 
     def roots(self, data: str | None = None) -> Roots:

@@ -17,7 +17,7 @@ from scoring.job.section import Section
 
 WITHOUT_EFFECT = frozenset(
     {
-        *("name", "description", "owner", "tags", "alerts"),
+        *("name", "description", "owner", "tags", "alerts", "actuals"),
         *("schedule", "start", "end", "run"),  # which partitions are scored, when and where
         *("checks", "destination"),  # whether and where the same predictions are published
         "model",  # the version that scored counts, and that alone: see _meaning_of_model

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from scoring.errors import ModelError, PartitionError, quoted
 from scoring.job import schedule
+from scoring.job.actuals import ActualsConfig, problems_of_actuals
 from scoring.job.alert import AlertConfig
 from scoring.job.checks import ChecksConfig as ChecksConfig
 from scoring.job.checks import problems_of_drift
@@ -139,6 +140,13 @@ class Job(Section):
     ] = None
     output: Annotated[OutputConfig, Field(description="The published columns.")] = OutputConfig()
     destination: Annotated[DestinationConfig, Field(description="Where partitions are published.")]
+    actuals: Annotated[
+        ActualsConfig | None,
+        Field(
+            description="Where the true values are, once they are known: [how wrong the predictions "
+            "were](monitoring.md#actuals)."
+        ),
+    ] = None
     checks: Annotated[
         ChecksConfig, Field(description="Conditions that a partition must meet to be published.")
     ] = ChecksConfig()
@@ -267,6 +275,7 @@ class Job(Section):
         yield from self._column_problems()
         yield from problems_of_reasons(self)
         yield from problems_of_drift(self)
+        yield from problems_of_actuals(self)
         for i, alert in enumerate(self.alerts):
             yield from ((("alerts", i, *loc), problem) for loc, problem in alert.problems())
         yield from self._model_problems()

@@ -60,6 +60,21 @@ class SourceComparison:
                 return f"{now.uri} has other bytes"
         return None
 
+    @property
+    def is_comparable(self) -> bool:
+        """Whether the source is of files that can be listed, and so compared at all."""
+        try:
+            return bool(self._template)
+        except NotComparableError:
+            return False
+
+    def is_there(self, partition: Partition) -> bool:
+        """Return whether the files of ``partition`` are there, of a source that is comparable."""
+        try:
+            return bool(self._files(partition))
+        except NotComparableError:
+            return False
+
     def _is_same(self, now: ObjectInfo, then: SourceFileRecord) -> bool:
         if now.etag is not None and then.etag is not None:
             if now.etag == then.etag or then.sha256 is None:

@@ -41,11 +41,13 @@ class RowChecker:
     """Checks the rows of one partition, batch by batch; ``close`` ends it.
 
     Raises JobError where an expression of the job is wrong, SourceError where one fails for a row,
-    and ContractError where a column is another kind of thing than the contract says.
+    and ContractError where a column is another kind of thing than the contract says.  ``published``
+    says whether what is published comes from the same source, so that its columns keep their types.
     """
 
-    def __init__(self, context: PartitionContext) -> None:
+    def __init__(self, context: PartitionContext, published: bool = True) -> None:
         self._context = context
+        self._published = published
         self._expressions = open_expressions(context.job_file)
         self._contract: Contract | None = None
         self._schema: pa.Schema | None = None
@@ -62,7 +64,7 @@ class RowChecker:
             table, reasons = self._expressions.evaluate(batch, source.text_only, source.uri)
         except ExpressionsError as error:
             raise self._context.job_file.errors(error.problems) from None
-        if self._contract is None:
+        if self._contract is None and self._published:
             self._check_types_of_other_partitions(source.uri)
         given = {name: combined_column(table, name) for name in table.column_names}
         if ROW_NUMBER in job.added_columns:
