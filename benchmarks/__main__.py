@@ -13,8 +13,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import backfill, big_month, environment, expressions, parsing, shards
+from benchmarks import backfill, big_month, coverage, environment, expressions, parsing, shards
 
+PARTS = (
+    "parsing",
+    "backfill",
+    "big_month",
+    "expressions",
+    "environment",
+    "shards",
+    "coverage",
+)
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -23,7 +32,7 @@ def main() -> None:
     parser.add_argument(
         "only",
         nargs="*",
-        choices=["parsing", "backfill", "big_month", "expressions", "environment", "shards", []],
+        choices=[*PARTS, []],
     )
     parser.add_argument("--rows", type=int, default=10_000_000, help="rows of the big month")
     parser.add_argument(
@@ -65,6 +74,12 @@ def main() -> None:
             folder,
             options.rows,
             options.huge_rows,
+            options.rounds,
+        ),
+        "coverage": lambda: coverage.run(
+            folder / "airflow-home/data",
+            ROOT / "dags/jobs/flight_delay.yaml",
+            folder,
             options.rounds,
         ),
     }

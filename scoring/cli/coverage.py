@@ -29,17 +29,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace) -> int:
     from scoring.cli import coverage_table
+    from scoring.monitoring.source_changes import SourceListings
 
     named = [shared.job_path(job, options.jobs) for job in options.job]
     files, status = shared.load_each(named or shared.job_paths(options.jobs))
     now, connections = clock.now_or(options.moment), Connections()
+    listings = SourceListings()
 
     def of(job_file: JobFile) -> list[Covered] | ScoringError:
         from scoring.monitoring.coverage import coverage, finished_partitions
 
         try:
             roots, partitions = job_file.roots(options.data), finished_partitions(job_file.job, now)
-            return coverage(job_file, roots, connections, partitions, digests=options.digest)
+            return coverage(
+                job_file,
+                roots,
+                connections,
+                partitions,
+                digests=options.digest,
+                listings=listings,
+            )
         except ScoringError as error:
             return error
 

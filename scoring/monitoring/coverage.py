@@ -19,7 +19,7 @@ from scoring.job.loader import JobFile
 from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.job.uri_templates import Roots
-from scoring.monitoring.source_changes import SourceComparison
+from scoring.monitoring.source_changes import SourceComparison, SourceListings
 from scoring.monitoring.stale import Reason, StaleCheck
 from scoring.storage.base import Storage
 from scoring.storage.connections import Connections
@@ -62,18 +62,20 @@ def coverage(
     partitions: Sequence[Partition],
     *,
     digests: bool = False,
+    listings: SourceListings | None = None,
 ) -> list[Covered]:
     """Return the state of each of ``partitions``, in their order.
 
     Files are compared by size, ETag and time of change; with ``digests`` by their bytes, which
-    reads all of them. Model registries and databases are not asked.
+    reads all of them. Model registries and databases are not asked. Give the same ``listings`` and
+    ``connections`` for jobs that are looked at together: a source that they share is listed once.
     """
     job = job_file.job
     publisher = open_publisher(job, roots, connections)
     storage = connections.storage(publisher.uri, job.destination.encryption)
     catalog = catalog_of(publisher)
     ended = _ended(storage, publisher.staging) if catalog.staged else set()
-    source = SourceComparison(job, roots, connections, digests)
+    source = SourceComparison(job, roots, connections, digests, listings or SourceListings())
     check = StaleCheck(job_file, catalog, source, storage, Layout.of(job, roots), digests)
     return [_covered(partition, job, catalog, check, ended) for partition in partitions]
 

@@ -7,9 +7,11 @@ a doubt: on disk, a copy of the same bytes has another time of change.
 from __future__ import annotations
 
 import re
+import threading
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from scoring.job.partitions import Partition
@@ -29,17 +31,47 @@ class NotComparableError(Exception):
     """The source cannot be compared with the manifest; the message says why."""
 
 
+class SourceListings:
+    """Listings of sources in S3 at one moment: jobs with the same source share one of them.
+
+    Several threads may ask at once.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: dict[tuple[int, str], Future[_Listed]] = {}
+        self._used: list[Connections] = []  # kept, so that no other one gets the id of one of them
+
+    def get(self, connections: Connections, prefix: str) -> _Listed:
+        """Return the objects under ``prefix``; raises what the first one who asked for it got."""
+        key = (id(connections), prefix)
+        with self._lock:
+            found, asked = self._found.get(key), key in self._found
+            if found is None:
+                found = self._found[key] = Future()
+                self._used.append(connections)
+        if not asked:
+            try:
+                found.set_result(_Listed(connections.storage(prefix).listing(prefix)))
+            except BaseException as error:
+                found.set_exception(error)
+                raise
+        return found.result()
+
+
 @dataclass(frozen=True)
 class SourceComparison:
     """Compares the source of any partition of ``job``; lists the files of all of them at once.
 
-    With ``digests`` every file on disk is read, and compared by its digest.
+    With ``digests`` every file on disk is read, and compared by its digest. Jobs that are looked at
+    together share ``listings``.
     """
 
     job: Job
     roots: Roots
     connections: Connections
     digests: bool = False
+    listings: SourceListings = field(default_factory=SourceListings)
 
     def change(self, partition: Partition, recorded: Sequence[SourceFileRecord]) -> str | None:
         """Return what has changed, in words, since ``recorded``; None if nothing has.
@@ -127,7 +159,7 @@ class SourceComparison:
         uri = self.roots.expand(f"{fixed}x")[:-1]  # a folder keeps its slash
         if not uri.startswith("s3://") or not _ROOT.sub("", fixed):
             return None
-        return _Listed(self.connections.storage(uri).listing(uri))
+        return self.listings.get(self.connections, uri)
 
 
 class _Listed:
