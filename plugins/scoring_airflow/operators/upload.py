@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
@@ -103,6 +104,9 @@ def _triggering_user(context: Context) -> str:
 
 def _figures(manifest: Manifest) -> dict[str, Any]:
     """Return what a reader of the asset's events wants to know, small enough for an event."""
+    from scoring.monitoring.judgement import drift_summary
+
+    drift = drift_summary(manifest)
     return {
         "job": manifest.job,
         "partition": manifest.partition,
@@ -114,4 +118,6 @@ def _figures(manifest: Manifest) -> dict[str, Any]:
         "output": manifest.output.uri,
         "sha256": manifest.output.sha256,
         "quarantine": manifest.quarantine.uri if manifest.quarantine else None,
+        "warnings": len(manifest.warnings),
+        "drift": asdict(drift) if drift else None,
     }

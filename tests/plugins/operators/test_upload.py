@@ -59,6 +59,8 @@ def test_the_asset_event_carries_the_figures(scored) -> None:
         "output": str(output),
         "sha256": hashlib.sha256(output.read_bytes()).hexdigest(),
         "quarantine": str(next(scored.published.glob("_quarantine/**/*.parquet"))),
+        "warnings": 0,
+        "drift": None,
     }
     (event,) = _events(scored)
     assert event.extra == figures
@@ -290,3 +292,26 @@ def test_a_month_that_has_drifted_is_held_until_somebody_accepts_it(start: Start
     assert manifest["run"]["accepted_drift"] == "v2 is another scale"
     assert manifest["run"]["accepted_by"]
     assert not list((of.published / "_held").glob("*"))
+
+
+def test_the_asset_event_says_how_far_the_month_has_moved(start: Start) -> None:
+    checks = {"max_quarantined_fraction": 0.1, "drift": {}}
+    before = start(run_id="before", checks=checks)
+    before.upload.scored = score_all(before)
+    assert before.run.run(before.upload).state == "success"
+    assert before.run.returned(before.upload)["drift"] is None  # nothing to compare it with
+    of = start(FEBRUARY + timedelta(days=28), "manual__1", {"model_version": "v2"}, checks=checks)
+    of.upload.scored = score_all(of)
+    assert of.run.run(of.upload).state == "success"
+    manifest = json.loads((of.published / "_manifests" / "month=2013-03.json").read_text())
+    (prediction,) = [one for one in manifest["drift"] if one["column"] == "predicted_delay"]
+    moved = [one for one in manifest["drift"] if one["verdict"] == "warn"]
+    figures = of.run.returned(of.upload)
+    assert figures["drift"] == {
+        "reference": "2013-02",
+        "worst_column": "predicted_delay",
+        "worst_psi": prediction["psi"],
+        "columns_moved": len(moved),
+    }
+    assert figures["warnings"] == len(manifest["warnings"]) == len(moved) > 0
+    assert figures in [event.extra for event in _events(of)]
