@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
 from scoring_airflow.links import PredictionsLink, QuarantineLink
+from scoring_airflow.metrics import counted_refusals, send_published
 from scoring_airflow.operators.base import PartitionOperator, fail_if_permanent, triggered_by
 
 if TYPE_CHECKING:
@@ -63,13 +65,14 @@ class UploadOperator(PartitionOperator):
             attempt = self.partition_context(context)
             # As a slice: Airflow hands mapped results over with one request then, not one for each.
             scored = in_order(Scored.model_validate(s) for s in self.scored[:])
-            manifest = publish(
-                attempt,
-                scored,
-                run,
-                replace_newer=self._replaces_newer(),
-                asked_model=self.asked_model(context, attempt),
-            )
+            with counted_refusals(attempt.job.name):
+                manifest = publish(
+                    attempt,
+                    scored,
+                    run,
+                    replace_newer=self._replaces_newer(),
+                    asked_model=self.asked_model(context, attempt),
+                )
         if not manifest.is_of(run):
             self.log.info(
                 f"nothing to do: {manifest.publisher} has published the same rows, scored by the "
@@ -77,6 +80,8 @@ class UploadOperator(PartitionOperator):
             )
         elif manifest.run.get("try_number") != run["try_number"]:
             self.log.info("nothing to do: an earlier try of this run has published it")
+        else:
+            send_published(manifest, datetime.now(UTC))
         self.log.info(
             f"{manifest.partition}: {manifest.rows.scored:,} rows published, "
             f"{manifest.rows.quarantined:,} quarantined, {manifest.rows.left_out:,} left out, "
