@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from scoring.errors import HeldError
 from scoring_airflow.links import PredictionsLink, QuarantineLink
 from scoring_airflow.metrics import counted_refusals, send_published
+from scoring_airflow.notifications import HELD, report_publication
 from scoring_airflow.operators.base import PartitionOperator, fail_if_permanent, triggered_by
 
 if TYPE_CHECKING:
@@ -65,7 +68,7 @@ class UploadOperator(PartitionOperator):
             attempt = self.partition_context(context)
             # As a slice: Airflow hands mapped results over with one request then, not one for each.
             scored = in_order(Scored.model_validate(s) for s in self.scored[:])
-            with counted_refusals(attempt.job.name):
+            with counted_refusals(attempt.job.name), _reason_left(context):
                 manifest = publish(
                     attempt,
                     scored,
@@ -81,7 +84,9 @@ class UploadOperator(PartitionOperator):
         elif manifest.run.get("try_number") != run["try_number"]:
             self.log.info("nothing to do: an earlier try of this run has published it")
         else:
-            send_published(manifest, datetime.now(UTC))
+            now = datetime.now(UTC)
+            send_published(manifest, now)
+            report_publication(attempt, manifest, run["run_id"], now)
         self.log.info(
             f"{manifest.partition}: {manifest.rows.scored:,} rows published, "
             f"{manifest.rows.quarantined:,} quarantined, {manifest.rows.left_out:,} left out, "
@@ -100,6 +105,16 @@ class UploadOperator(PartitionOperator):
                 f"replace_newer is {self.replace_newer!r}; it must be true or false"
             )
         return text == "true"
+
+
+@contextmanager
+def _reason_left(context: Context) -> Iterator[None]:
+    """Leave why a partition is held for the alert of the run, which the Dag processor sends."""
+    try:
+        yield
+    except HeldError as error:
+        context["ti"].xcom_push(HELD, error.summary)
+        raise
 
 
 def _triggering_user(context: Context) -> str:
