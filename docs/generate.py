@@ -173,6 +173,8 @@ def _default(field: FieldInfo) -> str:
         return "none"
     if isinstance(field.default, BaseModel):
         return "its defaults"
+    if isinstance(field.default, list) and field.default:
+        return f"`[{', '.join(field.default)}]`"
     value = str(field.default).lower() if isinstance(field.default, bool) else field.default
     return f"`{value}`" if value != "" else '`""`'
 

@@ -148,6 +148,8 @@ class HeldError(ScoringError):
     """The partition has drifted beyond what the job publishes; it stays staged until accepted."""
 
     exit_status = 10
+    summary = ""
+    """Why it is held and what releases it, in one line: for an alert. It has no value of a row."""
 
 
 class ModelError(ScoringError):

@@ -1,11 +1,13 @@
-"""Alert people, through the notifiers of a job's ``alerts``, that a run has failed or is late.
+"""Alert people, through the notifiers of a job's ``alerts``, of what its runs come to.
 
 A notifier is any class derived from Airflow's ``BaseNotifier``.  Its arguments are templates, and
 know the names in ``FACTS`` only: what Airflow knows beside them (connections, variables) is out of
 their reach, and so are the rows that an error message quotes.
 
-A failed run is reported by the Dag processor, once, after the last retry.  A late one by the
-triggerer, which has neither the job file nor the Dag: it gets all it needs as arguments.
+A failed run is reported by the Dag processor, once, after the last retry; why one is held, the task
+has left as an XCom.  A late one by the triggerer, which has neither the job file nor the Dag: it gets
+all it needs as arguments.  What is published in spite of drift, and what has become stale, by the
+task that has published.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import importlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -28,11 +30,21 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # its stub knows no dea
     DeadlineReference,
 )
 
+from scoring.errors import quoted
+from scoring.job.alert import Event
 from scoring.job.loader import JobFile
 from scoring.job.partitions import Kind, partition_at
+from scoring.job.schema import Job
 from scoring.job.section import Loc
 
+if TYPE_CHECKING:
+    from scoring.destinations.manifest import Manifest
+    from scoring.pipeline.context import PartitionContext
+
 log = logging.getLogger(__name__)
+
+HELD = "held"
+"""The key of the XCom in which a task leaves why its partition is held."""
 
 FACTS = ("job", "partition", "run_id", "problem", "url")
 """What the templates in an alert's arguments may name."""
@@ -57,20 +69,21 @@ def check_alerts(job_file: JobFile) -> None:
 def on_failure(job_file: JobFile) -> Callable[[Mapping[str, Any]], None] | None:
     """Return the callback for a failed run, or None without alerts."""
     job = job_file.job
-    if not job.alerts:
+    if not (_alerts(job, "failed") or _alerts(job, "held")):
         return None
 
     def run_failed(context: Mapping[str, Any]) -> None:
-        task = getattr(context.get("ti"), "task_id", None)
-        run = context.get("dag_run")
+        ti, run = context.get("ti"), context.get("dag_run")
+        task = getattr(ti, "task_id", None)
+        held = _why_held(ti) if task else None
         facts = _facts(
             job.name,
             context["run_id"] if run is None else run.run_id,
             _requested(getattr(run, "conf", None))
             or _key(getattr(run, "data_interval_start", None), job.partition, job.timezone),
-            f"failed in task {task}" if task else "failed",
+            held or (f"failed in task {task}" if task else "failed"),
         )
-        _tell([alert.model_dump() for alert in job.alerts], facts)
+        _tell(_alerts(job, "held" if held else "failed"), facts)
 
     return run_failed
 
@@ -87,7 +100,7 @@ def deadline(job_file: JobFile) -> DeadlineAlert | None:
         callback=AsyncCallback(
             run_is_late,
             {
-                "alerts": [alert.model_dump() for alert in job.alerts],
+                "alerts": _alerts(job, "late"),
                 "deadline_hours": job.run.deadline_hours,
                 "partition": job.partition,
                 "timezone": job.timezone,
@@ -117,6 +130,79 @@ async def run_is_late(
     )
     log.warning("%(job)s %(partition)s is late: %(problem)s (%(run_id)s)", facts)
     await asyncio.to_thread(_tell, alerts, facts)  # most notifiers block
+
+
+def report_publication(
+    attempt: PartitionContext, manifest: Manifest, run_id: str, now: datetime
+) -> None:
+    """Report drift in what was published, and partitions that have become stale by ``now``.
+
+    Called by the task that has published, which succeeds whatever happens here.
+    """
+    problems: dict[Event, Callable[[], str | None]] = {
+        "drift": lambda: _drift_in(manifest),
+        "stale": lambda: _stale_by(attempt, now),
+    }
+    for event, find in problems.items():
+        alerts = _alerts(attempt.job, event)
+        if not alerts:
+            continue
+        try:
+            if problem := find():
+                _tell(alerts, _facts(manifest.job, run_id, manifest.partition, problem))
+        except Exception:
+            log.exception("the alert for %s could not be sent; what was published stays", event)
+
+
+def _drift_in(manifest: Manifest) -> str | None:
+    """Return what a manifest warns of, unless somebody has accepted it."""
+    from scoring.monitoring.judgement import drift_summary
+    from scoring.pipeline.hold import ACCEPTED
+
+    warned = any(warning.startswith("drift: ") for warning in manifest.warnings)
+    found = drift_summary(manifest) if warned and ACCEPTED not in manifest.run else None
+    if found is None:
+        return None
+    moved = "1 column has" if found.columns_moved == 1 else f"{found.columns_moved} columns have"
+    return (
+        f"published, but {moved} moved from {found.reference}: most of all {found.worst_column}, PSI "
+        f"{found.worst_psi:.3f}. `scoring drift {manifest.job} {manifest.partition}` shows them"
+    )
+
+
+def _stale_by(attempt: PartitionContext, now: datetime) -> str | None:
+    """Return which partitions have become stale, and why; each is reported once."""
+    from scoring.monitoring.plan import stretches
+    from scoring.monitoring.stale_news import stale_news
+
+    news = stale_news(
+        attempt.job_file, attempt.roots, attempt.connections, now, but=attempt.partition
+    )
+    news.remember()  # first: a notifier that fails must not have the others repeat it
+    if not news.partitions:
+        return None
+    keys = ", ".join(s.keys for s in stretches(one.partition for one in news.partitions))
+    reasons = dict.fromkeys(r.detail for one in news.partitions for r in one.reasons)
+    more = f"; and {len(reasons) - 1} more reasons" if len(reasons) > 1 else ""
+    return (
+        f"published, but {quoted(keys, 200)} became stale: {next(iter(reasons))}{more}. `scoring plan "
+        f"{attempt.job.name}` prints what scores them again"
+    )
+
+
+def _why_held(ti: Any) -> str | None:
+    """Return what the task has left if its partition is held."""
+    try:
+        found = ti.xcom_pull(task_ids=ti.task_id, key=HELD)
+    except Exception:  # an alert that says less is better than none
+        log.exception("it cannot be known whether the partition is held")
+        return None
+    return str(found) if found else None
+
+
+def _alerts(job: Job, event: Event) -> list[dict[str, Any]]:
+    """Return the alerts for ``event``, as Airflow can store them."""
+    return [alert.model_dump() for alert in job.alerts if event in alert.when]
 
 
 def _tell(alerts: list[dict[str, Any]], facts: dict[str, str]) -> None:

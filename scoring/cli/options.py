@@ -39,16 +39,12 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
+def add_data_and_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="DIR",
         help="value of {data} in a job's URIs (default: $SCORING_DATA, else .run/data)",
     )
-
-
-def add_data_and_json(parser: argparse.ArgumentParser) -> None:
-    add_data(parser)
     parser.add_argument("--json", action="store_true", help="print JSON on stdout, nothing else")
 
 

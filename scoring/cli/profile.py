@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import sys
 from pathlib import Path
 
@@ -20,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", "-o", type=Path, metavar="FILE", help="write it there (default: print it)"
     )
-    shared.add_data(parser)
+    shared.add_data_and_json(parser)
 
 
 def command(options: argparse.Namespace) -> int:
@@ -41,10 +43,15 @@ def command(options: argparse.Namespace) -> int:
             )
         published.append(manifest)
     text = of_manifests(published).to_json()
-    if options.output is None:
+    if options.output is None:  # a profile is JSON, with and without --json
         print(text, end="")
         return 0
-    options.output.write_text(text, encoding="utf-8")
+    data = text.encode()
+    options.output.write_bytes(data)
     rows = sum(manifest.rows.scored for manifest in published)
-    print(f"{options.output}: the profile of {rows:,} rows", file=sys.stderr)
+    if options.json:
+        digest = hashlib.sha256(data).hexdigest()
+        print(json.dumps({"file": str(options.output), "rows": rows, "sha256": digest}, indent=2))
+    else:
+        print(f"{options.output}: the profile of {rows:,} rows", file=sys.stderr)
     return 0

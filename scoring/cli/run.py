@@ -16,11 +16,17 @@ from scoring.job.loader import JobFile
 from scoring.job.partitions import Partition
 
 if TYPE_CHECKING:
-    from scoring.destinations.base import Publisher
     from scoring.destinations.manifest import Manifest
     from scoring.storage.connections import Connections
 
 HELP = "score a partition, or a range of them, and publish it"
+
+ONLY = {
+    "missing": "what is not published and not held: missing or failed",
+    "stale": "what may come out otherwise than it is published",
+    "failed": "what a run has left behind that was killed before it published",
+}
+"""The states that options choose, and what they stand for."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="V",
         help="score with this version, overriding the job's policy",
     )
-    parser.add_argument(
-        "--only-missing",
-        action="store_true",
-        help="leave alone what is published already",
-    )
-    parser.add_argument(
-        "--only-stale",
-        action="store_true",
-        help="leave alone what would come out the same (see `scoring coverage`); with "
-        "--only-missing, score what is either",
-    )
+    for state, what in ONLY.items():
+        parser.add_argument(
+            f"--only-{state}",
+            f"--{state}",
+            action="append_const",
+            dest="only",
+            const=state,
+            help=f"score only {what} (see `scoring coverage`); several of these options add up",
+        )
     parser.add_argument(
         "--force",
         action="store_true",
@@ -68,7 +72,7 @@ def command(options: argparse.Namespace) -> int:
     partitions = job_file.job.partitions_to_score([options.partition])
     for loc, problem in problems_of_every_partition(job_file.job):
         print(f"warning: {job_file.place(loc)}: {problem}", file=sys.stderr)
-    if len(partitions) == 1 and not (options.only_missing or options.only_stale):
+    if len(partitions) == 1 and not options.only:
         output.manifest(_run(job_file, partitions[0], options), options.json)
         return 0
     return _run_all(job_file, partitions, options)
@@ -81,7 +85,7 @@ def _run_all(job_file: JobFile, partitions: list[Partition], options: argparse.N
 
     connections = Connections()
     publisher = open_publisher(job_file.job, job_file.roots(options.data), connections)
-    wanted = _wanted(job_file, partitions, options, publisher, connections)
+    wanted = _wanted(job_file, partitions, options, connections)
     outcomes: list[Outcome] = []
     for partition in partitions:
         if partition.key not in wanted:
@@ -104,21 +108,16 @@ def _wanted(
     job_file: JobFile,
     partitions: list[Partition],
     options: argparse.Namespace,
-    publisher: Publisher,
     connections: Connections,
 ) -> set[str]:
     """Return the keys of those of ``partitions`` that the options do not leave alone."""
     from scoring.monitoring.coverage import coverage
 
-    wanted: set[str] = set()
-    if not (options.only_missing or options.only_stale):
+    if not options.only:
         return {partition.key for partition in partitions}
-    if options.only_missing:
-        wanted |= {p.key for p in partitions if publisher.published(p) is None}
-    if options.only_stale:
-        covered = coverage(job_file, job_file.roots(options.data), connections, partitions)
-        wanted |= {c.partition.key for c in covered if c.state == "stale"}
-    return wanted
+    states = {*options.only} | ({"failed"} if "missing" in options.only else set())
+    covered = coverage(job_file, job_file.roots(options.data), connections, partitions)
+    return {found.partition.key for found in covered if found.state in states}
 
 
 def _run(job_file: JobFile, partition: Partition, options: argparse.Namespace) -> Manifest:

@@ -10,6 +10,7 @@
     DESTINATION/_staging/month=2013-05/ATTEMPT/…              only while a run is under way
     DESTINATION/_columns.arrow                                the types of the columns of all partitions
     DESTINATION/_index.json                                   what coverage needs of all manifests
+    DESTINATION/_stale.json                                   which stale partitions were reported
     DESTINATION/_staging/month=2013-05/ATTEMPT.lock           held by a run from the shell (S3: .owner)
     DESTINATION/_held/month=2013-05.json                      what is staged, and held because of drift
     DESTINATION/_evaluations/month=2013-05.json               how wrong the predictions were
@@ -76,6 +77,11 @@ class Layout:
     def index(self) -> str:
         """Return where the index of the manifests lies; it can be removed at any time."""
         return f"{self.uri}/_index.json"
+
+    @property
+    def stale(self) -> str:
+        """Return where it stands which stale partitions were reported; it can be removed, too."""
+        return f"{self.uri}/_stale.json"
 
     @property
     def held(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
@@ -23,8 +23,11 @@ SECRET = re.compile(
 REFERENCE = re.compile(r"conn(ection)?(_id)?$", re.IGNORECASE)
 
 
+Event = Literal["failed", "late", "held", "drift", "stale"]
+
+
 class AlertConfig(Section):
-    """A notification that is sent when a run of the job fails or is late."""
+    """A notification that is sent when something happens to a run of the job."""
 
     notifier: Annotated[
         str,
@@ -37,6 +40,14 @@ class AlertConfig(Section):
         dict[str, JsonValue],
         Field(description="Keyword arguments of the class. Strings are Jinja templates."),
     ] = {}
+    # Not "on", which is true in YAML.
+    when: Annotated[
+        list[Event],
+        Field(
+            min_length=1,
+            description="What it is sent for: [when alerts are sent](#when-alerts-are-sent).",
+        ),
+    ] = ["failed", "late", "held"]
 
     def problems(self) -> Iterator[Problem]:
         """Report arguments with the name of a secret, and numbers that Airflow cannot store."""

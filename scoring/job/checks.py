@@ -12,6 +12,10 @@ from scoring.job.section import Loc, Problem, Section
 if TYPE_CHECKING:
     from scoring.job.schema import Job
 
+PSI_WARNS = 0.1
+"""The population stability index from which on drift is worth a warning, with many rows: the usual
+limit of the field. Less is never drift, so no limit of a job may be below it."""
+
 DriftColumn = Annotated[str, Field(min_length=1)]
 
 
@@ -20,14 +24,20 @@ class HoldConfig(Section):
 
     PSI: Annotated[
         float | None,
-        Field(gt=0, le=100, description="Hold from this population stability index on."),
+        Field(
+            ge=PSI_WARNS,
+            le=100,
+            description="Hold from this population stability index on, where it is [beyond "
+            "chance](monitoring.md#thresholds).",
+        ),
     ] = None
     KS: Annotated[
         float | None,
         Field(
             gt=0,
             le=1,
-            description="Hold from this statistic of Kolmogorov and Smirnov on. Numbers only.",
+            description="Hold from this statistic of Kolmogorov and Smirnov on, where the PSI of "
+            "the column is worth a warning. Numbers only.",
         ),
     ] = None
     columns: Annotated[

@@ -153,7 +153,7 @@ class Job(Section):
     run: Annotated[RunConfig, Field(description="How Airflow runs the job.")] = RunConfig()
     alerts: Annotated[
         list[AlertConfig],
-        Field(description="Notifications that are sent when a run fails or is late."),
+        Field(description="Notifications of what the job's runs come to."),
     ] = []
 
     @property

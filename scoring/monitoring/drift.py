@@ -21,11 +21,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from scoring.job.checks import PSI_WARNS
 from scoring.monitoring.statistics import Counts, values_of
 
 FEWEST_ROWS = 100
-PSI_WARNS = 0.1
-"""The usual limit of the field, for many rows."""
 CONFIDENCE = 0.999
 
 _GROUPS = 10

@@ -1,11 +1,35 @@
-"""What a job does about drift: warn, or hold a partition until somebody accepts it."""
+"""What a job does about drift: warn, or hold a partition until somebody accepts it; how bad it is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from scoring.destinations.manifest import Manifest
 from scoring.job.checks import DriftConfig, HoldConfig
 from scoring.monitoring.drift import ColumnDrift, worst_first
+
+
+@dataclass(frozen=True)
+class DriftSummary:
+    """How far a partition has moved from its main ``reference``: the column that has moved most, its
+    PSI, and how many columns have moved by what is worth a warning.
+    """
+
+    reference: str
+    worst_column: str
+    worst_psi: float
+    columns_moved: int
+
+
+def drift_summary(manifest: Manifest) -> DriftSummary | None:
+    """Return what a manifest says of drift; None where nothing could be compared."""
+    found = main_reference([ColumnDrift.model_validate(one) for one in manifest.drift])
+    compared = [(one, one.psi) for one in worst_first(found) if one.psi is not None]
+    if not compared:
+        return None
+    worst, psi = compared[0]
+    return DriftSummary(worst.reference, worst.column, psi, sum(one.has_moved for one in found))
 
 
 def main_reference(found: Sequence[ColumnDrift]) -> list[ColumnDrift]:

@@ -41,12 +41,19 @@ def hold(context: PartitionContext, held: Held) -> HeldError:
     write(context.storage, held_uri(context), held.model_dump_json(indent=1).encode())
     listed = "\n".join(f"  {reason}" for reason in held.reasons)
     job, key = context.job.name, context.partition.key
-    return HeldError(
+    error = HeldError(
         f"{context.name} is held: its values have moved beyond checks.drift.hold\n{listed}\n"
         "It is scored and staged, and readers have what they had before. Look at `scoring drift "
         f'{job} {key}`. `scoring publish {job} {key} --accept "why"` publishes it as it is; in '
         'Airflow, so does another run with the conf {"accept_drift": "why"}'
     )
+    others = len(held.reasons) - 1
+    more = f"; and {others} more column{'' if others == 1 else 's'}" if others else ""
+    error.summary = (
+        f'held: {held.reasons[0]}{more}. `scoring publish {job} {key} --accept "why"` publishes it '
+        "as it is; a corrected source or job is scored again"
+    )
+    return error
 
 
 def read_held(context: PartitionContext) -> Held | None:

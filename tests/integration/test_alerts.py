@@ -48,16 +48,15 @@ def write_jobs(jobs: Path) -> None:
     (jobs.parent / "to_file.py").write_text(NOTIFIER)
     (jobs / "hanging.py").write_text(HANGING)
 
-    def job(name: str, **changes: object) -> None:
+    def job(name: str, when: dict[str, list[str]] | None = None, **changes: object) -> None:
         text = "{{ job }} {{ partition }}: {{ problem }}"
         arguments = {"path": str(_reported(root, name)), "text": text}
         small_job.write_job(
             jobs,
             name=name,
-            end="2013-02",
             destination={"uri": f"{{data}}/predictions/{name}"},
-            alerts=[{"notifier": "to_file.ToFile", "arguments": arguments}],
-            **changes,
+            alerts=[{"notifier": "to_file.ToFile", "arguments": arguments, **(when or {})}],
+            **{"end": "2013-02"} | changes,
         )
 
     job("failing", source={"uri": "{data}/nowhere/{partition}.parquet"})
@@ -69,6 +68,14 @@ def write_jobs(jobs: Path) -> None:
     job("late", scorer=small_job.write_waiting_scorer(jobs, "late"), run={"deadline_hours": 0.001})
     job("in_time", run={"deadline_hours": 6})
     job("no_pool", run={"pool": "nobody_made_it"})
+    v1, v2 = small_job.JOB["model"]["versions"]
+    two_months = {
+        "end": "2013-03",
+        "model": {"versions": [v1, v2 | {"in_force_from": "2013-03"}]},
+        "run": {"max_active_runs": 1},
+    }
+    job("held", checks={"drift": {"hold": {"PSI": 0.25}}}, **two_months)
+    job("drifting", {"when": ["drift"]}, checks={"drift": {}}, **two_months)
 
 
 def _ended(stack: Stack, dag_id: str) -> str:
@@ -92,6 +99,27 @@ def test_a_failed_run_is_reported_once_after_the_last_retry(stack: Stack) -> Non
     assert _tries(stack, "failing")["extract"] == ("failed", 3)  # two retries
     stack.wait_for("alert", lambda: _lines(stack, "failing"))
     assert _lines(stack, "failing") == ["failing 2013-02: failed in task extract"]
+
+
+def test_a_held_run_is_reported_with_its_reason(stack: Stack) -> None:
+    stack.unpause("held")
+    states = [run.state for run in stack.ended("held", 2)]
+    assert sorted(states) == ["failed", "success"]
+    stack.wait_for("alert", lambda: _lines(stack, "held"))
+    (line,) = _lines(stack, "held")
+    assert line.startswith("held 2013-03: held: predicted_delay, compared with 2013-02: PSI ")
+    assert line.endswith(
+        '`scoring publish held 2013-03 --accept "why"` publishes it as it is; a corrected source or '
+        "job is scored again"
+    )
+
+
+def test_drift_is_reported_by_the_task_that_has_published_it(stack: Stack) -> None:
+    stack.unpause("drifting")
+    assert [run.state for run in stack.ended("drifting", 2)] == ["success", "success"]
+    (line,) = _lines(stack, "drifting")
+    assert line.startswith("drifting 2013-03: published, but ")
+    assert "most of all predicted_delay, PSI " in line
 
 
 def test_a_task_that_hangs_is_ended_and_tried_again(stack: Stack) -> None:

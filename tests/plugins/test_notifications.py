@@ -55,8 +55,9 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SCORING_DATA", "/data")
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.org/")
 
-    def make(*texts: str, notifier: str = NOTIFIER, **run: Any):
-        listed = [{"notifier": notifier, "arguments": {"text": text}} for text in texts]
+    def make(*texts: str, notifier: str = NOTIFIER, when: list[str] | None = None, **run: Any):
+        limits = {} if when is None else {"when": when}
+        listed = [{"notifier": notifier, "arguments": {"text": text}, **limits} for text in texts]
         return job_dag(load_job(small_job.write_job(tmp_path, alerts=listed, run=run)))
 
     return make
@@ -68,7 +69,7 @@ FAILED = {
         run_id="scheduled__2013-03-02T03:00:00+00:00",
         data_interval_start=datetime(2013, 2, 2, 3, tzinfo=UTC),
     ),
-    "ti": SimpleNamespace(task_id="score"),
+    "ti": SimpleNamespace(task_id="score", xcom_pull=lambda **of: None),
     "conn": "out of reach",
 }
 LATE = {
@@ -102,6 +103,57 @@ def test_a_second_run_is_reported_by_itself(make, sent) -> None:
     march = SimpleNamespace(run_id="x", data_interval_start=datetime(2013, 3, 2, 3, tzinfo=UTC))
     dag.on_failure_callback(FAILED | {"dag_run": march})
     assert [text for text, _ in sent] == ["2013-02", "2013-03"]
+
+
+def _held_ti(held: str | None = "held: x") -> SimpleNamespace:
+    """The upload task of a run, of which Airflow has kept why its partition is held."""
+    kept = {("upload", notifications.HELD): held}
+    return SimpleNamespace(
+        task_id="upload", xcom_pull=lambda task_ids, key: kept.get((task_ids, key))
+    )
+
+
+def test_a_held_run_says_why_in_place_of_where_it_failed(make, sent) -> None:
+    dag = make("{{ partition }}: {{ problem }}")
+    dag.on_failure_callback(FAILED | {"ti": _held_ti("held: x, compared with 2013-01: PSI 3.000")})
+    dag.on_failure_callback(FAILED | {"ti": _held_ti(None)})
+    assert [text for text, _ in sent] == [
+        "2013-02: held: x, compared with 2013-01: PSI 3.000",
+        "2013-02: failed in task upload",
+    ]
+
+
+def test_an_alert_is_sent_though_airflow_does_not_say_whether_it_is_held(make, sent) -> None:
+    def xcom_pull(**of: Any) -> None:
+        raise ConnectionError("no API server")
+
+    ti = SimpleNamespace(task_id="upload", xcom_pull=xcom_pull)
+    make("{{ problem }}").on_failure_callback(FAILED | {"ti": ti})
+    assert [text for text, _ in sent] == ["failed in task upload"]
+
+
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        (None, ["failed", "held", "late"]),
+        (["failed"], ["failed"]),
+        (["held"], ["held"]),
+        (["late"], ["late"]),
+        (["late", "failed"], ["failed", "late"]),
+        (["drift", "stale"], []),
+    ],
+    ids=str,
+)
+def test_an_alert_is_sent_for_what_the_job_says(
+    make, sent, when: list[str] | None, expected: list[str]
+) -> None:
+    dag = make("{{ problem }}", when=when, deadline_hours=1)
+    if dag.on_failure_callback:
+        dag.on_failure_callback(FAILED)
+        dag.on_failure_callback(FAILED | {"ti": _held_ti()})
+    _miss(dag, LATE)
+    words = {"failed in task score": "failed", "held: x": "held"}
+    assert [words.get(text, "late") for text, _ in sent] == expected
 
 
 def test_a_run_that_failed_without_a_task_is_reported_too(make, sent) -> None:

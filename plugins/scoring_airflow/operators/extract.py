@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from scoring.errors import SourceMissingError
 from scoring_airflow.connections import aws_conn_id_of
+from scoring_airflow.metrics import counted_refusals
 from scoring_airflow.operators.base import PartitionOperator, fail_if_permanent
 from scoring_airflow.waiting import Waiting
 
@@ -53,7 +54,8 @@ class ExtractOperator(PartitionOperator):
             attempt = self.partition_context(context)
             model = attempt.model_file(self.model_version or None)
             try:
-                extraction = extract(attempt, model)
+                with counted_refusals(attempt.job.name):
+                    extraction = extract(attempt, model)
             except SourceMissingError as missing:
                 self._wait_for(attempt, missing, waiting)
                 raise

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from scoring.errors import HeldError
 from scoring_airflow.links import PredictionsLink, QuarantineLink
+from scoring_airflow.metrics import counted_refusals, send_published
+from scoring_airflow.notifications import HELD, report_publication
 from scoring_airflow.operators.base import PartitionOperator, fail_if_permanent, triggered_by
 
 if TYPE_CHECKING:
@@ -62,13 +68,14 @@ class UploadOperator(PartitionOperator):
             attempt = self.partition_context(context)
             # As a slice: Airflow hands mapped results over with one request then, not one for each.
             scored = in_order(Scored.model_validate(s) for s in self.scored[:])
-            manifest = publish(
-                attempt,
-                scored,
-                run,
-                replace_newer=self._replaces_newer(),
-                asked_model=self.asked_model(context, attempt),
-            )
+            with counted_refusals(attempt.job.name), _reason_left(context):
+                manifest = publish(
+                    attempt,
+                    scored,
+                    run,
+                    replace_newer=self._replaces_newer(),
+                    asked_model=self.asked_model(context, attempt),
+                )
         if not manifest.is_of(run):
             self.log.info(
                 f"nothing to do: {manifest.publisher} has published the same rows, scored by the "
@@ -76,6 +83,10 @@ class UploadOperator(PartitionOperator):
             )
         elif manifest.run.get("try_number") != run["try_number"]:
             self.log.info("nothing to do: an earlier try of this run has published it")
+        else:
+            now = datetime.now(UTC)
+            send_published(manifest, now)
+            report_publication(attempt, manifest, run["run_id"], now)
         self.log.info(
             f"{manifest.partition}: {manifest.rows.scored:,} rows published, "
             f"{manifest.rows.quarantined:,} quarantined, {manifest.rows.left_out:,} left out, "
@@ -96,6 +107,16 @@ class UploadOperator(PartitionOperator):
         return text == "true"
 
 
+@contextmanager
+def _reason_left(context: Context) -> Iterator[None]:
+    """Leave why a partition is held for the alert of the run, which the Dag processor sends."""
+    try:
+        yield
+    except HeldError as error:
+        context["ti"].xcom_push(HELD, error.summary)
+        raise
+
+
 def _triggering_user(context: Context) -> str:
     """Return who started the run; a scheduled run or a backfill may have nobody."""
     return getattr(context["dag_run"], "triggering_user_name", None) or "airflow"
@@ -103,6 +124,9 @@ def _triggering_user(context: Context) -> str:
 
 def _figures(manifest: Manifest) -> dict[str, Any]:
     """Return what a reader of the asset's events wants to know, small enough for an event."""
+    from scoring.monitoring.judgement import drift_summary
+
+    drift = drift_summary(manifest)
     return {
         "job": manifest.job,
         "partition": manifest.partition,
@@ -114,4 +138,6 @@ def _figures(manifest: Manifest) -> dict[str, Any]:
         "output": manifest.output.uri,
         "sha256": manifest.output.sha256,
         "quarantine": manifest.quarantine.uri if manifest.quarantine else None,
+        "warnings": len(manifest.warnings),
+        "drift": asdict(drift) if drift else None,
     }

@@ -5,12 +5,15 @@ import json
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import pytest
 from airflow.models.asset import AssetEvent
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import clear_task_instances
+from airflow.models.xcom import XComModel
+from airflow.sdk import BaseNotifier
 from airflow.utils.session import create_session
 
 from tests.plugins.conftest import FEBRUARY, Start
@@ -59,6 +62,8 @@ def test_the_asset_event_carries_the_figures(scored) -> None:
         "output": str(output),
         "sha256": hashlib.sha256(output.read_bytes()).hexdigest(),
         "quarantine": str(next(scored.published.glob("_quarantine/**/*.parquet"))),
+        "warnings": 0,
+        "drift": None,
     }
     (event,) = _events(scored)
     assert event.extra == figures
@@ -290,3 +295,116 @@ def test_a_month_that_has_drifted_is_held_until_somebody_accepts_it(start: Start
     assert manifest["run"]["accepted_drift"] == "v2 is another scale"
     assert manifest["run"]["accepted_by"]
     assert not list((of.published / "_held").glob("*"))
+
+
+def test_the_asset_event_says_how_far_the_month_has_moved(start: Start) -> None:
+    checks = {"max_quarantined_fraction": 0.1, "drift": {}}
+    before = start(run_id="before", checks=checks)
+    before.upload.scored = score_all(before)
+    assert before.run.run(before.upload).state == "success"
+    assert before.run.returned(before.upload)["drift"] is None  # nothing to compare it with
+    of = start(FEBRUARY + timedelta(days=28), "manual__1", {"model_version": "v2"}, checks=checks)
+    of.upload.scored = score_all(of)
+    assert of.run.run(of.upload).state == "success"
+    manifest = json.loads((of.published / "_manifests" / "month=2013-03.json").read_text())
+    (prediction,) = [one for one in manifest["drift"] if one["column"] == "predicted_delay"]
+    moved = [one for one in manifest["drift"] if one["verdict"] == "warn"]
+    figures = of.run.returned(of.upload)
+    assert figures["drift"] == {
+        "reference": "2013-02",
+        "worst_column": "predicted_delay",
+        "worst_psi": prediction["psi"],
+        "columns_moved": len(moved),
+    }
+    assert figures["warnings"] == len(manifest["warnings"]) == len(moved) > 0
+    assert figures in [event.extra for event in _events(of)]
+
+
+class Notifier(BaseNotifier):
+    """Keeps what it was to tell; the text ``fail`` makes it fail."""
+
+    template_fields = ("text",)
+    sent: ClassVar[list[str]] = []
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+    def notify(self, context: object) -> None:
+        if self.text == "fail":
+            raise ConnectionError("nobody listens")
+        self.sent.append(self.text)
+
+
+def alert(when: str, text: str = "{{ job }} {{ partition }}: {{ problem }}") -> dict[str, object]:
+    return {"notifier": f"{__name__}.Notifier", "arguments": {"text": text}, "when": [when]}
+
+
+@pytest.fixture
+def sent() -> list[str]:
+    Notifier.sent.clear()
+    return Notifier.sent
+
+
+def test_drift_is_reported_when_it_is_published_and_nobody_has_accepted_it(
+    start: Start, sent: list[str]
+) -> None:
+    drifted = {"max_quarantined_fraction": 0.1, "drift": {"hold": {"PSI": 99}}}
+    changes = {"checks": drifted, "alerts": [alert("drift", "fail"), alert("drift")]}
+    before = start(run_id="before", **changes)
+    before.upload.scored = score_all(before)
+    assert before.run.run(before.upload).state == "success"
+    assert sent == []
+    of = start(FEBRUARY + timedelta(days=28), "manual__1", {"model_version": "v2"}, **changes)
+    of.upload.scored = score_all(of)
+    assert of.run.run(of.upload).state == "success"  # although one notifier fails
+    drift = of.run.returned(of.upload)["drift"]
+    moved = (
+        "1 column has" if drift["columns_moved"] == 1 else f"{drift['columns_moved']} columns have"
+    )
+    reported = (
+        f"small_flights 2013-03: published, but {moved} moved from 2013-02: most of all "
+        f"predicted_delay, PSI {drift['worst_psi']:.3f}. `scoring drift small_flights 2013-03` "
+        "shows them"
+    )
+    assert sent == [reported]
+    assert of.run.run(of.upload).state == "success"  # done already: reported once
+    assert sent == [reported]
+
+
+def test_drift_that_was_accepted_is_not_reported(start: Start, sent: list[str]) -> None:
+    held = {"max_quarantined_fraction": 0.1, "drift": {"hold": {"PSI": 0.25}}}
+    changes = {"checks": held, "alerts": [alert("drift")]}
+    before = start(run_id="before", **changes)
+    before.upload.scored = score_all(before)
+    assert before.run.run(before.upload).state == "success"
+    of = start(FEBRUARY + timedelta(days=28), "manual__1", {"model_version": "v2"}, **changes)
+    of.upload.scored = score_all(of)
+    assert of.run.run(of.upload).state == "failed"
+    with create_session() as session:
+        found = XComModel.get_many(
+            run_id="manual__1", dag_ids=of.run.dag.dag_id, task_ids="upload", key="held"
+        )
+        left = XComModel.deserialize_value(session.scalars(found).one())
+    assert left.startswith("held: predicted_delay, compared with 2013-02: PSI ")
+    assert '`scoring publish small_flights 2013-03 --accept "why"` publishes it' in left
+    of.upload.accept_drift = "v2 is another scale"
+    assert of.run.run(of.upload).state == "success"
+    assert sent == []
+
+
+def test_what_has_become_stale_is_reported_once(start: Start, data: Path, sent: list[str]) -> None:
+    def published(interval_start: datetime, run_id: str) -> None:
+        of = start(interval_start, run_id, alerts=[alert("stale")])
+        of.upload.scored = score_all(of)
+        assert of.run.run(of.upload).state == "success"
+
+    published(FEBRUARY, "manual__2")
+    assert sent == []
+    shutil.copy(data / "flights/2013-04.parquet", data / "flights/2013-02.parquet")
+    published(FEBRUARY.replace(month=3), "manual__3")
+    (reported,) = sent
+    assert reported.startswith("small_flights 2013-03: published, but 2013-02 became stale: ")
+    assert reported.endswith("`scoring plan small_flights` prints what scores them again")
+    published(FEBRUARY.replace(month=4), "manual__4")
+    assert sent == [reported]

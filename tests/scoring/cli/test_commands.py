@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 import scoring
+from scoring.cli.main import COMMANDS as MODULES
 from scoring.cli.main import main
 from tests.scoring.factories import JOB, MONTH, Place, linear, merged, rows, run_steps
 
@@ -51,6 +53,14 @@ def one_error(printed: str) -> str:
     assert "Traceback" not in printed
     assert printed.count("error: ") == 1
     return printed.removeprefix("error: ").rstrip("\n")
+
+
+@pytest.mark.parametrize("command", MODULES)
+def test_every_command_prints_json_for_machines(command: str):
+    module, parser = MODULES[command], argparse.ArgumentParser()
+    module.add_arguments(parser)
+    (option,) = [a for a in parser._actions if "--json" in a.option_strings]
+    assert option.default is False
 
 
 def test_run_prints_the_manifest_and_nothing_else_with_json(jobs: Place):
@@ -290,7 +300,11 @@ def test_a_range_is_scored_partition_by_partition(jobs: Place, capsys: pytest.Ca
     ]
     after = published_files(jobs)
     assert {name: after[name] for name in before} == before
-    assert len(after) == len(before) + 2  # predictions and manifest of March
+    assert after.keys() - before.keys() == {
+        "_index.json",
+        "_manifests/month=2013-03.json",
+        "month=2013-03/predictions.parquet",
+    }
 
 
 def published_files(place: Place) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""``scoring coverage``, ``scoring plan`` and ``scoring run --only-stale``."""
+"""``scoring coverage``, ``scoring plan`` and the states that ``scoring run`` is limited to."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from scoring.cli.main import main
+from scoring.destinations.attempts import LOCK
 from tests.scoring.factories import JOB, MONTH, Place, linear, rows, run_steps
 
 NOW = ("--now", "2014-01-02T03:00Z")
@@ -164,3 +165,48 @@ def test_run_only_what_is_stale_or_missing(jobs: Place, capsys: pytest.CaptureFi
         jobs, capsys, "run", "sample", "2013-02..2013-04", "--only-stale", "--only-missing"
     )
     assert [of["state"] for of in found] == ["published before", "published", "published"]
+
+
+@pytest.fixture
+def killed(jobs: Place) -> Place:
+    """What ``jobs`` is, but a run of April was killed: its staging is there, its process is not."""
+    jobs.source(rows(10), "2013-04.parquet")
+    jobs.source(rows(10), "2013-05.parquet")
+    staged = jobs.out / "_staging/month=2013-04/shell"
+    staged.mkdir(parents=True)
+    (staged / "rows-00000.arrow").write_bytes(b"rows")
+    staged.with_name(f"shell{LOCK}").touch()
+    return jobs
+
+
+@pytest.mark.parametrize(
+    ("options", "scored"),
+    [
+        (["--only-failed"], ["2013-04"]),
+        (["--failed"], ["2013-04"]),
+        (["--only-failed", "--only-stale"], ["2013-03", "2013-04"]),
+        (["--only-missing"], ["2013-04", "2013-05"]),
+        (["--missing", "--stale"], ["2013-03", "2013-04", "2013-05"]),
+    ],
+    ids=" ".join,
+)
+def test_run_only_some_states(
+    killed: Place, capsys: pytest.CaptureFixture[str], options: list[str], scored: list[str]
+):
+    found = as_json(killed, capsys, "run", "sample", "2013-02..2013-05", *options)
+    assert [of["partition"] for of in found if of["state"] == "published"] == scored
+    states = as_json(killed, capsys, "coverage", *NOW)
+    again = [of["partition"] for of in states if of["state"] == "published"]
+    assert again == ["2013-02", *scored]
+
+
+def test_what_is_held_waits_for_a_decision_and_is_not_scored_as_missing(
+    jobs: Place, capsys: pytest.CaptureFixture[str]
+):
+    jobs.source(rows(10), "2013-04.parquet")
+    held = jobs.out / "_held/month=2013-04.json"
+    held.parent.mkdir()
+    held.write_text("{}")
+    found = as_json(jobs, capsys, "run", "sample", "2013-04", "--only-missing")
+    assert found == []
+    assert held.exists()

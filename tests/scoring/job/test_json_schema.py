@@ -114,7 +114,13 @@ FULL: dict[str, Any] = {
         "deadline_hours": 1,
         "threads": 1,
     },
-    "alerts": [{"notifier": "a.B", "arguments": {"conn_id": "c", "x": [1, {"y": None}]}}],
+    "alerts": [
+        {
+            "notifier": "a.B",
+            "arguments": {"conn_id": "c", "x": [1, {"y": None}]},
+            "when": ["failed", "late", "held", "drift", "stale"],
+        }
+    ],
 }
 QUERY = {
     "source": {

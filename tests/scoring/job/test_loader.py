@@ -389,6 +389,13 @@ def test_a_file_named_relatively_has_an_absolute_path(
         ),
         (
             "row_id:",
+            "checks:\n  drift:\n    hold: {PSI: 0.05}\nrow_id:",
+            8,
+            "checks.drift.hold.PSI",
+            "0.05 should be greater than or equal to 0.1",
+        ),
+        (
+            "row_id:",
             "run: {retries: yes}\nrow_id:",
             6,
             "run.retries",

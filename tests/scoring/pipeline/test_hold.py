@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -214,7 +215,7 @@ def test_the_job_says_which_columns_and_figures_hold(
 
 
 def test_chance_alone_holds_no_small_month(place: Place):
-    checks = {"drift": {"hold": {"PSI": 0.01}}, "max_quarantined_fraction": 1.0}
+    checks = {"drift": {"hold": {"PSI": 0.1}}, "max_quarantined_fraction": 1.0}
     for key in ("2013-02", "2013-03", "2013-04"):
         month(place, key, rows=120)
         run_steps(place.run(place.job(checks=checks), key))
@@ -263,7 +264,16 @@ def test_the_shell_makes_a_profile(place: Place, capsys: pytest.CaptureFixture[s
     found = json.loads(target.read_text())
     assert found["inputs"]["x"]["rows"] == first.rows.scored + second.rows.scored
     assert main(["profile", path, "2013-02..2013-03", *data]) == 0
-    assert json.loads(capsys.readouterr().out) == found
+    profile = capsys.readouterr().out
+    assert json.loads(profile) == found
+    assert main(["profile", path, "2013-02..2013-03", "--json", *data]) == 0
+    assert capsys.readouterr().out == profile  # a profile is JSON
+    assert main(["profile", path, "2013-02..2013-03", "--json", "-o", str(target), *data]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "file": str(target),
+        "rows": 2 * ROWS,
+        "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
+    }
     assert main(["profile", path, "2013-02..2013-04", *data]) == 7
     assert "nothing is published for sample 2013-04" in capsys.readouterr().err
 
