@@ -20,6 +20,11 @@ def aws_conn_id_of(job: Job) -> str | None:
     return job.run.aws_conn_id or os.environ.get("SCORING_AWS_CONN_ID") or None
 
 
+def connections_of(job: Job) -> Connections:
+    """Return the connections that ``job`` asks for."""
+    return airflow_connections(aws_conn_id_of(job), job.run.mlflow_conn_id)
+
+
 def airflow_connections(aws_conn_id: str | None, mlflow_conn_id: str | None = None) -> Connections:
     """Return the library's connections as Airflow keeps them; no key passes through the job.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import zipfile
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,13 +13,16 @@ from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
 from scoring_airflow.timetable import PartitionTimetable
+from scoring_airflow.web import urls
+
+log = logging.getLogger(__name__)
 
 _HEURISTIC = ("core", "might_contain_dag_callable")
 
 
 class ScoringPlugin(AirflowPlugin):  # type: ignore[misc]  # mypy does not read Airflow
-    """Register the timetable of jobs, let Airflow discover Dag files that call ``load_jobs``, and
-    preload modules where tasks are forked.
+    """Register the timetable of jobs and the pages of the web UI, let Airflow discover Dag files that
+    call ``load_jobs``, and preload modules where tasks are forked.
     """
 
     name = "scoring"
@@ -30,6 +35,41 @@ class ScoringPlugin(AirflowPlugin):  # type: ignore[misc]  # mypy does not read 
             conf.set(*_HEURISTIC, f"{__name__}.{might_contain_dag.__name__}")
         if os.environ.get("SCORING_PRELOAD") == "1":
             import scoring_airflow.preload  # noqa: F401
+
+    @cached_property
+    def fastapi_apps(self) -> list[dict[str, Any]]:
+        """The pages; none where something that they need is missing.
+
+        Every component of Airflow makes a plugin, and only the API server asks for its apps: what an
+        app imports takes seconds.
+        """
+        try:
+            from scoring_airflow.web.app import create_app
+
+            return [{"app": create_app(), "url_prefix": urls.PREFIX, "name": "Batch scoring"}]
+        except Exception as error:  # noqa: BLE001 - Airflow starts without the pages
+            what = f"{type(error).__name__}: {error}"
+            log.error("the pages of batch-scoring are left out of the web UI: %s", what)
+            return []
+
+    @cached_property
+    def external_views(self) -> list[dict[str, Any]]:
+        """The entry in the navigation."""
+        if not self.fastapi_apps:
+            return []
+        from scoring_airflow.web import static_files
+
+        return [
+            {
+                "name": "Predictions",
+                "href": urls.page("/"),
+                "destination": "nav",
+                "url_route": "predictions",
+                "nav_top_level": True,
+                "icon": static_files.url("icon.svg"),
+                "icon_dark_mode": static_files.url("icon-dark.svg"),
+            }
+        ]
 
 
 def might_contain_dag(file_path: str, zip_file: zipfile.ZipFile | None = None) -> bool:

@@ -19,7 +19,7 @@ from scoring.errors import ScoringError
 from scoring.sources.base import SourceFileRecord
 from scoring.storage.base import ObjectInfo, Storage, write
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """An index of another format is not read: it is made again."""
 
 READS_AT_ONCE = 8
@@ -32,7 +32,10 @@ class _Record(BaseModel):
 
 
 class ManifestSummary(_Record):
-    """What coverage needs of a manifest."""
+    """What coverage, and a page that shows it, need of a manifest.
+
+    ``rows_scored`` and ``rows_quarantined`` are counts of rows, ``warnings`` that of its warnings.
+    """
 
     job: str
     job_sha256: str
@@ -44,6 +47,9 @@ class ManifestSummary(_Record):
     source: list[SourceFileRecord]
     output: ObjectRecord
     code_version: str
+    rows_scored: int
+    rows_quarantined: int
+    warnings: int
 
     @classmethod
     def of(cls, manifest: Manifest) -> ManifestSummary:
@@ -58,6 +64,9 @@ class ManifestSummary(_Record):
             source=manifest.source.files,
             output=manifest.output,
             code_version=manifest.code_version,
+            rows_scored=manifest.rows.scored,
+            rows_quarantined=manifest.rows.quarantined,
+            warnings=len(manifest.warnings),
         )
 
 

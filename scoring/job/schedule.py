@@ -82,6 +82,11 @@ def interval_start(cron: str, partition: Partition) -> datetime:
     return _moment(fire, begin, partition)
 
 
+def due_at(cron: str, partition: Partition) -> datetime:
+    """Return when the run that scores ``partition`` is due: at the end of its data interval."""
+    return interval_start(cron, partition.next())
+
+
 def _left_out(cron: str, kind: Kind) -> str | None:
     fields = croniter(cron).expanded
     for name, at in _COARSER[kind].items():

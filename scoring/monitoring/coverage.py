@@ -14,6 +14,7 @@ from typing import Literal
 from scoring.destinations.attempts import attempts
 from scoring.destinations.base import open_publisher
 from scoring.destinations.catalog import Catalog, catalog_of
+from scoring.destinations.index import ManifestSummary
 from scoring.destinations.layout import Layout
 from scoring.job.loader import JobFile
 from scoring.job.partitions import Partition
@@ -33,9 +34,10 @@ class Covered:
     """The state of one partition.
 
     ``reasons`` say why it is stale; ``unchecked`` says what could not be compared. ``model_version``
-    is the one that scored what is published. A partition is ``failed`` where nothing is published
-    and a run from the shell has ended with its rows still staged; what Airflow's tasks leave behind
-    may belong to a run at work, and does not count.
+    is the one that scored what is ``published``, also where the partition is held meanwhile. A
+    partition is ``failed`` where nothing is published and a run from the shell has ended with its
+    rows still staged; what Airflow's tasks leave behind may belong to a run at work, and does not
+    count.
     """
 
     partition: Partition
@@ -43,6 +45,7 @@ class Covered:
     model_version: str | None = None
     reasons: tuple[Reason, ...] = ()
     unchecked: tuple[str, ...] = ()
+    published: ManifestSummary | None = None
 
 
 def finished_partitions(job: Job, now: datetime) -> list[Partition]:
@@ -89,12 +92,12 @@ def _covered(
         taken = Reason("taken", f"what is published there is the job {published.job}'s")
         return Covered(partition, "missing", reasons=(taken,))
     if partition.path in catalog.held:
-        return Covered(partition, "held", version)
+        return Covered(partition, "held", version, published=published)
     if published is None:
         return Covered(partition, "failed" if partition.path in ended else "missing")
     reasons, unchecked = check.compare(partition)
     state: State = "stale" if reasons else "published"
-    return Covered(partition, state, version, tuple(reasons), tuple(unchecked))
+    return Covered(partition, state, version, tuple(reasons), tuple(unchecked), published)
 
 
 def _ended(storage: Storage, staging: str) -> set[str]:

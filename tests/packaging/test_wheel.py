@@ -95,7 +95,8 @@ def test_its_files_and_metadata(wheel: Path) -> None:
     for package, folder in (("scoring", "scoring"), ("scoring_airflow", "plugins/scoring_airflow")):
         sources = {
             f"{package}/{path.relative_to(REPOSITORY / folder)}"
-            for path in (REPOSITORY / folder).rglob("*.py")
+            for path in (REPOSITORY / folder).rglob("*.*")
+            if path.is_file() and path.suffix != ".pyc"
         }
         assert sources | {f"{package}/py.typed"} <= set(names)
     extras = set(re.findall(r"^Provides-Extra: (.*)$", metadata, re.MULTILINE))

@@ -49,6 +49,43 @@ def test_it_replaces_airflows_default_only() -> None:
     assert conf.get(*SETTING) == "their.own.heuristic"
 
 
+LIGHT = """
+import sys
+from scoring_airflow.plugin import ScoringPlugin
+plugin = ScoringPlugin()
+heavy = ("scoring_airflow.web.app", "airflow.api_fastapi.core_api.security", "fastapi", "pyarrow")
+print([name for name in heavy if name in sys.modules])
+"""
+
+
+def test_only_the_api_server_imports_the_pages() -> None:
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_airflow_starts_without_the_pages_where_something_is_missing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    for name in [name for name in sys.modules if name.startswith("scoring_airflow.web.")]:
+        monkeypatch.delitem(sys.modules, name)
+    plugin = ScoringPlugin()
+    assert plugin.fastapi_apps == []
+    assert plugin.external_views == []
+    (line,) = [r.getMessage() for r in caplog.records if r.name == "scoring_airflow.plugin"]
+    assert line.startswith("the pages of batch-scoring are left out of the web UI: ")
+    assert "jinja2" in line
+
+
+def test_the_pages_are_in_the_navigation_below_airflows_own_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://example.com/airflow/")
+    (view,) = ScoringPlugin().external_views
+    assert (view["href"], view["destination"]) == ("/airflow/scoring/", "nav")
+    assert view["icon"].startswith("/airflow/scoring/static/icon.")
+
+
 TASK_IMPORTS_NOTHING = """
 import sys
 import scoring_airflow.preload

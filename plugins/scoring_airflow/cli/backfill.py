@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +24,6 @@ from airflow.models.backfill import (
     _create_backfill,
 )
 from airflow.models.dagrun import DagRun
-from airflow.models.serialized_dag import SerializedDagModel
 from airflow.timetables.base import DataInterval
 from airflow.utils import cli as cli_utils
 from airflow.utils.platform import getuser
@@ -41,8 +40,8 @@ from scoring.job.partitions import Partition, partition_at, partitions_between
 from scoring.job.schema import Job
 from scoring.monitoring.coverage import coverage
 from scoring.monitoring.plan import stretches
-from scoring.storage.connections import Connections
-from scoring_airflow.connections import airflow_connections, aws_conn_id_of
+from scoring_airflow.connections import connections_of
+from scoring_airflow.stored_dags import job_file_of, last_runs, runs_of, stored_dag
 
 if TYPE_CHECKING:
     from airflow.timetables.base import DagRunInfo
@@ -83,8 +82,8 @@ def command(options: argparse.Namespace) -> None:
 
 
 def backfill(options: argparse.Namespace) -> int:
-    dag = _stored_dag(options.dag_id)
-    job_file = load_job(_job_file_of(dag))
+    dag = stored_dag(options.dag_id)
+    job_file = load_job(job_file_of(dag))
     job, publisher = job_file.job, _publisher(job_file)
     partitions = job.partitions_to_score(options.partitions)
     if options.model_version:
@@ -118,57 +117,19 @@ def _selected(
     if options.stale:
         states.add("stale")
     if states:
-        known = coverage(job_file, job_file.roots(), _connections(job_file.job), partitions)
+        known = coverage(job_file, job_file.roots(), connections_of(job_file.job), partitions)
         found |= {one.partition for one in known if one.state in states}
     if options.failed:
-        last = _last_states(options.dag_id, job_file.job)
-        found |= {p for p in partitions if last.get(p.key) == "failed"}
+        runs = runs_of([options.dag_id]).get(options.dag_id, [])
+        failed = {
+            key for key, run in last_runs(runs, job_file.job).items() if run.state == "failed"
+        }
+        found |= {p for p in partitions if p.key in failed}
     return found
-
-
-def last_states(runs: Iterable[Any], job: Job) -> dict[str, str]:
-    """Return the state of each partition's last run, which is the one that was queued last."""
-    found: dict[str, str] = {}
-    for run in sorted(runs, key=lambda run: run.queued_at or run.run_after):
-        if key := _key_of(run, job):
-            found[key] = str(run.state)
-    return found
-
-
-def _key_of(run: Any, job: Job) -> str | None:
-    if wanted := (run.conf or {}).get("partition"):
-        return str(wanted)
-    start = run.data_interval_start
-    return partition_at(start, job.partition, job.zone).key if start else None
-
-
-def _stored_dag(dag_id: str) -> Any:
-    with create_session() as session:
-        stored = session.scalar(SerializedDagModel.latest_item_select_object(dag_id))
-        if stored is None:
-            raise PartitionError(
-                f"Airflow has no Dag {dag_id}: `airflow dags list` names them, and `airflow dags "
-                "list-import-errors` job files that are invalid"
-            )
-        return stored.dag
-
-
-def _job_file_of(dag: Any) -> str:
-    for task in dag.tasks:
-        if isinstance(path := getattr(task, "job_file", None), str):
-            return path
-    raise PartitionError(
-        f"{dag.dag_id} is not the Dag of a job: none of its tasks has a job_file. Use `airflow "
-        "backfill create`"
-    )
 
 
 def _publisher(job_file: JobFile) -> Publisher:
-    return open_publisher(job_file.job, job_file.roots(), _connections(job_file.job))
-
-
-def _connections(job: Job) -> Connections:
-    return airflow_connections(aws_conn_id_of(job), job.run.mlflow_conn_id)
+    return open_publisher(job_file.job, job_file.roots(), connections_of(job_file.job))
 
 
 def _due(dag: Any, job: Job, partitions: list[Partition]) -> Mapping[str, DagRunInfo]:
@@ -190,11 +151,6 @@ def _say_what_is_not_due(late: list[Partition], due: Mapping[str, DagRunInfo]) -
     if not due:
         raise PartitionError(f"{keys}: not due yet by the job's schedule, so there is no run")
     print(f"left out, not due yet by the job's schedule: {keys}", file=sys.stderr)
-
-
-def _last_states(dag_id: str, job: Job) -> dict[str, str]:
-    with create_session() as session:
-        return last_states(session.scalars(select(DagRun).where(DagRun.dag_id == dag_id)), job)
 
 
 def _check_paused(dag_id: str, wait: bool) -> None:

@@ -26,7 +26,7 @@ from scoring.errors import (
     SourceError,
     resource_error,
 )
-from scoring_airflow.connections import airflow_connections, aws_conn_id_of
+from scoring_airflow.connections import connections_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -92,7 +92,7 @@ class PartitionOperator(BaseOperator):  # type: ignore[misc]  # mypy does not re
             partition,
             job_file.roots(),
             _attempt(dag_run.dag_id, dag_run.run_id),
-            airflow_connections(aws_conn_id_of(job_file.job), job_file.job.run.mlflow_conn_id),
+            connections_of(job_file.job),
         )
 
     def asked_model(

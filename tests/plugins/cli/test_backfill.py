@@ -20,6 +20,7 @@ from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState
 from scoring_airflow import job_dag
 from scoring_airflow.cli import backfill
+from scoring_airflow.stored_dags import PartitionRun, last_runs
 
 from scoring.job.loader import load_job
 from scoring.monitoring.coverage import Covered
@@ -246,7 +247,12 @@ def test_the_last_run_of_a_partition_counts_also_one_by_hand(job: str, tmp_path:
     def run(day: int, state: str, **facts: Any) -> SimpleNamespace:
         at = datetime(2026, 1, day, tzinfo=UTC)
         march = datetime(2013, 3, 2, 3, tzinfo=UTC)
-        known = {"conf": {}, "data_interval_start": march, "run_after": at}
+        known = {
+            "run_id": f"on day {day}",
+            "conf": {},
+            "data_interval_start": march,
+            "run_after": at,
+        }
         return SimpleNamespace(queued_at=at, state=state, **(known | facts))
 
     runs = [
@@ -255,4 +261,4 @@ def test_the_last_run_of_a_partition_counts_also_one_by_hand(job: str, tmp_path:
         run(2, "failed"),
         run(4, "failed", conf=None, data_interval_start=None),
     ]
-    assert backfill.last_states(runs, config) == {"2013-03": "success"}
+    assert last_runs(runs, config) == {"2013-03": PartitionRun("on day 3", "success")}

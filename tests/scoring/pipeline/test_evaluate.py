@@ -322,7 +322,7 @@ def test_what_is_missing_says_so(place: Place):
         evaluate(place.run(place.job()))
 
 
-def test_a_truth_that_is_text_is_no_number(place: Place):
+def test_a_truth_that_is_text_is_refused(place: Place):
     run = published(place)
     truth(place, pa.table({"id": [1], "truth": ["often"]}))
     with pytest.raises(ContractError, match="truth"):

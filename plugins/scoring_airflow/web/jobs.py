@@ -1,0 +1,141 @@
+"""The jobs behind the pages: their files, and the state of their partitions, read side by side.
+
+What is kept in the process costs nothing when it is thrown away, and is never the truth: a job file
+counts by its bytes, and each look at a job lists what is at its destination.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+from fastapi import HTTPException
+
+from scoring.destinations.base import Publisher, open_publisher
+from scoring.destinations.manifest import Manifest
+from scoring.errors import JobError, PartitionError, ScoringError
+from scoring.job.loader import JobFile, load_job
+from scoring.job.schema import Job
+from scoring.monitoring.coverage import Covered, coverage, finished_partitions
+from scoring.storage.connections import Connections
+from scoring_airflow.connections import aws_conn_id_of, connections_of
+from scoring_airflow.stored_dags import StoredJob
+
+JOBS_AT_ONCE = 16
+REMEMBERED = 1024
+
+log = logging.getLogger(__name__)
+
+_files: dict[tuple[str, str], JobFile] = {}
+_connections: dict[tuple[str | None, str | None], Connections] = {}
+
+
+@dataclass(frozen=True)
+class CoveredJob:
+    """A job and its partitions; ``problem`` says in words why nothing is known of them.
+
+    ``file`` is None where the job file cannot be read.
+    """
+
+    stored: StoredJob
+    file: JobFile | None
+    partitions: tuple[Covered, ...] = ()
+    problem: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.stored.dag_id
+
+
+def covered_jobs(jobs: Iterable[StoredJob], now: datetime) -> list[CoveredJob]:
+    """Return the state of all partitions of ``jobs`` that have ended by ``now``, in their order."""
+    return list(_threads().map(lambda job: covered_job(job, now), jobs))
+
+
+def covered_job(stored: StoredJob, now: datetime) -> CoveredJob:
+    """Return the state of the partitions of one job; what goes wrong is its ``problem``."""
+    try:
+        file = job_file(stored)
+    except ScoringError as error:
+        return CoveredJob(stored, None, problem=str(error))
+    try:
+        found = coverage(
+            file, file.roots(), connections(file.job), finished_partitions(file.job, now)
+        )
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with one job, the others are shown
+        forget_connections(file.job)
+        return CoveredJob(stored, file, problem=in_words(error, f"the state of {stored.dag_id}"))
+    return CoveredJob(stored, file, tuple(found))
+
+
+def in_words(error: Exception, what: str) -> str:
+    """Return what to show of an error; one that is not ours may quote a secret, and is only logged."""
+    if isinstance(error, ScoringError):
+        return str(error)
+    log.warning("cannot read %s", what, exc_info=error)
+    return f"{what} cannot be read ({type(error).__name__}): see the log of Airflow's API server"
+
+
+def job_file(stored: StoredJob) -> JobFile:
+    """Return the job file as it is now; JobError where this machine does not have it."""
+    path = stored.job_file
+    if "{{" in path:
+        raise JobError(f"the job file of this Dag is known only when it runs: {path}")
+    try:
+        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise JobError(
+            f"{path} cannot be read ({error.strerror}): the API server needs the same job files as "
+            "the Dag processor"
+        ) from None
+    found = _files.get((path, digest))
+    if found is None:
+        found = load_job(path)
+        if len(_files) >= REMEMBERED:
+            _files.clear()
+        _files[path, found.sha256] = found
+    return found
+
+
+def published(job: StoredJob, key: str) -> Manifest | None:
+    """Return the manifest of a partition; HTTPException where there cannot be one, or none is read."""
+    try:
+        file = job_file(job)
+        partition = file.job.partition_to_score(key)
+    except PartitionError as error:
+        raise HTTPException(404, str(error)) from None
+    except Exception as error:  # noqa: BLE001 - the answer says what is wrong with the job
+        raise HTTPException(503, in_words(error, job.dag_id)) from None
+    try:
+        return publisher(file).published(partition)
+    except Exception as error:  # noqa: BLE001
+        raise HTTPException(503, in_words(error, f"{job.dag_id} {key}")) from None
+
+
+def publisher(file: JobFile) -> Publisher:
+    return open_publisher(file.job, file.roots(), connections(file.job))
+
+
+def connections(job: Job) -> Connections:
+    """Return the connections of ``job``; to make a client of S3 takes long."""
+    key = (aws_conn_id_of(job), job.run.mlflow_conn_id)
+    found = _connections.get(key)
+    if found is None:
+        found = _connections[key] = connections_of(job)
+    return found
+
+
+def forget_connections(job: Job) -> None:
+    """Make new connections next time: those that failed may have old keys."""
+    _connections.pop((aws_conn_id_of(job), job.run.mlflow_conn_id), None)
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(JOBS_AT_ONCE, thread_name_prefix="scoring-jobs")
