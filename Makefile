@@ -27,7 +27,7 @@ setup-stack: .venv/.installed-stack ## the same, and the broker and S3 service o
 setup-containers: .venv/.installed-containers ## the same, and Podman where there is no Docker (as root, from Debian's packages)
 	@devstack/containers/install_podman
 
-setup-dev: .venv/.installed-dev ## the same, and what tests and linters need
+setup-dev: .venv/.installed-dev ## the same, and what tests and linters need (as root: also Chromium, from Debian)
 
 data: .venv/.installed ## flights by month and the two models, in .run/data
 	@$(BIN)/python -m examples --data $(DATA)
@@ -109,4 +109,5 @@ lock: .venv/.installed ## renew requirements.txt, requirements-dev.txt and the o
 
 .venv/.installed-dev: requirements-dev.txt .venv/.installed
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --requirement requirements-dev.txt
+	@devstack/install_browser
 	@touch $@

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scoring_airflow.dag import job_dag
-    from scoring_airflow.evaluation_dag import evaluation_dag
+    from scoring_airflow.evaluation import evaluation_dag
     from scoring_airflow.loader import load_jobs
     from scoring_airflow.operators.evaluate import EvaluateOperator, FindActualsOperator
     from scoring_airflow.operators.extract import ExtractOperator
@@ -27,7 +27,7 @@ _WHERE = {
     "FindActualsOperator": "scoring_airflow.operators.evaluate",
     "ScoreOperator": "scoring_airflow.operators.score",
     "UploadOperator": "scoring_airflow.operators.upload",
-    "evaluation_dag": "scoring_airflow.evaluation_dag",
+    "evaluation_dag": "scoring_airflow.evaluation",
     "job_dag": "scoring_airflow.dag",
     "load_jobs": "scoring_airflow.loader",
 }

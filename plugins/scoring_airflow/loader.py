@@ -11,7 +11,7 @@ from scoring.errors import JobError
 from scoring.job.destinations import Destinations, message
 from scoring.job.loader import load_job
 from scoring_airflow.dag import job_dag
-from scoring_airflow.evaluation_dag import SUFFIX, evaluation_dag
+from scoring_airflow.evaluation import SUFFIX, evaluation_dag
 from scoring_airflow.import_errors import report_import_error
 
 

@@ -23,6 +23,9 @@ UNDER_WAY = ("queued", "running")
 
 REMEMBERED = 4096
 
+EVALUATES = "scoring_airflow.operators.evaluate"
+"""The module of operators that name a job, but score none of its partitions."""
+
 
 @dataclass(frozen=True)
 class StoredJob:
@@ -101,10 +104,12 @@ def stored_dag(dag_id: str) -> Any:
 def job_file_of(dag: Any) -> str:
     """Return the job file that the tasks of a Dag name; PartitionError if they name none."""
     for task in dag.tasks:
+        if getattr(task, "_task_module", None) == EVALUATES:
+            continue
         if isinstance(path := getattr(task, "job_file", None), str):
             return path
     raise PartitionError(
-        f"{dag.dag_id} is not the Dag of a job: none of its tasks has a job_file. Use `airflow "
+        f"{dag.dag_id} is not the Dag of a job: none of its tasks scores a job_file. Use `airflow "
         "backfill create`"
     )
 
@@ -170,6 +175,8 @@ def _job_file_in(data: dict[str, Any]) -> str | None:
     for task in data.get("dag", {}).get("tasks", []):
         facts = task.get("__var", task)
         facts = {**facts.get("partial_kwargs", {}), **facts}
+        if facts.get("_task_module") == EVALUATES:
+            continue
         if isinstance(path := facts.get("job_file"), str):
             return path
     return None

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from devstack.airflow.api import AirflowApi
 from devstack.commands import session
 from devstack.commands.stack import StackOptions, running
 from devstack.home import Home
-from devstack.secrets import load_or_create
+from devstack.secrets import load_or_create, write_private
 from devstack.services import postgres
 from devstack.services.ports import free_port
 from scoring.models.environment.build import FOLDER
@@ -31,6 +32,14 @@ SOON = {"AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10"}
 # Dag files do not change while the tests run: they are read again every five minutes, in place of
 # every half.
 SELDOM = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300"}
+
+USERS = {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,viewer:viewer"}
+
+
+def _add_viewer(home: Home) -> None:
+    """Give the user ``viewer`` a password, which is the user's name: for tests only."""
+    known = json.loads(home.passwords.read_text())
+    write_private(home.passwords, json.dumps(known | {"viewer": "viewer"}) + "\n")
 
 
 def _write_jobs(request: pytest.FixtureRequest, folder: Path) -> None:
@@ -70,7 +79,8 @@ def stack(
         database = postgres.start(home, secrets.database_password, supervisor)
         settings = installation.describe(home, dags, free_port(), secrets, database.url)
         installation.write_files(home, settings, secrets)
-        environment = {**installation.process_environment(settings), **SELDOM}
+        _add_viewer(home)
+        environment = {**installation.process_environment(settings), **SELDOM, **USERS}
         components.migrate(home, environment, database, supervisor)
         components.start(home, environment, database, supervisor)
         # Only the triggerer lacks the Dags folder among the places that it imports from.

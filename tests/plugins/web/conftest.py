@@ -139,7 +139,7 @@ def store(server: FastAPI, data: Path, tmp_path: Path) -> Iterator[Store]:
     from airflow.models import DagModel
     from airflow.serialization.serialized_objects import LazyDeserializedDAG
     from airflow.utils.session import create_session
-    from scoring_airflow import job_dag
+    from scoring_airflow import evaluation_dag, job_dag
 
     from scoring.job.loader import load_job
     from tests.one_run import BUNDLE
@@ -150,11 +150,13 @@ def store(server: FastAPI, data: Path, tmp_path: Path) -> Iterator[Store]:
         name = changes.pop("name", f"job_{uuid.uuid4().hex[:8]}")
         own = {"name": name, "destination": {"uri": f"{{data}}/predictions/{name}"}}
         path = small_job.write_job(tmp_path, **(own | changes))
-        dag = LazyDeserializedDAG.from_dag(job_dag(load_job(path)))
+        file = load_job(path)
+        made_of_it = [job_dag(file), *([evaluation_dag(file)] if file.job.actuals else [])]
+        dags = [LazyDeserializedDAG.from_dag(dag) for dag in made_of_it]
         DagBundlesManager().sync_bundles_to_db()
         with create_session() as session:
-            update_dag_parsing_results_in_db(BUNDLE, None, [dag], {}, 0.0, set(), session)
-        made.append(name)
+            update_dag_parsing_results_in_db(BUNDLE, None, dags, {}, 0.0, set(), session)
+        made.extend(dag.dag_id for dag in dags)
         return Stored(name, path)
 
     yield store

@@ -151,3 +151,9 @@ def test_who_may_backfill_gets_the_button(
     assert 'data-backfills="/api/v2/backfills"' in text
     (cell,) = re.findall(r"<a class=\"cell[^>]*data-key=\"2013-03\"[^>]*>", text)
     assert 'data-from="2013-03-01T00:00:00+00:00" data-to="2013-03-31T23:59:59+00:00"' in cell
+
+
+def test_the_dag_that_evaluates_a_job_is_no_second_job(store: Store, admin: TestClient) -> None:
+    job = store(actuals={"source": {"uri": "{data}/truth/{partition}.parquet"}, "column": "truth"})
+    assert f'data-row="{job.name}"' in admin.get("/scoring/").text
+    assert f"{job.name}.evaluate" not in admin.get("/scoring/").text
