@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +21,7 @@ from scoring.destinations.base import Publisher, open_publisher
 from scoring.destinations.manifest import Manifest
 from scoring.errors import JobError, PartitionError, ScoringError
 from scoring.job.loader import JobFile, load_job
+from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.monitoring.coverage import Covered, coverage, finished_partitions
 from scoring.storage.connections import Connections
@@ -33,6 +34,7 @@ REMEMBERED = 1024
 log = logging.getLogger(__name__)
 
 _files: dict[tuple[str, str], JobFile] = {}
+_partitions: dict[tuple[str, str, str, str | None], list[Partition]] = {}
 _connections: dict[tuple[str | None, str | None], Connections] = {}
 
 
@@ -65,13 +67,22 @@ def covered_job(stored: StoredJob, now: datetime) -> CoveredJob:
     except ScoringError as error:
         return CoveredJob(stored, None, problem=str(error))
     try:
-        found = coverage(
-            file, file.roots(), connections(file.job), finished_partitions(file.job, now)
-        )
+        found = coverage(file, file.roots(), connections(file.job), _ended(file.job, now))
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one job, the others are shown
         forget_connections(file.job)
         return CoveredJob(stored, file, problem=in_words(error, f"the state of {stored.dag_id}"))
     return CoveredJob(stored, file, tuple(found))
+
+
+def _ended(job: Job, now: datetime) -> Sequence[Partition]:
+    """Return the partitions that have ended by ``now``; they are counted when one has ended since."""
+    key = (job.partition, job.timezone, job.start, job.end)
+    known = _partitions.get(key)
+    if not known or known[-1].end > now or known[-1].next().end <= now:
+        if len(_partitions) >= REMEMBERED:
+            _partitions.clear()
+        known = _partitions[key] = finished_partitions(job, now)
+    return known
 
 
 def in_words(error: Exception, what: str) -> str:

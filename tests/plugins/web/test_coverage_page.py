@@ -150,4 +150,4 @@ def test_who_may_backfill_gets_the_button(
     assert "data-may-backfill" in text
     assert 'data-backfills="/api/v2/backfills"' in text
     (cell,) = re.findall(r"<a class=\"cell[^>]*data-key=\"2013-03\"[^>]*>", text)
-    assert 'data-from="2013-03-01T00:00:00+00:00" data-to="2013-03-31T23:59:59+00:00"' in cell
+    assert 'data-from="2013-03-01T00:00:00Z" data-to="2013-03-31T23:59:59Z"' in cell
