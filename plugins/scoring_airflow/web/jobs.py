@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 
 from fastapi import HTTPException
@@ -28,7 +28,8 @@ from scoring.storage.connections import Connections
 from scoring_airflow.connections import aws_conn_id_of, connections_of
 from scoring_airflow.stored_dags import StoredJob
 
-JOBS_AT_ONCE = 16
+JOBS_AT_ONCE = 8
+PATIENCE_SECONDS = 20.0
 REMEMBERED = 1024
 
 log = logging.getLogger(__name__)
@@ -56,8 +57,26 @@ class CoveredJob:
 
 
 def covered_jobs(jobs: Iterable[StoredJob], now: datetime) -> list[CoveredJob]:
-    """Return the state of all partitions of ``jobs`` that have ended by ``now``, in their order."""
-    return list(_threads().map(lambda job: covered_job(job, now), jobs))
+    """Return the state of all partitions of ``jobs`` that have ended by ``now``, in their order.
+
+    A storage that does not answer is the problem of its jobs, and not of the others.
+    """
+    threads = ThreadPoolExecutor(JOBS_AT_ONCE, thread_name_prefix="scoring-jobs")
+    try:
+        asked = [(job, threads.submit(covered_job, job, now)) for job in jobs]
+        ends = time.monotonic() + PATIENCE_SECONDS
+        return [_answer(job, future, ends) for job, future in asked]
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _answer(job: StoredJob, future: Future[CoveredJob], ends: float) -> CoveredJob:
+    try:
+        return future.result(max(0.0, ends - time.monotonic()))
+    except TimeoutError:
+        return CoveredJob(
+            job, None, problem=f"its storage has not answered within {PATIENCE_SECONDS:.0f} seconds"
+        )
 
 
 def covered_job(stored: StoredJob, now: datetime) -> CoveredJob:
@@ -145,8 +164,3 @@ def connections(job: Job) -> Connections:
 def forget_connections(job: Job) -> None:
     """Make new connections next time: those that failed may have old keys."""
     _connections.pop((aws_conn_id_of(job), job.run.mlflow_conn_id), None)
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(JOBS_AT_ONCE, thread_name_prefix="scoring-jobs")

@@ -5,6 +5,7 @@
 const jobOf = (cell) => cell.closest("[data-row]").dataset.row;
 const cells = () => [...document.querySelectorAll("table.grid a.cell")];
 const chosen = new Set();
+let selecting = false; // whether a click selects, for hands without a keyboard
 
 // ---- Inside of Airflow, a page is in a frame that may not navigate the window around it. A link
 // that leaves the pages is followed by a link of that window.
@@ -80,12 +81,25 @@ document.addEventListener("keydown", (event) => {
 
 document.addEventListener("click", (event) => {
   const cell = event.target.closest("table.grid a.cell");
-  if (cell && (event.ctrlKey || event.metaKey || event.shiftKey)) {
+  if (cell && (selecting || event.ctrlKey || event.metaKey || event.shiftKey)) {
     event.preventDefault();
     toggle(cell);
   }
   if (event.target.closest("[data-clear]")) clear();
+  const mode = event.target.closest("[data-select-mode]");
+  if (mode) {
+    selecting = !selecting;
+    mode.setAttribute("aria-pressed", String(selecting));
+  }
+  if (event.target.closest("[data-select-concerns]")) {
+    for (const found of cells()) {
+      if (found.matches(".is-failed, .is-held, .is-missing, .is-stale")) select(found, true);
+    }
+    show();
+  }
 });
+
+for (const bar of document.querySelectorAll("[data-selecting]")) bar.hidden = false;
 
 // A mouse shows what a screen reader says.
 document.addEventListener("pointerover", (event) => {
