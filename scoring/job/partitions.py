@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -59,7 +59,7 @@ class Partition:
         """The folder of this partition under a destination, in Hive style: ``month=2013-05``."""
         return f"{self.kind}={self.key}"
 
-    @property
+    @cached_property
     def uri_fields(self) -> dict[str, str]:
         """The values for ``{year}``, ``{month}``, … in a URI template, zero-padded, in local time.
 

@@ -193,7 +193,7 @@ class Roots:
     def _expanded(self, template: str, fields: dict[str, str]) -> str:
         roots = {"data": self.data, "models": self.models}
         uri = template.format_map(roots | fields).removeprefix("file://")
-        return uri if "://" in uri else os.path.normpath(self.base / uri)
+        return uri if "://" in uri else os.path.normpath(os.path.join(self.base, uri))
 
 
 def _escaped(uri: str) -> str:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Literal
+from urllib.parse import quote
 
-from scoring.job.partitions import Kind, Partition
+from scoring.job.partitions import Kind
 from scoring.job.schedule import due_at
 from scoring.job.schema import Job
 from scoring.monitoring.coverage import Covered
@@ -70,6 +71,7 @@ class Cell:
     """
 
     job: str
+    url: str
     covered: Covered
     state: CellState
     number: int
@@ -83,11 +85,10 @@ class Cell:
 
     @property
     def place(self) -> tuple[str, str]:
-        return place(self.covered.partition)
-
-    @property
-    def url(self) -> str:
-        return urls.partition(self.job, self.key)
+        """The group that the partition is in, such as its year, and its column there."""
+        group, column = _PLACES[self.covered.partition.kind]
+        fields = self.covered.partition.uri_fields
+        return group.format_map(fields), column.format_map(fields)
 
     @property
     def symbol(self) -> str:
@@ -96,9 +97,9 @@ class Cell:
     @property
     def dates(self) -> tuple[str, str]:
         """The range, both ends included, in which the logical date of its run lies."""
-        start, end = self.covered.partition.start, self.covered.partition.end
-        last = end.astimezone(UTC) - timedelta(seconds=1)
-        return start.astimezone(UTC).isoformat(), last.isoformat()
+        partition = self.covered.partition
+        last = partition.end.astimezone(UTC) - timedelta(seconds=1)
+        return f"{partition.start.astimezone(UTC):%FT%TZ}", f"{last:%FT%TZ}"
 
     @property
     def is_marked(self) -> bool:
@@ -134,12 +135,6 @@ class Cell:
         if by and self.state == "held":
             return f"held, readers have what {by} predicted"
         return self.state
-
-
-def place(partition: Partition) -> tuple[str, str]:
-    """Return the group that a partition is in, such as its year, and its column there."""
-    group, column = _PLACES[partition.kind]
-    return group.format_map(partition.uri_fields), column.format_map(partition.uri_fields)
 
 
 @dataclass(frozen=True)
@@ -212,12 +207,13 @@ def _of_job(of: CoveredJob, runs: Sequence[Any], now: datetime) -> JobCells:
         return JobCells(of, ())
     job = of.file.job
     last, not_due, colours = last_runs(runs, job), _not_due(of, job, now), _colours(of)
-    cells = []
+    at, cells = urls.job(of.name), []
     for number, covered in enumerate(of.partitions):
         run, due = last.get(covered.partition.key), not_due.get(covered.partition.key)
         cells.append(
             Cell(
                 of.name,
+                f"{at}/{quote(covered.partition.key, safe='')}",
                 covered,
                 _state(covered, run, due),
                 number,

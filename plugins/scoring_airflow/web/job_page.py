@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 
 from scoring_airflow.web.cells import MEANINGS, SYMBOLS, job_cells
 from scoring_airflow.web.clock import Now
-from scoring_airflow.web.jobs import covered_job
+from scoring_airflow.web.jobs import covered_jobs
 from scoring_airflow.web.rendering import html
 from scoring_airflow.web.security import ReadableJob, User, backfillable
 
@@ -17,7 +17,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/jobs/{job}")
 def job(job: ReadableJob, user: User, now: Now) -> Response:
-    (found,) = job_cells([covered_job(job, now)], now)
+    (found,) = job_cells(covered_jobs([job], now), now)
     groups = [(group, list(of)) for group, of in groupby(found.cells, lambda c: c.place[0])]
     return html(
         "job.html",

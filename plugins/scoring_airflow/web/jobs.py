@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 
 from fastapi import HTTPException
@@ -21,18 +21,21 @@ from scoring.destinations.base import Publisher, open_publisher
 from scoring.destinations.manifest import Manifest
 from scoring.errors import JobError, PartitionError, ScoringError
 from scoring.job.loader import JobFile, load_job
+from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.monitoring.coverage import Covered, coverage, finished_partitions
 from scoring.storage.connections import Connections
 from scoring_airflow.connections import aws_conn_id_of, connections_of
 from scoring_airflow.stored_dags import StoredJob
 
-JOBS_AT_ONCE = 16
+JOBS_AT_ONCE = 8
+PATIENCE_SECONDS = 20.0
 REMEMBERED = 1024
 
 log = logging.getLogger(__name__)
 
 _files: dict[tuple[str, str], JobFile] = {}
+_partitions: dict[tuple[str, str, str, str | None], list[Partition]] = {}
 _connections: dict[tuple[str | None, str | None], Connections] = {}
 
 
@@ -54,8 +57,26 @@ class CoveredJob:
 
 
 def covered_jobs(jobs: Iterable[StoredJob], now: datetime) -> list[CoveredJob]:
-    """Return the state of all partitions of ``jobs`` that have ended by ``now``, in their order."""
-    return list(_threads().map(lambda job: covered_job(job, now), jobs))
+    """Return the state of all partitions of ``jobs`` that have ended by ``now``, in their order.
+
+    A storage that does not answer is the problem of its jobs, and not of the others.
+    """
+    threads = ThreadPoolExecutor(JOBS_AT_ONCE, thread_name_prefix="scoring-jobs")
+    try:
+        asked = [(job, threads.submit(covered_job, job, now)) for job in jobs]
+        ends = time.monotonic() + PATIENCE_SECONDS
+        return [_answer(job, future, ends) for job, future in asked]
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _answer(job: StoredJob, future: Future[CoveredJob], ends: float) -> CoveredJob:
+    try:
+        return future.result(max(0.0, ends - time.monotonic()))
+    except TimeoutError:
+        return CoveredJob(
+            job, None, problem=f"its storage has not answered within {PATIENCE_SECONDS:.0f} seconds"
+        )
 
 
 def covered_job(stored: StoredJob, now: datetime) -> CoveredJob:
@@ -65,13 +86,22 @@ def covered_job(stored: StoredJob, now: datetime) -> CoveredJob:
     except ScoringError as error:
         return CoveredJob(stored, None, problem=str(error))
     try:
-        found = coverage(
-            file, file.roots(), connections(file.job), finished_partitions(file.job, now)
-        )
+        found = coverage(file, file.roots(), connections(file.job), _ended(file.job, now))
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one job, the others are shown
         forget_connections(file.job)
         return CoveredJob(stored, file, problem=in_words(error, f"the state of {stored.dag_id}"))
     return CoveredJob(stored, file, tuple(found))
+
+
+def _ended(job: Job, now: datetime) -> Sequence[Partition]:
+    """Return the partitions that have ended by ``now``; they are counted when one has ended since."""
+    key = (job.partition, job.timezone, job.start, job.end)
+    known = _partitions.get(key)
+    if not known or known[-1].end > now or known[-1].next().end <= now:
+        if len(_partitions) >= REMEMBERED:
+            _partitions.clear()
+        known = _partitions[key] = finished_partitions(job, now)
+    return known
 
 
 def in_words(error: Exception, what: str) -> str:
@@ -134,8 +164,3 @@ def connections(job: Job) -> Connections:
 def forget_connections(job: Job) -> None:
     """Make new connections next time: those that failed may have old keys."""
     _connections.pop((aws_conn_id_of(job), job.run.mlflow_conn_id), None)
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(JOBS_AT_ONCE, thread_name_prefix="scoring-jobs")

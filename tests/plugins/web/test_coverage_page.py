@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, datetime
 
+import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from scoring_airflow.web import clock
+from scoring_airflow.web import clock, jobs
 
 from tests.plugins.web.conftest import Store, Stored
 
@@ -113,6 +115,24 @@ def test_a_job_that_cannot_be_read_says_so_in_its_row(viewer: TestClient, store:
     assert verdict(text).endswith("jobs need attention: 3 that cannot be read")
 
 
+def test_a_storage_that_does_not_answer_keeps_no_other_job_waiting(
+    viewer: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, hangs = store(), store()
+    here.publish(*MONTHS)
+    (hangs.destination / "_manifests").mkdir(parents=True)
+    pipe = hangs.destination / "_manifests/month=2013-02.json"
+    os.mkfifo(pipe)  # a reader waits for a writer
+    monkeypatch.setattr(jobs, "PATIENCE_SECONDS", 5.0)
+    try:
+        text = viewer.get("/scoring/").text
+    finally:
+        os.close(os.open(pipe, os.O_RDWR | os.O_NONBLOCK))
+        pipe.unlink()
+    assert "its storage has not answered within 5 seconds" in text
+    assert set(labels(text)) == set(MONTHS)
+
+
 def test_filters(viewer: TestClient, store: Store) -> None:
     one, two = store(tags=["red"]), store(tags=["blue"])
     one.publish(*MONTHS)
@@ -138,7 +158,7 @@ def test_earlier_years_are_folded(pages: FastAPI, viewer: TestClient, store: Sto
     text = page(viewer, job)
     assert "2011-01" in labels(text)
     assert "2010-12" not in labels(text)
-    assert "36 missing" in text
+    assert 'M 36<span class="visually-hidden"> missing</span>' in text
     assert "2008-01" in labels(page(viewer, job, show="all"))
 
 
@@ -157,3 +177,16 @@ def test_the_dag_that_evaluates_a_job_is_no_second_job(store: Store, admin: Test
     job = store(actuals={"source": {"uri": "{data}/truth/{partition}.parquet"}, "column": "truth"})
     assert f'data-row="{job.name}"' in admin.get("/scoring/").text
     assert f"{job.name}.evaluate" not in admin.get("/scoring/").text
+
+    assert 'data-from="2013-03-01T00:00:00Z" data-to="2013-03-31T23:59:59Z"' in cell
+
+
+def test_pages_below_a_path_link_below_it(
+    viewer: TestClient, job: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://example.com/air/flow/")
+    for path in ("", f"jobs/{job.name}", f"jobs/{job.name}/2013-02", f"models/{job.name}/v1"):
+        text = viewer.get(f"/scoring/{path}").text
+        links = re.findall(r'(?:href|src|action|data-backfills)="([^"#]+)"', text)
+        assert len(links) > 4
+        assert [link for link in links if not link.startswith("/air/flow/")] == [], path

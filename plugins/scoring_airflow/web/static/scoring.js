@@ -2,8 +2,10 @@
 // are copied, backfills are created by Airflow's own API. Without it everything can still be read.
 "use strict";
 
-const cells = () => [...document.querySelectorAll("[data-cell]")];
+const jobOf = (cell) => cell.closest("[data-row]").dataset.row;
+const cells = () => [...document.querySelectorAll("table.grid a.cell")];
 const chosen = new Set();
+let selecting = false; // whether a click selects, for hands without a keyboard
 
 // ---- Inside of Airflow, a page is in a frame that may not navigate the window around it. A link
 // that leaves the pages is followed by a link of that window.
@@ -27,7 +29,7 @@ for (const region of document.querySelectorAll("[data-end]")) region.scrollLeft 
 
 // ---- Keys: one cell of a table is reached by Tab, the others by arrows.
 for (const table of document.querySelectorAll("table.grid")) {
-  const own = [...table.querySelectorAll("[data-cell]")];
+  const own = [...table.querySelectorAll("a.cell")];
   own.forEach((cell) => (cell.tabIndex = -1));
   if (own.length) own[own.length - 1].tabIndex = 0;
 }
@@ -36,20 +38,20 @@ function neighbour(cell, key) {
   const column = cell.closest("td");
   const row = column.parentElement;
   if (key === "ArrowLeft" || key === "ArrowRight" || key === "Home" || key === "End") {
-    const all = [...row.querySelectorAll("[data-cell]")];
+    const all = [...row.querySelectorAll("a.cell")];
     const at = all.indexOf(cell);
     return { ArrowLeft: all[at - 1], ArrowRight: all[at + 1], Home: all[0], End: all.at(-1) }[key];
   }
   const step = key === "ArrowUp" ? "previousElementSibling" : "nextElementSibling";
   for (let other = row[step]; other; other = other[step]) {
-    const found = other.children[column.cellIndex]?.querySelector("[data-cell]");
+    const found = other.children[column.cellIndex]?.querySelector("a.cell");
     if (found) return found;
   }
   return undefined;
 }
 
 document.addEventListener("keydown", (event) => {
-  const cell = event.target.closest?.("[data-cell]");
+  const cell = event.target.closest?.("a.cell");
   if (!cell || !cell.closest("table.grid")) {
     if (event.key === "Escape" && chosen.size) clear();
     return;
@@ -78,12 +80,31 @@ document.addEventListener("keydown", (event) => {
 });
 
 document.addEventListener("click", (event) => {
-  const cell = event.target.closest("table.grid [data-cell]");
-  if (cell && (event.ctrlKey || event.metaKey || event.shiftKey)) {
+  const cell = event.target.closest("table.grid a.cell");
+  if (cell && (selecting || event.ctrlKey || event.metaKey || event.shiftKey)) {
     event.preventDefault();
     toggle(cell);
   }
   if (event.target.closest("[data-clear]")) clear();
+  const mode = event.target.closest("[data-select-mode]");
+  if (mode) {
+    selecting = !selecting;
+    mode.setAttribute("aria-pressed", String(selecting));
+  }
+  if (event.target.closest("[data-select-concerns]")) {
+    for (const found of cells()) {
+      if (found.matches(".is-failed, .is-held, .is-missing, .is-stale")) select(found, true);
+    }
+    show();
+  }
+});
+
+for (const bar of document.querySelectorAll("[data-selecting]")) bar.hidden = false;
+
+// A mouse shows what a screen reader says.
+document.addEventListener("pointerover", (event) => {
+  const cell = event.target.closest?.("a.cell");
+  if (cell) cell.title = cell.getAttribute("aria-label");
 });
 
 // ---- Selection.
@@ -138,13 +159,13 @@ function show() {
   const jobs = new Map();
   const ordered = cells().filter((cell) => chosen.has(cell));
   for (const cell of ordered) {
-    if (!jobs.has(cell.dataset.job)) jobs.set(cell.dataset.job, []);
-    jobs.get(cell.dataset.job).push(cell);
+    if (!jobs.has(jobOf(cell))) jobs.set(jobOf(cell), []);
+    jobs.get(jobOf(cell)).push(cell);
   }
   for (const [job, of] of jobs) {
     of.sort((one, other) => one.dataset.number - other.dataset.number);
-    const held = of.filter((cell) => cell.dataset.state === "held");
-    const again = stretches(of.filter((cell) => cell.dataset.state !== "held"));
+    const held = of.filter((cell) => cell.classList.contains("is-held"));
+    const again = stretches(of.filter((cell) => !cell.classList.contains("is-held")));
     if (again.length) {
       const command = `airflow scoring backfill ${job} ${again.map(keysOf).join(" ")}`;
       list.append(line(command, job, again));
@@ -190,7 +211,7 @@ function backfillButton(job, row, again) {
   if (again.length > 1) {
     button.disabled = true;
     button.title = "Airflow makes one backfill at a time, of one range: use the command";
-  } else if (next && again[0].at(-1).dataset.to >= next) {
+  } else if (next && again[0].at(-1).dataset.to >= next.replace("+00:00", "Z")) {
     button.disabled = true;
     button.title = "The scheduler has not made these runs yet, and will";
   }
