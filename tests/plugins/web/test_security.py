@@ -57,7 +57,11 @@ def test_a_session_of_another_secret_leads_to_the_login(anybody: TestClient) -> 
     forged = {"Cookie": "_token=eyJhbGciOiJIUzUxMiJ9.eyJzdWIiOiJhZG1pbiJ9.AAAA"}
     answer = anybody.get("/scoring/?name=a%20b", headers=forged)
     assert answer.status_code == 303
-    assert answer.headers["location"].endswith("?next=%2Fscoring%2F%3Fname%3Da%2520b")
+    login = answer.headers["location"]
+    assert login.endswith("?next=%2Fscoring%2F%3Fname%3Da%2520b")
+    answer = anybody.get(login)
+    assert answer.status_code == 307
+    assert answer.headers["location"].endswith("/auth/login?next=%2Fscoring%2F%3Fname%3Da%2520b")
 
 
 def test_a_viewer_reads_every_route(pages: FastAPI, viewer: TestClient, job: Stored) -> None:
