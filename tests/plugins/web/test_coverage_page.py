@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from scoring_airflow.web import clock, jobs
 
-from tests.plugins.web.conftest import Store, Stored
+from tests.plugins.web.conftest import NOW, Store, Stored, forget_dags, store_dag
 
 MONTHS = ("2013-02", "2013-03", "2013-04")
 
@@ -160,6 +160,23 @@ def test_earlier_years_are_folded(pages: FastAPI, viewer: TestClient, store: Sto
     assert "2010-12" not in labels(text)
     assert 'M 36<span class="visually-hidden"> missing</span>' in text
     assert "2008-01" in labels(page(viewer, job, show="all"))
+
+
+def test_a_dag_of_its_own_that_uses_the_operators_is_shown(admin: TestClient, job: Stored) -> None:
+    from airflow.sdk import DAG, CronDataIntervalTimetable
+    from scoring_airflow import ExtractOperator
+
+    job.publish("2013-02")
+    schedule = CronDataIntervalTimetable("0 3 2 * *", timezone="UTC")
+    with DAG("of_my_own", schedule=schedule, start_date=NOW) as dag:
+        ExtractOperator(task_id="extract", job_file=str(job.path))
+    store_dag(dag)
+    try:
+        text = admin.get("/scoring/", params={"name": "of_my_own"}).text
+    finally:
+        forget_dags("of_my_own")
+    assert labels(text)["2013-02"] == "published by v1, 2,450 rows, 50 quarantined"
+    assert f'data-row="of_my_own" data-publish="{job.name}"' in text
 
 
 def test_who_may_backfill_gets_the_button(
