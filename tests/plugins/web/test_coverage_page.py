@@ -148,7 +148,8 @@ def test_filters(viewer: TestClient, store: Store) -> None:
     assert shown(state="attention") == {two.name}
     assert shown(state="published") == {one.name}
     nothing = viewer.get("/scoring/", params={"name": "no such job"}).text
-    assert "No job matches" in nothing
+    assert verdict(nothing) == "No job matches"
+    assert "verdict good" not in nothing
     assert "Show all jobs" in nothing
 
 
