@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from scoring_airflow.web import clock, jobs
 
-from tests.plugins.web.conftest import Store, Stored
+from tests.plugins.web.conftest import NOW, Store, Stored, forget_dags, store_dag
 
 MONTHS = ("2013-02", "2013-03", "2013-04")
 
@@ -148,7 +148,8 @@ def test_filters(viewer: TestClient, store: Store) -> None:
     assert shown(state="attention") == {two.name}
     assert shown(state="published") == {one.name}
     nothing = viewer.get("/scoring/", params={"name": "no such job"}).text
-    assert "No job matches" in nothing
+    assert verdict(nothing) == "No job matches"
+    assert "verdict good" not in nothing
     assert "Show all jobs" in nothing
 
 
@@ -162,6 +163,23 @@ def test_earlier_years_are_folded(pages: FastAPI, viewer: TestClient, store: Sto
     assert "2008-01" in labels(page(viewer, job, show="all"))
 
 
+def test_a_dag_of_its_own_that_uses_the_operators_is_shown(admin: TestClient, job: Stored) -> None:
+    from airflow.sdk import DAG, CronDataIntervalTimetable
+    from scoring_airflow import ExtractOperator
+
+    job.publish("2013-02")
+    schedule = CronDataIntervalTimetable("0 3 2 * *", timezone="UTC")
+    with DAG("of_my_own", schedule=schedule, start_date=NOW) as dag:
+        ExtractOperator(task_id="extract", job_file=str(job.path))
+    store_dag(dag)
+    try:
+        text = admin.get("/scoring/", params={"name": "of_my_own"}).text
+    finally:
+        forget_dags("of_my_own")
+    assert labels(text)["2013-02"] == "published by v1, 2,450 rows, 50 quarantined"
+    assert f'data-row="of_my_own" data-publish="{job.name}"' in text
+
+
 def test_who_may_backfill_gets_the_button(
     viewer: TestClient, admin: TestClient, job: Stored
 ) -> None:
@@ -170,15 +188,13 @@ def test_who_may_backfill_gets_the_button(
     assert "data-may-backfill" in text
     assert 'data-backfills="/api/v2/backfills"' in text
     (cell,) = re.findall(r"<a class=\"cell[^>]*data-key=\"2013-03\"[^>]*>", text)
-    assert 'data-from="2013-03-01T00:00:00+00:00" data-to="2013-03-31T23:59:59+00:00"' in cell
+    assert 'data-from="2013-03-01T00:00:00Z" data-to="2013-03-31T23:59:59Z"' in cell
 
 
 def test_the_dag_that_evaluates_a_job_is_no_second_job(store: Store, admin: TestClient) -> None:
     job = store(actuals={"source": {"uri": "{data}/truth/{partition}.parquet"}, "column": "truth"})
     assert f'data-row="{job.name}"' in admin.get("/scoring/").text
     assert f"{job.name}.evaluate" not in admin.get("/scoring/").text
-
-    assert 'data-from="2013-03-01T00:00:00Z" data-to="2013-03-31T23:59:59Z"' in cell
 
 
 def test_pages_below_a_path_link_below_it(

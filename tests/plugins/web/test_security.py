@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from scoring_airflow.web.security import WritableJob
 
-from tests.plugins.web.conftest import Sign, Store, Stored
+from tests.plugins.web.conftest import Sign, Store, Stored, store_dag
 
 PAGE_ADDRESSES = ("/", "/jobs/{job}", "/jobs/{job}/{key}", "/models/{job}/{version}")
 
@@ -57,7 +57,11 @@ def test_a_session_of_another_secret_leads_to_the_login(anybody: TestClient) -> 
     forged = {"Cookie": "_token=eyJhbGciOiJIUzUxMiJ9.eyJzdWIiOiJhZG1pbiJ9.AAAA"}
     answer = anybody.get("/scoring/?name=a%20b", headers=forged)
     assert answer.status_code == 303
-    assert answer.headers["location"].endswith("?next=%2Fscoring%2F%3Fname%3Da%2520b")
+    login = answer.headers["location"]
+    assert login.endswith("?next=%2Fscoring%2F%3Fname%3Da%2520b")
+    answer = anybody.get(login)
+    assert answer.status_code == 307
+    assert answer.headers["location"].endswith("/auth/login?next=%2Fscoring%2F%3Fname%3Da%2520b")
 
 
 def test_a_viewer_reads_every_route(pages: FastAPI, viewer: TestClient, job: Stored) -> None:
@@ -153,19 +157,12 @@ def test_a_user_of_one_dag_sees_one_job(store: Store, viewer: TestClient, reads_
 
 
 def test_what_is_not_the_dag_of_a_job_is_not_there(viewer: TestClient, server: FastAPI) -> None:
-    from airflow.dag_processing.collection import update_dag_parsing_results_in_db
     from airflow.providers.standard.operators.empty import EmptyOperator
     from airflow.sdk import DAG
-    from airflow.serialization.serialized_objects import LazyDeserializedDAG
-    from airflow.utils.session import create_session
-
-    from tests.one_run import BUNDLE
 
     with DAG("not_a_job", schedule=None) as dag:
         EmptyOperator(task_id="one")
-    with create_session() as session:
-        stored = [LazyDeserializedDAG.from_dag(dag)]
-        update_dag_parsing_results_in_db(BUNDLE, None, stored, {}, 0.0, set(), session)
+    store_dag(dag)
     assert "not_a_job" not in viewer.get("/scoring/").text
     assert viewer.get("/scoring/jobs/not_a_job").status_code == 404
 

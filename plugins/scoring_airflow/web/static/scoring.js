@@ -171,7 +171,8 @@ function show() {
       list.append(line(command, job, again));
     }
     for (const cell of held) {
-      list.append(line(`scoring publish ${job} ${cell.dataset.key} --accept "why"`));
+      const name = cell.closest("[data-row]").dataset.publish; // a Dag may be called otherwise
+      list.append(line(`scoring publish ${name} ${cell.dataset.key} --accept "why"`));
     }
   }
 }
@@ -211,7 +212,7 @@ function backfillButton(job, row, again) {
   if (again.length > 1) {
     button.disabled = true;
     button.title = "Airflow makes one backfill at a time, of one range: use the command";
-  } else if (next && again[0].at(-1).dataset.to >= next.replace("+00:00", "Z")) {
+  } else if (next && new Date(again[0].at(-1).dataset.to) >= new Date(next)) {
     button.disabled = true;
     button.title = "The scheduler has not made these runs yet, and will";
   }
