@@ -159,16 +159,7 @@ def store(server: FastAPI, data: Path, tmp_path: Path) -> Iterator[Store]:
     Each job has a name of its own, publishes to a folder of its own, and is gone from Airflow after
     the test.
     """
-<<<<<<< HEAD
-    from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.dag_processing.collection import update_dag_parsing_results_in_db
-    from airflow.models import DagModel
-    from airflow.serialization.serialized_objects import LazyDeserializedDAG
-    from airflow.utils.session import create_session
     from scoring_airflow import evaluation_dag, job_dag
-=======
-    from scoring_airflow import job_dag
->>>>>>> 90d1a39ff901fd034cf6fdf3f39d1fd49a215c7f
 
     from scoring.job.loader import load_job
 
@@ -178,18 +169,11 @@ def store(server: FastAPI, data: Path, tmp_path: Path) -> Iterator[Store]:
         name = changes.pop("name", f"job_{uuid.uuid4().hex[:8]}")
         own = {"name": name, "destination": {"uri": f"{{data}}/predictions/{name}"}}
         path = small_job.write_job(tmp_path, **(own | changes))
-<<<<<<< HEAD
         file = load_job(path)
-        made_of_it = [job_dag(file), *([evaluation_dag(file)] if file.job.actuals else [])]
-        dags = [LazyDeserializedDAG.from_dag(dag) for dag in made_of_it]
-        DagBundlesManager().sync_bundles_to_db()
-        with create_session() as session:
-            update_dag_parsing_results_in_db(BUNDLE, None, dags, {}, 0.0, set(), session)
-        made.extend(dag.dag_id for dag in dags)
-=======
-        store_dag(job_dag(load_job(path)))
-        made.append(name)
->>>>>>> 90d1a39ff901fd034cf6fdf3f39d1fd49a215c7f
+        dags = [job_dag(file), *([evaluation_dag(file)] if file.job.actuals else [])]
+        for dag in dags:
+            store_dag(dag)
+            made.append(dag.dag_id)
         return Stored(name, path)
 
     yield store
