@@ -1,4 +1,5 @@
-"""Coverage of 20 jobs over ten years in S3: a first look, the next one, and bare listings.
+"""Coverage of 20 jobs over ten years in S3: a first look, the next one, bare listings, and the page
+of Airflow's web UI that shows it.
 
 The objects are made here: one month is really scored, and its manifest, with another partition in
 it, stands for those of all months.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,6 +79,43 @@ print(json.dumps({"imports": imported, "first_look": first, "next_look": then,
                   "bare_listings": bare, "published": [published, again]}))
 """
 
+_PAGE = """
+import json, statistics, sys, time
+from pathlib import Path
+from airflow.utils.db import initdb
+initdb()
+from airflow.api_fastapi.app import create_app, get_auth_manager
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.dag_processing.collection import update_dag_parsing_results_in_db
+from airflow.serialization.serialized_objects import LazyDeserializedDAG
+from airflow.utils.session import create_session
+from fastapi.testclient import TestClient
+from scoring.job.loader import load_job
+from scoring_airflow import job_dag
+
+dags = [job_dag(load_job(path)) for path in sorted(Path(sys.argv[1]).glob("*.yaml"))]
+DagBundlesManager().sync_bundles_to_db()
+with create_session() as session:
+    stored = [LazyDeserializedDAG.from_dag(dag) for dag in dags]
+    update_dag_parsing_results_in_db("dags-folder", None, stored, {}, 0.0, set(), session)
+app = create_app(apps="core")
+user = SimpleAuthManagerUser(username="bench", role="ADMIN", teams=None)
+cookie = {"Cookie": f"_token={get_auth_manager().generate_jwt(user)}"}
+client = TestClient(app, base_url="http://airflow.example", headers=cookie)
+
+def get():
+    started = time.perf_counter()
+    answer = client.get("/scoring/")
+    took = time.perf_counter() - started
+    assert answer.status_code == 200 and "job19" in answer.text, answer.text[:2000]
+    return took, len(answer.content)
+
+first, size = get()
+print(json.dumps({"first": first, "next": statistics.median(get()[0] for _ in range(7)),
+                  "bytes": size}))
+"""
+
 
 def run(data: Path, job_file: Path, folder: Path, rounds: int) -> dict[str, object]:
     """Measure each look in a process of its own, ``rounds`` times; return the figures."""
@@ -100,6 +139,7 @@ def run(data: Path, job_file: Path, folder: Path, rounds: int) -> dict[str, obje
         ]
         _look(command, environment)  # which makes the indexes
         looks = [_look(command, environment) for _ in range(rounds)]
+        page = _page(jobs, place / "airflow", environment | {"SCORING_DATA": root})
     return {
         "jobs": JOBS,
         "partitions": JOBS * YEARS * 12,
@@ -108,6 +148,7 @@ def run(data: Path, job_file: Path, folder: Path, rounds: int) -> dict[str, obje
             name: sorted(round(look[name] / look["bare_listings"], 2) for look in looks)
             for name in ("first_look", "next_look")
         },
+        "page": page,
     }
 
 
@@ -125,13 +166,31 @@ def _look(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
     return {name: round(seconds, 3) for name, seconds in look.items()}
 
 
+def _page(jobs: Path, home: Path, environment: dict[str, str]) -> dict[str, float]:
+    """Return how long the coverage page takes, at first and then, in an Airflow of its own."""
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    settings = {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+    }
+    command = [sys.executable, "-c", _PAGE, str(jobs)]
+    done = subprocess.run(
+        command, env=environment | settings, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"error: the page failed:\n{done.stderr[-3000:]}")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return {name: round(value, 3) for name, value in found.items()}
+
+
 def _make_jobs(job_file: Path, place: Path) -> Path:
     """Return the folder of the job files: the flight_delay job under other names, over ten years."""
     jobs = place / "jobs"
     jobs.mkdir(parents=True, exist_ok=True)
     job = yaml.safe_load(job_file.read_text(encoding="utf-8"))
-    job["start"] = f"{FIRST_YEAR}-01"
-    job.pop("end")
+    job |= {"start": f"{FIRST_YEAR}-01", "end": f"{FIRST_YEAR + YEARS - 1}-12"}
     job["model"]["versions"] = [job["model"]["versions"][0] | {"in_force_from": job["start"]}]
     for number in range(JOBS):
         name = f"job{number:02d}"

@@ -24,6 +24,7 @@ from scoring.job.loader import JobFile, load_job
 from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.monitoring.coverage import Covered, coverage, finished_partitions
+from scoring.monitoring.source_changes import SourceListings
 from scoring.storage.connections import Connections
 from scoring_airflow.connections import aws_conn_id_of, connections_of
 from scoring_airflow.stored_dags import StoredJob
@@ -61,9 +62,10 @@ def covered_jobs(jobs: Iterable[StoredJob], now: datetime) -> list[CoveredJob]:
 
     A storage that does not answer is the problem of its jobs, and not of the others.
     """
+    listings = SourceListings()
     threads = ThreadPoolExecutor(JOBS_AT_ONCE, thread_name_prefix="scoring-jobs")
     try:
-        asked = [(job, threads.submit(covered_job, job, now)) for job in jobs]
+        asked = [(job, threads.submit(covered_job, job, now, listings)) for job in jobs]
         ends = time.monotonic() + PATIENCE_SECONDS
         return [_answer(job, future, ends) for job, future in asked]
     finally:
@@ -79,14 +81,25 @@ def _answer(job: StoredJob, future: Future[CoveredJob], ends: float) -> CoveredJ
         )
 
 
-def covered_job(stored: StoredJob, now: datetime) -> CoveredJob:
-    """Return the state of the partitions of one job; what goes wrong is its ``problem``."""
+def covered_job(
+    stored: StoredJob, now: datetime, listings: SourceListings | None = None
+) -> CoveredJob:
+    """Return the state of the partitions of one job; what goes wrong is its ``problem``.
+
+    Jobs that are looked at together share ``listings``.
+    """
     try:
         file = job_file(stored)
     except ScoringError as error:
         return CoveredJob(stored, None, problem=str(error))
     try:
-        found = coverage(file, file.roots(), connections(file.job), _ended(file.job, now))
+        found = coverage(
+            file,
+            file.roots(),
+            connections(file.job),
+            _ended(file.job, now),
+            listings=listings,
+        )
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one job, the others are shown
         forget_connections(file.job)
         return CoveredJob(stored, file, problem=in_words(error, f"the state of {stored.dag_id}"))
@@ -97,11 +110,15 @@ def _ended(job: Job, now: datetime) -> Sequence[Partition]:
     """Return the partitions that have ended by ``now``; they are counted when one has ended since."""
     key = (job.partition, job.timezone, job.start, job.end)
     known = _partitions.get(key)
-    if not known or known[-1].end > now or known[-1].next().end <= now:
+    if not known or known[-1].end > now or _has_another(job, known[-1], now):
         if len(_partitions) >= REMEMBERED:
             _partitions.clear()
         known = _partitions[key] = finished_partitions(job, now)
     return known
+
+
+def _has_another(job: Job, last: Partition, now: datetime) -> bool:
+    return last != job.last_partition and last.next().end <= now
 
 
 def in_words(error: Exception, what: str) -> str:
