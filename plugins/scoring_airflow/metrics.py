@@ -1,4 +1,4 @@
-"""Metrics of publications, by Airflow's own StatsD or OpenTelemetry (``[metrics]`` of its settings).
+"""Metrics of publications and evaluations, by Airflow's own StatsD or OpenTelemetry (``[metrics]`` of its settings).
 
 Airflow's task runner has set up ``Stats`` before a task begins; where no metrics are switched on, what
 is sent goes nowhere.  Each metric is sent as Airflow sends its own: under a name with tags, and, for a
@@ -8,6 +8,7 @@ StatsD that has no tags, once more with the job at the end of the name (``legacy
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -20,8 +21,11 @@ from scoring.errors import ContractError, HeldError
 
 if TYPE_CHECKING:
     from scoring.destinations.manifest import Manifest
+    from scoring.monitoring.evaluation import Evaluation
 
 log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def send_published(manifest: Manifest, now: datetime) -> None:
@@ -29,6 +33,20 @@ def send_published(manifest: Manifest, now: datetime) -> None:
     tags = {"job": manifest.job, "model_version": manifest.model.version}
     for name, value in _figures(manifest, now).items():
         _send(Stats.gauge, name, value, tags)
+
+
+def send_evaluated(evaluation: Evaluation) -> None:
+    """Send how wrong the predictions of a partition were, as gauges of its job.
+
+    The figures of a class have the name of its column at the end; one with other characters than
+    a metric may have is left out.
+    """
+    tags = {"job": evaluation.job, "model_version": evaluation.model_version}
+    _send(Stats.gauge, "rows_with_actual", evaluation.rows.with_actual, tags)
+    for figure, value in evaluation.figures.items():
+        name = figure.replace(" ", "_")
+        if value is not None and _NAME.fullmatch(name):
+            _send(Stats.gauge, name, value, tags)
 
 
 @contextmanager

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_MEMORY = "1GB"
+_MEMORY = "512MB"
 _BATCH_ROWS = 131_072
 
 

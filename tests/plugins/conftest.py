@@ -57,7 +57,12 @@ def start(airflow_database: None, data: Path, tmp_path: Path) -> Start:
     operators, the ``job`` file and ``published``, the folder that the job publishes to.
     """
     from airflow.sdk import DAG, Asset
-    from scoring_airflow import ExtractOperator, ScoreOperator, UploadOperator
+    from scoring_airflow import (
+        EvaluateOperator,
+        ExtractOperator,
+        ScoreOperator,
+        UploadOperator,
+    )
 
     from tests.one_run import OneRun
 
@@ -74,6 +79,7 @@ def start(airflow_database: None, data: Path, tmp_path: Path) -> Start:
             of = SimpleNamespace(
                 extract=ExtractOperator(task_id="extract", **(extract or {})),
                 score=ScoreOperator(task_id="score", shard={}),
+                evaluate=EvaluateOperator(task_id="evaluate"),
                 upload=UploadOperator(task_id="upload", scored=[], outlets=[Asset("published")]),
             )
         of.run = OneRun(dag, interval_start, run_id, conf)

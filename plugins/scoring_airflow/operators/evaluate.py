@@ -71,6 +71,7 @@ class EvaluateOperator(PartitionOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         from scoring.pipeline.evaluate import evaluate
+        from scoring_airflow.metrics import send_evaluated
 
         with fail_if_permanent(context):
             found = evaluate(self.partition_context(context))
@@ -81,6 +82,7 @@ class EvaluateOperator(PartitionOperator):
             f"{found.partition}, model version {found.model_version}: {found.rows.with_actual:,} of "
             f"{found.rows.published:,} rows have an actual; {shown or 'no figures'}"
         )
+        send_evaluated(found)
         if found.warning:
             self.log.warning(f"{found.partition}: {found.warning}")
         return {

@@ -137,3 +137,19 @@ def test_an_upload_that_has_nothing_to_do_sends_nothing(
     assert before != {}
     assert of.run.run(of.upload).state == "success"  # published by its first try
     assert sent() == before  # also the seconds since the end of the month
+
+
+def test_an_evaluation_is_gauges_of_its_job(start: Start, sent: Callable[[], Points]) -> None:
+    truth = {"source": {"uri": "{data}/flights/{partition}.parquet"}, "column": "delay"}
+    of = start(run_id="manual__1", actuals=truth)
+    of.upload.scored = score_all(of)
+    assert of.run.run(of.upload).state == "success"
+    assert of.run.run(of.evaluate).state == "success"
+    errors = [i % 60 for i in range(1, 2501) if i % 50]  # v1 predicts twice the delay
+    found = sent()
+    assert found["airflow.scoring.rows_with_actual", *V1] == 2450
+    assert found["airflow.scoring.bias", *V1] == pytest.approx(sum(errors) / len(errors))
+    assert found["airflow.scoring.bias.small_flights", None, None] == pytest.approx(
+        sum(errors) / len(errors)
+    )
+    assert "airflow.scoring.rmse" in {name for name, _, _ in found}
