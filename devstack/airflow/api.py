@@ -88,6 +88,10 @@ class AirflowApi:
     def unpause(self, dag_id: str) -> None:
         self._call("PATCH", f"dags/{quote(dag_id)}", {"is_paused": False})
 
+    def trigger(self, dag_id: str) -> None:
+        """Start a run without a logical date."""
+        self._call("POST", f"dags/{quote(dag_id)}/dagRuns", {"logical_date": None})
+
     def runs(self, dag_id: str) -> list[DagRun]:
         """Return all runs of a Dag, by date."""
         return [

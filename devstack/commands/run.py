@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devstack.airflow import components, installation
-from devstack.airflow.api import AirflowApi
+from devstack.airflow.api import AirflowApi, NotReachable
 from devstack.airflow.months import Months
 from devstack.airflow.up_to_date import is_up_to_date
 from devstack.commands import example_data, session
@@ -81,6 +81,7 @@ def _score_and_serve(
     if failure is not None:
         terminal.error(str(failure))
     if not options.exit_when_scored:
+        _let_airflow_evaluate(api, job_file, terminal)
         facts = [*session.access(home, settings), session.shell(home)]
         session.serve("make run", facts, home, supervisor, terminal)
     return 0 if failure is None else 1
@@ -95,6 +96,19 @@ def _wait_until_scored(months: Months, terminal: Terminal) -> DevstackError | No
         return failure
     terminal.step("every month is scored")
     return None
+
+
+def _let_airflow_evaluate(api: AirflowApi, job_file: JobFile, terminal: Terminal) -> None:
+    """Have the months compared with their actuals, where the job has some."""
+    if job_file.job.actuals is None:
+        return
+    dag_id = f"{job_file.job.name}.evaluate"
+    try:
+        api.unpause(dag_id)
+        api.trigger(dag_id)
+    except NotReachable:  # it is a look at what is there already
+        return
+    terminal.step(f"the months are compared with what came true: {dag_id}")
 
 
 def _published(publisher: Publisher) -> set[str]:
