@@ -25,12 +25,13 @@ _OWN = ("row", "reason", "column", "value", "partition")
 
 @dataclass(frozen=True)
 class QuarantinedRow:
-    """A row by its number in the source and its ``ids``; ``value`` stood in the column of its rule,
-    None for a null, and for a rule about the whole row.
+    """A row by its number in the source and its ``ids``; ``value`` stood in ``column``, None for a
+    null. ``column`` is None for a rule about the whole row.
     """
 
     row: int
     ids: dict[str, str]
+    column: str | None
     value: str | None
 
 
@@ -73,7 +74,7 @@ def _take(batch: Any, each: int, found: dict[str, list[QuarantinedRow]]) -> None
             row = batch.slice(place, 1).to_pylist()[0]
             ids = {name: _shown(row[name]) for name in row if name not in _OWN}
             value = None if row["value"] is None else _shown(row["value"])
-            rows.append(QuarantinedRow(row["row"], ids, value))
+            rows.append(QuarantinedRow(row["row"], ids, column, value))
 
 
 def _shown(value: object) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scoring.errors import HeldError, PublicationError
 from scoring.monitoring.drift import ColumnDrift
 from scoring.pipeline.context import PartitionContext
-from scoring.pipeline.handover import Scored
+from scoring.pipeline.handover import Extraction, Scored, load_extraction
 from scoring.storage.base import write
 
 ACCEPTED, BY = "accepted_drift", "accepted_by"
@@ -68,6 +69,13 @@ def read_held(context: PartitionContext) -> Held | None:
             f"{held_uri(context)} cannot be read ({error.errors()[0]['msg']}); score the "
             "partition again"
         ) from None
+
+
+def held_extraction(context: PartitionContext, held: Held) -> Extraction:
+    """Return what was read of the partition that is held; NotStagedError if that is there no longer,
+    or is not of this job file.
+    """
+    return load_extraction(replace(context, attempt=held.attempt))
 
 
 def release(context: PartitionContext) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,12 +17,13 @@ from pathlib import Path
 
 from fastapi import HTTPException
 
-from scoring.destinations.base import Publisher, open_publisher
 from scoring.destinations.manifest import Manifest
 from scoring.errors import JobError, PartitionError, ScoringError
 from scoring.job.loader import JobFile, load_job
+from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.monitoring.coverage import Covered, coverage, finished_partitions
+from scoring.pipeline.context import PartitionContext
 from scoring.storage.connections import Connections
 from scoring_airflow.connections import aws_conn_id_of, connections_of
 from scoring_airflow.stored_dags import StoredJob
@@ -58,16 +59,20 @@ def covered_jobs(jobs: Iterable[StoredJob], now: datetime) -> list[CoveredJob]:
     return list(_threads().map(lambda job: covered_job(job, now), jobs))
 
 
-def covered_job(stored: StoredJob, now: datetime) -> CoveredJob:
-    """Return the state of the partitions of one job; what goes wrong is its ``problem``."""
+def covered_job(
+    stored: StoredJob, now: datetime, only: Sequence[Partition] | None = None
+) -> CoveredJob:
+    """Return the state of the partitions of one job; what goes wrong is its ``problem``.
+
+    With ``only``, that of these partitions, whether they have ended or not.
+    """
     try:
         file = job_file(stored)
     except ScoringError as error:
         return CoveredJob(stored, None, problem=str(error))
     try:
-        found = coverage(
-            file, file.roots(), connections(file.job), finished_partitions(file.job, now)
-        )
+        wanted = finished_partitions(file.job, now) if only is None else only
+        found = coverage(file, file.roots(), connections(file.job), wanted)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one job, the others are shown
         forget_connections(file.job)
         return CoveredJob(stored, file, problem=in_words(error, f"the state of {stored.dag_id}"))
@@ -103,23 +108,35 @@ def job_file(stored: StoredJob) -> JobFile:
     return found
 
 
-def published(job: StoredJob, key: str) -> Manifest | None:
-    """Return the manifest of a partition; HTTPException where there cannot be one, or none is read."""
+def readable_file(job: StoredJob) -> JobFile:
+    """Return the job file; HTTPException, which says what is wrong with it, where it is not read."""
     try:
-        file = job_file(job)
+        return job_file(job)
+    except Exception as error:  # noqa: BLE001 - the answer says what is wrong with the job
+        raise HTTPException(503, in_words(error, job.dag_id)) from None
+
+
+def partition_context(job: StoredJob, key: str) -> PartitionContext:
+    """Return what is needed to read a partition; HTTPException where there cannot be one."""
+    file = readable_file(job)
+    try:
         partition = file.job.partition_to_score(key)
     except PartitionError as error:
         raise HTTPException(404, str(error)) from None
-    except Exception as error:  # noqa: BLE001 - the answer says what is wrong with the job
-        raise HTTPException(503, in_words(error, job.dag_id)) from None
+    # Nothing is scored here, so no attempt of that name is ever staged.
+    return PartitionContext(file, partition, file.roots(), "pages", connections(file.job))
+
+
+def published(context: PartitionContext, name: str) -> Manifest | None:
+    """Return the manifest of a partition; None also where another job has published it, whose rows
+    the user may have no right to see. HTTPException where it cannot be read.
+    """
     try:
-        return publisher(file).published(partition)
+        found = context.publisher.published(context.partition)
     except Exception as error:  # noqa: BLE001
-        raise HTTPException(503, in_words(error, f"{job.dag_id} {key}")) from None
-
-
-def publisher(file: JobFile) -> Publisher:
-    return open_publisher(file.job, file.roots(), connections(file.job))
+        forget_connections(context.job)
+        raise HTTPException(503, in_words(error, name)) from None
+    return found if found is not None and context.job.is_own(found.job) else None
 
 
 def connections(job: Job) -> Connections:

@@ -27,8 +27,8 @@ def test_the_first_rows_of_each_rule_with_their_ids_and_values(place: Place):
     assert manifest.rows.reasons == {"missing_value: x": 10, "wrong_type: x": 1}
     found = quarantine_examples(LocalStorage(), manifest.quarantine.uri, manifest.rows.reasons, 2)
     assert found["missing_value: x"] == [
-        QuarantinedRow(1, {"id": "1"}, None),
-        QuarantinedRow(11, {"id": "11"}, None),
+        QuarantinedRow(1, {"id": "1"}, "x", None),
+        QuarantinedRow(11, {"id": "11"}, "x", None),
     ]
     (long,) = found["wrong_type: x"]
     assert long.ids == {"id": "6"}
