@@ -24,6 +24,9 @@ UNDER_WAY = ("queued", "running")
 
 REMEMBERED = 4096
 
+_EVALUATE = ("FindActualsOperator", "EvaluateOperator")
+"""Tasks that name a job file and score nothing: a Dag of them alone is not that of a job."""
+
 RUNS_READ, RUNS_SHOWN = 1_000, 20
 
 
@@ -231,12 +234,15 @@ def _latest(session: Any, dag_ids: Collection[str]) -> dict[str, Any]:
 
 
 def _job_file_in(data: dict[str, Any]) -> str | None:
-    """Return what ``job_file_of`` returns, of a Dag that is not built: that takes Airflow
-    milliseconds.
+    """Return the job file that the tasks of a stored Dag name; None if none that scores does.
+
+    The Dag is not built, as by ``job_file_of``: that takes Airflow milliseconds.
     """
     for task in data.get("dag", {}).get("tasks", []):
         facts = task.get("__var", task)
         facts = {**facts.get("partial_kwargs", {}), **facts}
+        if facts.get("task_type") in _EVALUATE:
+            continue
         if isinstance(path := facts.get("job_file"), str):
             return path
     return None

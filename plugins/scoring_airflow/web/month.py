@@ -27,8 +27,7 @@ from scoring.monitoring.histogram import Histogram, histogram
 from scoring.monitoring.judgement import main_reference
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.evaluate import read_evaluation
-from scoring.pipeline.handover import Extraction
-from scoring.pipeline.hold import Held, held_extraction, read_held
+from scoring.pipeline.hold import Held, held_extraction, held_rows, read_held
 from scoring.pipeline.references import of_published, references
 from scoring_airflow.stored_dags import DatedRun, StoredJob, runs_of_partition
 from scoring_airflow.web import charts
@@ -295,7 +294,7 @@ def _held_rows(context: PartitionContext, held: Held | None, against: str) -> Ro
     found = _references(context.with_inputs_of(extraction.model), extraction.model.profile)
     others = found.value or {}
     return Rows(
-        counts=_held_counts(extraction, held),
+        counts=held_rows(extraction, held),
         model_version=held.model_version,
         own=Distribution(inputs=extraction.inputs),
         drift=held.drift,
@@ -303,27 +302,6 @@ def _held_rows(context: PartitionContext, held: Held | None, against: str) -> Ro
         references=others,
         reference=_chosen(against, held.drift, others),
         problem=found.problem,
-    )
-
-
-def _held_counts(extraction: Extraction, held: Held) -> RowsRecord:
-    """Return the counts of what is held; those that got no prediction have no reason yet."""
-    tally = extraction.tally
-    scored = sum(shard.predictions.rows for shard in held.scored)
-    quarantined = sum(shard.quarantine.rows for shard in held.scored if shard.quarantine)
-    left_out = sum(shard.left_out.rows for shard in held.scored if shard.left_out)
-    reasons, left_out_reasons = dict(tally.quarantined), dict(tally.left_out)
-    if quarantined:
-        reasons["without a prediction"] = quarantined
-    if left_out:
-        left_out_reasons["by the scorer"] = left_out
-    return RowsRecord(
-        rows_in=tally.rows_in,
-        scored=scored,
-        quarantined=tally.rows_quarantined + quarantined,
-        left_out=tally.rows_left_out + left_out,
-        reasons=reasons,
-        left_out_reasons=left_out_reasons,
     )
 
 

@@ -160,22 +160,27 @@ def test_a_user_of_one_dag_sees_one_job(store: Store, viewer: TestClient, reads_
         assert hidden.text.replace(other.name, missing) == absent.text
 
 
-def test_what_is_not_the_dag_of_a_job_is_not_there(viewer: TestClient, server: FastAPI) -> None:
+def test_what_is_not_the_dag_of_a_job_is_not_there(viewer: TestClient, store: Store) -> None:
     from airflow.dag_processing.collection import update_dag_parsing_results_in_db
     from airflow.providers.standard.operators.empty import EmptyOperator
     from airflow.sdk import DAG
     from airflow.serialization.serialized_objects import LazyDeserializedDAG
     from airflow.utils.session import create_session
+    from scoring_airflow.evaluation_dag import evaluation_dag
 
+    from scoring.job.loader import load_job
     from tests.one_run import BUNDLE
 
     with DAG("not_a_job", schedule=None) as dag:
         EmptyOperator(task_id="one")
+    actuals = {"source": {"uri": "{data}/landed/{partition}.parquet"}, "column": "late"}
+    evaluates = evaluation_dag(load_job(store(actuals=actuals).path))
     with create_session() as session:
-        stored = [LazyDeserializedDAG.from_dag(dag)]
+        stored = [LazyDeserializedDAG.from_dag(of) for of in (dag, evaluates)]
         update_dag_parsing_results_in_db(BUNDLE, None, stored, {}, 0.0, set(), session)
-    assert "not_a_job" not in viewer.get("/scoring/").text
-    assert viewer.get("/scoring/jobs/not_a_job").status_code == 404
+    for dag_id in ("not_a_job", evaluates.dag_id):
+        assert dag_id not in viewer.get("/scoring/").text
+        assert viewer.get(f"/scoring/jobs/{dag_id}").status_code == 404
 
 
 @pytest.fixture
