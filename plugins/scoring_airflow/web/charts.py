@@ -208,7 +208,7 @@ def _said(found: Histogram, number: int, reference: str | None) -> str:
 # ---- The way of the rows
 
 _FLOW_WIDTH, _FLOW_HEIGHT, _NODE = 440.0, 150.0, 12.0
-_TO, _LABEL_ROOM = 220.0, 30.0
+_TO, _LABEL_ROOM = 220.0, 34.0
 _FLOW_CHARACTERS = 30
 
 
@@ -308,7 +308,11 @@ def sparkline(
     """Draw ``values`` in their order as a line, with a gap where there is none; the last has a dot."""
     known = [value for value in values if value is not None]
     low, high = (min(known), max(known)) if known else (0.0, 0.0)
-    said = f"From {figure(low)} to {figure(high)}, last {figure(known[-1])}." if known else "None."
+    said = (
+        f"From {figure(low)} to {figure(high)}, last {figure(known[-1])}."
+        if known
+        else "There are none."
+    )
     drawing = Drawing(width, height, title, said)
     step = (width - 8) / max(1, len(values) - 1)
     places = [

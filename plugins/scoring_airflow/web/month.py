@@ -7,7 +7,7 @@ A part that cannot be read says so in its place; the others are shown all the sa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -74,7 +74,8 @@ class Rows:
     """Scored rows, published or held: how many, what they look like, how they differ.
 
     ``drift`` is from all references, the main one first, and ``drift_is_recorded`` whether it was
-    found when the rows were scored. ``reference`` is the one that is drawn.
+    found when the rows were scored. ``reference`` is the one that is drawn. ``texts`` are examples of
+    quarantined rows in words, of what is held.
     """
 
     counts: RowsRecord
@@ -85,6 +86,7 @@ class Rows:
     references: dict[str, Distribution]
     reference: str | None
     problem: str | None = None
+    texts: dict[str, list[str]] = field(default_factory=dict)
 
     @cached_property
     def flow(self) -> charts.Drawing:
@@ -114,6 +116,10 @@ class Rows:
     def main(self) -> list[ColumnDrift]:
         """The drift by which the rows were judged, the column that has moved most first."""
         return worst_first(main_reference(self.drift))
+
+    @property
+    def moved(self) -> list[ColumnDrift]:
+        return [one for one in self.main if one.has_moved]
 
     @property
     def compared(self) -> list[ColumnDrift]:
@@ -302,6 +308,7 @@ def _held_rows(context: PartitionContext, held: Held | None, against: str) -> Ro
         references=others,
         reference=_chosen(against, held.drift, others),
         problem=found.problem,
+        texts=extraction.examples if context.job.checks.examples else {},
     )
 
 

@@ -170,6 +170,18 @@ def test_the_reference_can_be_chosen(viewer: TestClient, store: Store) -> None:
     assert "Drift from 2012-03" in words(page(viewer, job, "2013-03", against=HOSTILE))
 
 
+def test_drift_is_said_at_the_top_also_where_the_job_does_not_ask_for_it(
+    viewer: TestClient, job: Stored
+) -> None:
+    job.publish("2013-02")
+    _move(job, "2013-03")
+    job.publish("2013-03")
+    said = verdict(page(viewer, job, "2013-03"))
+    assert "2 columns have moved from 2013-02: " in said
+    for name in ("delay", "predicted_delay"):
+        assert f"{name} (PSI " in said
+
+
 def test_links_to_its_neighbours_its_run_and_its_manifest(viewer: TestClient, job: Stored) -> None:
     job.publish("2013-02", "2013-03")
     first, middle, last = (page(viewer, job, key) for key in ("2013-02", "2013-03", "2013-04"))
@@ -346,10 +358,7 @@ def held(store: Store) -> Stored:
     """A job whose March has moved too far from its February to be published."""
     job = store(checks={"drift": {"hold": {"PSI": 0.25}}})
     job.publish("2013-02")
-    source = job.path.parent / "data/flights/2013-03.parquet"
-    table = pq.ParquetFile(source).read()
-    delay = pa.array([None if v is None else v + 500.0 for v in table["delay"].to_pylist()])
-    pq.write_table(table.set_column(1, "delay", delay), source)
+    _move(job, "2013-03")
     with pytest.raises(HeldError):
         job.publish("2013-03")
     return job
@@ -372,6 +381,7 @@ def test_a_held_partition_says_why_and_what_accepts_it(viewer: TestClient, held:
     (row,) = (r for r in rows if r[0] == "delay input")
     assert row[1:4] == ("warn", f"{delay.psi:.3f}", f"{delay.psi_warns:.3f}")
     assert "delay against 2013-02" in text
+    assert "row 50 (flight=50, delay=None)" in section(text, "held")
     assert 'id="published-values"' not in text
 
 
@@ -400,6 +410,14 @@ def test_drift_that_was_recorded_and_accepted(viewer: TestClient, held: Stored) 
         )
     for warning in m.warnings:
         assert warning in verdict(text)
+
+
+def _move(job: Stored, key: str) -> None:
+    """Have the flights of a month come later by hours."""
+    source = job.path.parent / f"data/flights/{key}.parquet"
+    table = pq.ParquetFile(source).read()
+    delay = pa.array([None if v is None else v + 500.0 for v in table["delay"].to_pylist()])
+    pq.write_table(table.set_column(1, "delay", delay), source)
 
 
 # ---- Actuals
