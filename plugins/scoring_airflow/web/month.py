@@ -16,7 +16,7 @@ from scoring.contract.advice import advice_for
 from scoring.contract.rules import Rule
 from scoring.destinations.examples import QuarantinedRow, quarantine_examples
 from scoring.destinations.manifest import Manifest, RowsRecord
-from scoring.errors import ModelError
+from scoring.errors import ModelError, PublicationError
 from scoring.job.partitions import Partition
 from scoring.models.base import ProfileFile
 from scoring.monitoring.accuracy import ClassFigures
@@ -335,7 +335,10 @@ def _examples(
     each = context.job.checks.examples
     if manifest.quarantine is None or not each:
         return None
-    uri = manifest.quarantine.uri
+    uri, folder = manifest.quarantine.uri, f"{context.publisher.uri}/"
+    # A manifest is a file like any other: what it names elsewhere is not this job's to show.
+    if not uri.startswith(folder) or ".." in uri:
+        raise PublicationError(f"{uri} does not lie under {folder}, so it is not read")
     storage = context.connections.storage(uri, context.job.destination.encryption)
     return quarantine_examples(storage, uri, manifest.rows.reasons, each)
 

@@ -339,6 +339,24 @@ def test_what_cannot_be_read_says_so_and_the_rest_is_shown(viewer: TestClient, j
     assert ("scored", "2,450", "98 %") in tables(text)
 
 
+@pytest.mark.parametrize("place", ["{elsewhere}", "{destination}/_quarantine/../../{name}"])
+def test_a_manifest_cannot_have_another_file_shown(
+    viewer: TestClient, job: Stored, place: str
+) -> None:
+    job.publish("2013-02")
+    elsewhere = job.destination.parent / "elsewhere.parquet"
+    path = job.destination / "_manifests/month=2013-02.json"
+    facts = json.loads(path.read_text())
+    elsewhere.write_bytes(Path(facts["quarantine"]["uri"]).read_bytes())
+    facts["quarantine"]["uri"] = place.format(
+        elsewhere=elsewhere, destination=job.destination, name=elsewhere.name
+    )
+    path.write_text(json.dumps(facts))
+    text = page(viewer, job, "2013-02")
+    assert "does not lie under" in section(text, "rows")
+    assert ("50", "50", "delay", "null") not in tables(text)
+
+
 def test_what_another_job_has_published_is_not_shown(viewer: TestClient, job: Stored) -> None:
     job.publish("2013-02")
     path = job.destination / "_manifests/month=2013-02.json"
