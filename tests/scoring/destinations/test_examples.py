@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,7 +11,8 @@ import pytest
 
 from scoring.destinations.examples import QuarantinedRow, quarantine_examples
 from scoring.storage.local import LocalStorage
-from tests.scoring.factories import Place, run_steps
+from tests.s3_server import BUCKET
+from tests.scoring.factories import Place, in_s3, rows, run_steps
 
 
 @pytest.fixture
@@ -34,6 +36,19 @@ def test_the_first_rows_of_each_rule_with_their_ids_and_values(place: Place):
     assert long.ids == {"id": "6"}
     assert long.value == "x" * 80 + "… (200 characters)"
     assert quarantine_examples(LocalStorage(), manifest.quarantine.uri, {"a": 1}, 0) == {}
+
+
+def test_the_rows_of_a_quarantine_in_s3(place: Place, s3: Any):
+    place.source(rows(20, x=[None, *map(float, range(19))]))
+    for path in place.data.rglob("*.*"):
+        s3.upload_file(str(path), BUCKET, f"lake/{path.relative_to(place.data)}")
+    run = in_s3(place)
+    manifest = run_steps(run)
+    assert manifest.quarantine is not None
+    found = quarantine_examples(run.storage, manifest.quarantine.uri, manifest.rows.reasons, 3)
+    assert found == {"missing_value: x": [QuarantinedRow(1, {"id": "1"}, "x", None)]}
+    with pytest.raises(OSError, match="gone"):
+        quarantine_examples(run.storage, f"{run.publisher.uri}/gone.parquet", {"a": 1}, 3)
 
 
 class Counted(LocalStorage):
