@@ -1,4 +1,4 @@
-"""The links of the upload task: to the published predictions, and to the quarantined rows."""
+"""The links of the upload task: to the partition's page, the published predictions, the quarantined rows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from urllib.parse import quote
 
 from airflow.configuration import conf
 from airflow.sdk import BaseOperatorLink
+
+from scoring_airflow.web import urls
 
 if TYPE_CHECKING:
     from scoring.destinations.manifest import Manifest
@@ -46,7 +48,23 @@ class QuarantineLink(PublishedLink):
         return manifest.quarantine.uri if manifest.quarantine else None
 
 
+class PartitionLink(BaseOperatorLink):  # type: ignore[misc]  # mypy does not read Airflow
+    """A link to the page of the partition that the run scores.
+
+    By the run, and not by what the task has published: the page says as well why nothing is.
+    """
+
+    name = "Partition"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        return _base_url() + urls.run_path(ti_key.dag_id, ti_key.run_id)
+
+
 def _xcom_page(ti: Any) -> str:
-    base = conf.get("api", "base_url", fallback="").rstrip("/")
+    base = _base_url()
     run, task = quote(ti.run_id, safe=""), quote(ti.task_id, safe="")
     return f"{base}/dags/{quote(ti.dag_id, safe='')}/runs/{run}/tasks/{task}/xcom"
+
+
+def _base_url() -> str:
+    return str(conf.get("api", "base_url", fallback="") or "").rstrip("/")

@@ -54,11 +54,18 @@ class ScoringPlugin(AirflowPlugin):  # type: ignore[misc]  # mypy does not read 
 
     @cached_property
     def external_views(self) -> list[dict[str, Any]]:
-        """The entry in the navigation."""
+        """The entry in the navigation, and the tab of a run with the partition that it scores.
+
+        Airflow shows the tab for the runs of all Dags, and fills in DAG_ID and RUN_ID.
+        """
         if not self.fastapi_apps:
             return []
         from scoring_airflow.web import static_files
 
+        icons = {
+            "icon": static_files.url("icon.svg"),
+            "icon_dark_mode": static_files.url("icon-dark.svg"),
+        }
         return [
             {
                 "name": "Predictions",
@@ -66,9 +73,15 @@ class ScoringPlugin(AirflowPlugin):  # type: ignore[misc]  # mypy does not read 
                 "destination": "nav",
                 "url_route": "predictions",
                 "nav_top_level": True,
-                "icon": static_files.url("icon.svg"),
-                "icon_dark_mode": static_files.url("icon-dark.svg"),
-            }
+                **icons,
+            },
+            {
+                "name": "Partition",
+                "href": urls.page("/runs/{DAG_ID}/{RUN_ID}"),
+                "destination": "dag_run",
+                "url_route": "partition",
+                **icons,
+            },
         ]
 
 

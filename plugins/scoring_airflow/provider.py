@@ -34,6 +34,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "cli": ["scoring_airflow.cli.definition.commands"],
         "extra-links": [
+            "scoring_airflow.links.PartitionLink",
             "scoring_airflow.links.PredictionsLink",
             "scoring_airflow.links.QuarantineLink",
         ],

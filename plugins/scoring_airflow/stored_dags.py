@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.models import DagModel
@@ -13,11 +13,12 @@ from airflow.models.dag_version import DagVersion
 from airflow.models.dagrun import DagRun
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.utils.session import create_session
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from scoring.errors import PartitionError
-from scoring.job.partitions import partition_at
+from scoring.job.partitions import Partition, partition_at
 from scoring.job.schema import Job
+from scoring_airflow.timetable import BY_DATE
 
 UNDER_WAY = ("queued", "running")
 
@@ -25,6 +26,8 @@ REMEMBERED = 4096
 
 EVALUATES = "scoring_airflow.operators.evaluate"
 """The module of operators that name a job, but score none of its partitions."""
+
+RUNS_READ, RUNS_SHOWN = 1_000, 20
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,41 @@ class PartitionRun:
     run_id: str
     state: str
 
+
+@dataclass(frozen=True)
+class DatedRun(PartitionRun):
+    """A run as a list of runs shows it: ``model_version`` and ``accepted`` are what its conf says."""
+
+    run_type: str
+    queued_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    triggered_by: str | None
+    model_version: str | None
+    accepted: str | None
+
+    @classmethod
+    def of(cls, run: Any) -> DatedRun:
+        conf = run.conf or {}
+        version, accepted = conf.get("model_version"), conf.get("accept_drift")
+        return cls(
+            run.run_id,
+            str(run.state),
+            str(run.run_type),
+            run.queued_at or run.run_after,
+            run.start_date,
+            run.end_date,
+            run.triggering_user_name,
+            str(version) if version else None,
+            str(accepted) if accepted else None,
+        )
+
+
+_DATED = (
+    *(DagRun.run_id, DagRun.state, DagRun.run_type, DagRun.conf, DagRun.data_interval_start),
+    *(DagRun.queued_at, DagRun.run_after, DagRun.start_date, DagRun.end_date),
+    DagRun.triggering_user_name,
+)
 
 _job_files: dict[str, str | None] = {}  # by the digest of the stored Dag
 
@@ -118,7 +156,7 @@ def last_runs(runs: Iterable[Any], job: Job) -> dict[str, PartitionRun]:
     """Return the last run of each partition of ``job``, by key: the one that was queued last."""
     found: dict[str, PartitionRun] = {}
     for run in sorted(runs, key=lambda run: run.queued_at or run.run_after):
-        if key := _key_of(run, job):
+        if key := partition_key(run, job):
             found[key] = PartitionRun(run.run_id, str(run.state))
     return found
 
@@ -139,7 +177,36 @@ def runs_of(dag_ids: Collection[str], states: Collection[str] = ()) -> dict[str,
     return found
 
 
-def _key_of(run: Any, job: Job) -> str | None:
+def runs_of_partition(dag_id: str, job: Job, partition: Partition) -> list[DatedRun]:
+    """Return the last runs of one partition, the one that was queued last first."""
+    within = DagRun.data_interval_start.between(
+        partition.start, partition.end - timedelta(microseconds=1)
+    )
+    # Only a run by hand, or by another one, may name a partition in its conf.
+    wanted = (
+        select(*_DATED)
+        .where(DagRun.dag_id == dag_id, or_(within, DagRun.run_type.not_in(BY_DATE)))
+        .order_by(func.coalesce(DagRun.queued_at, DagRun.run_after).desc())
+        .limit(RUNS_READ)
+    )
+    with create_session() as session:
+        found = session.execute(wanted).all()
+    of_partition = [run for run in found if partition_key(run, job) == partition.key]
+    return [DatedRun.of(run) for run in of_partition[:RUNS_SHOWN]]
+
+
+def key_of_run(dag_id: str, run_id: str, job: Job) -> str | None:
+    """Return the key of the partition that a run scores; None where there is no such run, or where
+    it has neither dates nor a conf that say so.
+    """
+    wanted = select(*_DATED).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
+    with create_session() as session:
+        run = session.execute(wanted).one_or_none()
+    return partition_key(run, job) if run is not None else None
+
+
+def partition_key(run: Any, job: Job) -> str | None:
+    """Return the key of the partition that ``run`` scores, by its conf or its data interval."""
     if wanted := (run.conf or {}).get("partition"):
         return str(wanted)
     start = run.data_interval_start
@@ -169,8 +236,9 @@ def _latest(session: Any, dag_ids: Collection[str]) -> dict[str, Any]:
 
 
 def _job_file_in(data: dict[str, Any]) -> str | None:
-    """Return what ``job_file_of`` returns, of a Dag that is not built: that takes Airflow
-    milliseconds.
+    """Return the job file that the tasks of a stored Dag name; None if none that scores does.
+
+    The Dag is not built, as by ``job_file_of``: that takes Airflow milliseconds.
     """
     for task in data.get("dag", {}).get("tasks", []):
         facts = task.get("__var", task)

@@ -128,7 +128,7 @@ def _figures(counts: Counts, other: Counts) -> dict[str, object]:
         groups = _with_nulls(np.zeros((2, 0)), counts, other)
         found["verdict"] = "not comparable"
     elif has_numbers:
-        numbers, values, sizes = _numbers(counts, other)
+        numbers, values, sizes = common_buckets(counts, other)
         groups = _with_nulls(_number_groups(numbers, sizes), counts, other)
         found |= _distances(values, sizes)
         found["new"] = _share(int(sizes[0][_outside(numbers, sizes[1])].sum()), counts.rows)
@@ -145,7 +145,7 @@ def _figures(counts: Counts, other: Counts) -> dict[str, object]:
     return found | {"psi": psi, "psi_warns": warns}
 
 
-def _numbers(
+def common_buckets(
     counts: Counts, other: Counts
 ) -> tuple[npt.NDArray[np.int64], Numbers, npt.NDArray[np.int64]]:
     """Return the buckets of both in ascending order, a value in each, and how often each has it."""

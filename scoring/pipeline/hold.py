@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from scoring.destinations.manifest import RowsRecord
 from scoring.errors import HeldError, PublicationError
 from scoring.monitoring.drift import ColumnDrift
 from scoring.pipeline.context import PartitionContext
-from scoring.pipeline.handover import Scored
+from scoring.pipeline.handover import Extraction, Scored, load_extraction
 from scoring.storage.base import write
 
 ACCEPTED, BY = "accepted_drift", "accepted_by"
@@ -68,6 +70,35 @@ def read_held(context: PartitionContext) -> Held | None:
             f"{held_uri(context)} cannot be read ({error.errors()[0]['msg']}); score the "
             "partition again"
         ) from None
+
+
+def held_extraction(context: PartitionContext, held: Held) -> Extraction:
+    """Return what was read of the partition that is held; NotStagedError if that is there no longer,
+    or is not of this job file.
+    """
+    return load_extraction(replace(context, attempt=held.attempt))
+
+
+def held_rows(extraction: Extraction, held: Held) -> RowsRecord:
+    """Return what became of the rows so far, as a manifest would count them.
+
+    Those that got no prediction have no reasons of their own before they are published.
+    """
+    tally, shards = extraction.tally, held.scored
+    quarantined = sum(shard.quarantine.rows for shard in shards if shard.quarantine)
+    left_out = sum(shard.left_out.rows for shard in shards if shard.left_out)
+    by_scorer = {"without a prediction": quarantined} if quarantined else {}
+    left_out_by_scorer = {"by the scorer": left_out} if left_out else {}
+    return RowsRecord.model_validate(
+        {
+            "in": tally.rows_in,
+            "scored": sum(shard.predictions.rows for shard in shards),
+            "quarantined": tally.rows_quarantined + quarantined,
+            "left_out": tally.rows_left_out + left_out,
+            "reasons": tally.quarantined | by_scorer,
+            "left_out_reasons": tally.left_out | left_out_by_scorer,
+        }
+    )
 
 
 def release(context: PartitionContext) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from scoring_airflow import UploadOperator
-from scoring_airflow.links import PredictionsLink, QuarantineLink
+from scoring_airflow.links import PartitionLink, PredictionsLink, QuarantineLink
 
 TASK = SimpleNamespace(dag_id="flights", run_id="scheduled__2013-05__x+00:00", task_id="upload")
 PAGE = "/dags/flights/runs/scheduled__2013-05__x%2B00%3A00/tasks/upload/xcom"
@@ -40,6 +40,17 @@ def test_there_is_no_link_to_what_is_not_there() -> None:
     assert _links(SimpleNamespace(published=None)) == ["", ""]
 
 
-def test_the_upload_task_has_both() -> None:
+def test_the_page_of_the_partition_is_there_whether_it_is_published_or_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://example.com/airflow/")
+    for operator in (_operator("https://x/p", None), SimpleNamespace(published=None)):
+        link = PartitionLink().get_link(operator, ti_key=TASK)
+        assert link == (
+            "https://example.com/airflow/scoring/runs/flights/scheduled__2013-05__x%2B00%3A00"
+        )
+
+
+def test_the_upload_task_has_all_of_them() -> None:
     names = [link.name for link in UploadOperator.operator_extra_links]
-    assert names == ["Predictions", "Quarantine"]
+    assert names == ["Partition", "Predictions", "Quarantine"]

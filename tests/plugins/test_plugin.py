@@ -81,9 +81,13 @@ def test_the_pages_are_in_the_navigation_below_airflows_own_path(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://example.com/airflow/")
-    (view,) = ScoringPlugin().external_views
+    view, tab = ScoringPlugin().external_views
     assert (view["href"], view["destination"]) == ("/airflow/scoring/", "nav")
     assert view["icon"].startswith("/airflow/scoring/static/icon.")
+    assert (tab["href"], tab["destination"]) == (
+        "/airflow/scoring/runs/{DAG_ID}/{RUN_ID}",
+        "dag_run",
+    )
 
 
 TASK_IMPORTS_NOTHING = """

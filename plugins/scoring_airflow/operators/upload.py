@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from scoring.errors import HeldError
-from scoring_airflow.links import PredictionsLink, QuarantineLink
+from scoring_airflow.links import PartitionLink, PredictionsLink, QuarantineLink
 from scoring_airflow.metrics import counted_refusals, send_published
 from scoring_airflow.notifications import HELD, report_publication
 from scoring_airflow.operators.base import PartitionOperator, fail_if_permanent, triggered_by
@@ -40,7 +40,7 @@ class UploadOperator(PartitionOperator):
         "replace_newer",
         "accept_drift",
     )
-    operator_extra_links = (PredictionsLink(), QuarantineLink())
+    operator_extra_links = (PartitionLink(), PredictionsLink(), QuarantineLink())
 
     def __init__(
         self,

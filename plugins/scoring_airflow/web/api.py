@@ -13,7 +13,7 @@ from scoring.monitoring.stale import ReasonCode
 from scoring_airflow.stored_dags import StoredJob
 from scoring_airflow.web.cells import Cell, CellState, JobCells, job_cells
 from scoring_airflow.web.clock import Now
-from scoring_airflow.web.jobs import covered_jobs, published
+from scoring_airflow.web.jobs import covered_jobs, partition_context, published
 from scoring_airflow.web.security import ReadableJob, ReadableJobs
 
 router = APIRouter(prefix="/api/v1")
@@ -126,7 +126,7 @@ def job(job: ReadableJob, now: Now) -> JobAnswer:
 
 @router.get("/jobs/{job}/partitions/{key}", summary="The manifest of a published partition")
 def manifest(job: ReadableJob, key: str) -> Manifest:
-    found = published(job, key)
+    found = published(partition_context(job, key), f"{job.dag_id} {key}")
     if found is None:
         raise HTTPException(404, f"Nothing is published of {job.dag_id} {key}.")
     return found

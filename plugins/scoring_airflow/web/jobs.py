@@ -17,7 +17,6 @@ from pathlib import Path
 
 from fastapi import HTTPException
 
-from scoring.destinations.base import Publisher, open_publisher
 from scoring.destinations.manifest import Manifest
 from scoring.errors import JobError, PartitionError, ScoringError
 from scoring.job.loader import JobFile, load_job
@@ -25,6 +24,7 @@ from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.monitoring.coverage import Covered, coverage, finished_partitions
 from scoring.monitoring.source_changes import SourceListings
+from scoring.pipeline.context import PartitionContext
 from scoring.storage.connections import Connections
 from scoring_airflow.connections import aws_conn_id_of, connections_of
 from scoring_airflow.stored_dags import StoredJob
@@ -82,11 +82,15 @@ def _answer(job: StoredJob, future: Future[CoveredJob], ends: float) -> CoveredJ
 
 
 def covered_job(
-    stored: StoredJob, now: datetime, listings: SourceListings | None = None
+    stored: StoredJob,
+    now: datetime,
+    listings: SourceListings | None = None,
+    only: Sequence[Partition] | None = None,
 ) -> CoveredJob:
     """Return the state of the partitions of one job; what goes wrong is its ``problem``.
 
-    Jobs that are looked at together share ``listings``.
+    Jobs that are looked at together share ``listings``.  With ``only``, the state of these
+    partitions, whether they have ended or not.
     """
     try:
         file = job_file(stored)
@@ -97,7 +101,7 @@ def covered_job(
             file,
             file.roots(),
             connections(file.job),
-            _ended(file.job, now),
+            _ended(file.job, now) if only is None else only,
             listings=listings,
         )
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one job, the others are shown
@@ -150,23 +154,35 @@ def job_file(stored: StoredJob) -> JobFile:
     return found
 
 
-def published(job: StoredJob, key: str) -> Manifest | None:
-    """Return the manifest of a partition; HTTPException where there cannot be one, or none is read."""
+def readable_file(job: StoredJob) -> JobFile:
+    """Return the job file; HTTPException, which says what is wrong with it, where it is not read."""
     try:
-        file = job_file(job)
+        return job_file(job)
+    except Exception as error:  # noqa: BLE001 - the answer says what is wrong with the job
+        raise HTTPException(503, in_words(error, job.dag_id)) from None
+
+
+def partition_context(job: StoredJob, key: str) -> PartitionContext:
+    """Return what is needed to read a partition; HTTPException where there cannot be one."""
+    file = readable_file(job)
+    try:
         partition = file.job.partition_to_score(key)
     except PartitionError as error:
         raise HTTPException(404, str(error)) from None
-    except Exception as error:  # noqa: BLE001 - the answer says what is wrong with the job
-        raise HTTPException(503, in_words(error, job.dag_id)) from None
+    # Nothing is scored here, so no attempt of that name is ever staged.
+    return PartitionContext(file, partition, file.roots(), "pages", connections(file.job))
+
+
+def published(context: PartitionContext, name: str) -> Manifest | None:
+    """Return the manifest of a partition; None also where another job has published it, whose rows
+    the user may have no right to see. HTTPException where it cannot be read.
+    """
     try:
-        return publisher(file).published(partition)
+        found = context.publisher.published(context.partition)
     except Exception as error:  # noqa: BLE001
-        raise HTTPException(503, in_words(error, f"{job.dag_id} {key}")) from None
-
-
-def publisher(file: JobFile) -> Publisher:
-    return open_publisher(file.job, file.roots(), connections(file.job))
+        forget_connections(context.job)
+        raise HTTPException(503, in_words(error, name)) from None
+    return found if found is not None and context.job.is_own(found.job) else None
 
 
 def connections(job: Job) -> Connections:

@@ -32,6 +32,16 @@ def partition(job: str, key: str) -> str:
     return page(f"/jobs/{_part(job)}/{_part(key)}")
 
 
+def run_path(dag_id: str, run_id: str) -> str:
+    """Return the path, below Airflow's own address, of the page of the partition that a run scores."""
+    return f"{PREFIX}/runs/{_part(dag_id)}/{_part(run_id)}"
+
+
+def manifest(job: str, key: str) -> str:
+    """Return where the manifest of a partition is, as JSON."""
+    return page(f"/api/v1/jobs/{_part(job)}/partitions/{_part(key)}")
+
+
 def model(job: str, version: str) -> str:
     return page(f"/models/{_part(job)}/{_part(version)}")
 

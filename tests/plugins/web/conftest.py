@@ -99,7 +99,7 @@ class Stored:
                 )
             )
 
-    def run(self, key: str, state: str, **facts: Any) -> str:
+    def run(self, key: str | None, state: str, **facts: Any) -> str:
         """Add a run by hand of a partition to Airflow's database; return its id."""
         from airflow.models.dagrun import DagRun
         from airflow.utils.session import create_session
@@ -115,7 +115,7 @@ class Stored:
                     run_type=DagRunType.MANUAL,
                     run_after=NOW,
                     queued_at=NOW,
-                    conf={"partition": key},
+                    conf={"partition": key} if key else {},
                     state=DagRunState(state),
                     triggered_by=DagRunTriggeredByType.TEST,
                     **facts,

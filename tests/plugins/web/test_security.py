@@ -13,16 +13,18 @@ from scoring_airflow.web.security import WritableJob
 
 from tests.plugins.web.conftest import Sign, Store, Stored, store_dag
 
-PAGE_ADDRESSES = ("/", "/jobs/{job}", "/jobs/{job}/{key}", "/models/{job}/{version}")
+RUN = "/runs/{dag_id}/{run_id}"
+PAGE_ADDRESSES = ("/", "/jobs/{job}", "/jobs/{job}/{key}", "/models/{job}/{version}", RUN)
 
 
-def address(route: APIRoute, job: str) -> str:
+def address(route: APIRoute, job: str, run_id: str = "manual__1") -> str:
     """The address of a route as a browser asks for it."""
     from scoring_airflow.web import static_files
 
     if route.path == "/static/{name}":
         return static_files.url("scoring.css")
-    return "/scoring" + route.path.format(job=job, key="2013-02", version="v1")
+    names = {"job": job, "dag_id": job, "key": "2013-02", "version": "v1", "run_id": run_id}
+    return "/scoring" + route.path.format(**names)
 
 
 def routes(pages: FastAPI) -> list[APIRoute]:
@@ -65,8 +67,9 @@ def test_a_session_of_another_secret_leads_to_the_login(anybody: TestClient) -> 
 
 
 def test_a_viewer_reads_every_route(pages: FastAPI, viewer: TestClient, job: Stored) -> None:
+    run_id = job.run("2013-02", "failed")
     for route in routes(pages):
-        answer = viewer.get(address(route, job.name))
+        answer = viewer.get(address(route, job.name, run_id))
         if "partitions" in route.path:
             assert answer.status_code == 404  # there is no manifest yet
         else:
@@ -93,8 +96,10 @@ def test_no_page_has_a_script_or_a_style_of_its_own(
     pages: FastAPI, viewer: TestClient, job: Stored
 ) -> None:
     job.publish("2013-02")
+    run_id = job.run("2013-02", "success")
+    addresses = {r.path: address(r, job.name, run_id) for r in routes(pages)}
     for path in PAGE_ADDRESSES:
-        text = viewer.get("/scoring" + path.format(job=job.name, key="2013-02", version="v1")).text
+        text = viewer.get(addresses[path]).text
         assert job.name in text
         assert "<script src=" in text
         for inline in ("<script>", "<style", " style=", " onclick", "javascript:"):
@@ -142,29 +147,34 @@ def test_a_user_of_one_dag_sees_one_job(store: Store, viewer: TestClient, reads_
         assert own.name in answer.text
         assert other.name not in answer.text
     missing = "none_of_this_name"
+    runs = {job.name: job.run("2013-02", "success") for job in (own, other)}
     for path in (
         "jobs/{}",
         "jobs/{}/2013-02",
         "models/{}/v1",
+        "runs/{}/{run_id}",
         "api/v1/jobs/{}",
         "api/v1/jobs/{}/partitions/2013-02",
     ):
-        assert viewer.get(f"/scoring/{path.format(own.name)}").status_code == 200
-        hidden = viewer.get(f"/scoring/{path.format(other.name)}")
-        absent = viewer.get(f"/scoring/{path.format(missing)}")
+        there = viewer.get(f"/scoring/{path.format(own.name, run_id=runs[own.name])}")
+        assert there.status_code == 200
+        hidden = viewer.get(f"/scoring/{path.format(other.name, run_id=runs[other.name])}")
+        absent = viewer.get(f"/scoring/{path.format(missing, run_id=runs[other.name])}")
         assert hidden.status_code == absent.status_code == 404
         assert hidden.text.replace(other.name, missing) == absent.text
 
 
-def test_what_is_not_the_dag_of_a_job_is_not_there(viewer: TestClient, server: FastAPI) -> None:
+def test_what_is_not_the_dag_of_a_job_is_not_there(viewer: TestClient, store: Store) -> None:
     from airflow.providers.standard.operators.empty import EmptyOperator
     from airflow.sdk import DAG
 
     with DAG("not_a_job", schedule=None) as dag:
         EmptyOperator(task_id="one")
     store_dag(dag)
-    assert "not_a_job" not in viewer.get("/scoring/").text
-    assert viewer.get("/scoring/jobs/not_a_job").status_code == 404
+    job = store(actuals={"source": {"uri": "{data}/landed/{partition}.parquet"}, "column": "late"})
+    for dag_id in ("not_a_job", f"{job.name}.evaluate"):
+        assert dag_id not in viewer.get("/scoring/").text
+        assert viewer.get(f"/scoring/jobs/{dag_id}").status_code == 404
 
 
 @pytest.fixture

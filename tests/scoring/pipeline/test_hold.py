@@ -17,7 +17,7 @@ from scoring.destinations.manifest import Manifest
 from scoring.errors import ContractError, HeldError, JobError, ModelError, NotStagedError
 from scoring.monitoring.distribution import of_manifest
 from scoring.pipeline.context import PartitionContext
-from scoring.pipeline.hold import held_uri, read_held
+from scoring.pipeline.hold import held_extraction, held_rows, held_uri, read_held
 from scoring.pipeline.local import score_partition
 from scoring.pipeline.publish import publish, publish_held
 from scoring.pipeline.verify import verify_partition
@@ -304,3 +304,28 @@ def test_a_month_in_s3_is_held_and_accepted(place: Place, s3: Any):
         run_steps(run)
     assert publish_held(run, "why", "ada").rows.scored == ROWS
     assert read_held(run) is None
+
+
+def test_the_rows_of_what_is_held_are_counted_as_its_manifest_counts_them(place: Place):
+    code = (
+        "import pandas as pd\n"
+        "def run(df, model):\n"
+        "    y = pd.Series(model.predict(df), index=df.index)\n"
+        "    return pd.DataFrame({'y': y.where(df.index % 100 != 5)})\n"
+    )
+    scorer = place.scorer(code)
+    published(place, "2013-02", scorer=scorer, checks=HOLD)
+    x = np.random.default_rng(3).normal(3.0, 1.0, ROWS)
+    x[7] = np.nan
+    place.source(pa.table({"id": range(ROWS), "x": x}), "2013-03.parquet")
+    run = place.run(place.job(scorer=scorer, checks=HOLD), "2013-03")
+    with pytest.raises(HeldError):
+        run_steps(run)
+    found = read_held(run)
+    assert found is not None
+    counted = held_rows(held_extraction(run, found), found)
+    accepted = publish_held(run, "it is right", "ann").rows
+    assert accepted.quarantined > 1
+    assert counted.model_dump(exclude={"reasons"}) == accepted.model_dump(exclude={"reasons"})
+    assert sum(counted.reasons.values()) == sum(accepted.reasons.values())
+    assert counted.reasons["without a prediction"] == accepted.reasons["null_prediction: y"]
