@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -93,6 +94,11 @@ class Watched:
 
     def manifest(self, key: str) -> dict[str, Any]:
         path = self.stack.home.data / f"predictions/{JOB}/_manifests/month={key}.json"
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+
+    def evaluation(self, key: str) -> dict[str, Any]:
+        path = self.stack.home.data / f"predictions/{JOB}/_evaluations/month={key}.json"
         found: dict[str, Any] = json.loads(path.read_text())
         return found
 
@@ -249,6 +255,60 @@ def test_a_viewer_sees_everything_and_may_start_nothing(viewer: Page, watched: W
         JOB,
     )
     assert refused == 403
+
+
+def test_the_page_of_a_month_has_the_figures_of_its_manifest(admin: Page, watched: Watched) -> None:
+    admin.goto(f"{watched.url}/scoring/?name={JOB}")
+    cell(admin, "2013-05").click()
+    expect(admin.get_by_role("heading", level=1)).to_contain_text(f"{JOB} 2013-05")
+    manifest = watched.manifest("2013-05")
+    text = admin.locator("main").inner_text()
+    assert manifest["output"]["uri"] in text
+    assert manifest["output"]["sha256"] in admin.content()
+    for name, count in (("scored", 399), ("quarantined", 1)):
+        row = admin.get_by_role("row").filter(
+            has=admin.get_by_role("rowheader", name=name, exact=True)
+        )
+        expect(row.first).to_contain_text(f"{count:,}")
+    assert manifest["rows"] | {"scored": 399, "quarantined": 1} == manifest["rows"]
+    evaluated = watched.evaluation("2013-05")["regression"]
+    assert f"{evaluated['rmse']:.4g}"[:4] in text
+    picture(admin, "month-light")
+    check_accessibility(admin)
+    admin.evaluate("localStorage.setItem('theme', 'dark')")
+    admin.reload()
+    picture(admin, "month-dark")
+    check_accessibility(admin)
+    admin.evaluate("localStorage.setItem('theme', 'light')")
+
+
+def test_the_page_of_a_held_month_says_why_and_what_releases_it(
+    admin: Page, watched: Watched
+) -> None:
+    admin.goto(f"{watched.url}/scoring/jobs/{JOB}/{HELD}")
+    text = admin.locator("main").inner_text()
+    assert "PSI" in text
+    assert f"scoring publish {JOB} {HELD} --accept" in text
+    picture(admin, "held-light")
+    check_accessibility(admin)
+
+
+@pytest.mark.parametrize(
+    ("place", "tab"), [(f"/dags/{JOB}", "Job"), (f"/dags/{JOB}/runs/{{run_id}}", "Partition")]
+)
+def test_the_dag_and_its_runs_have_a_tab(
+    admin: Page, watched: Watched, place: str, tab: str
+) -> None:
+    run_id = watched.manifest("2013-05")["run"]["run_id"]
+    admin.goto(watched.url + place.format(run_id=quote(run_id, safe="")))
+    admin.get_by_role("link", name=tab, exact=True).or_(
+        admin.get_by_role("tab", name=tab, exact=True)
+    ).first.click()
+    inside = admin.frame_locator("iframe").first
+    expect(inside.get_by_role("heading", level=1)).to_contain_text(JOB, timeout=PATIENCE)
+    if tab == "Partition":
+        expect(inside.get_by_role("heading", level=1)).to_contain_text("2013-05")
+    picture(admin, f"tab-{tab.lower()}")
 
 
 def test_a_backfill_from_the_page_changes_the_cell(admin: Page, watched: Watched) -> None:
