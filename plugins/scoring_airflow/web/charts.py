@@ -143,7 +143,7 @@ def _columns(found: Histogram, title: str, description: str, reference: str | No
         said = _said(found, number, reference)
         drawing.add(
             Rect("hit", x, _TOP, width, _PLOT_HEIGHT, said),
-            Rect("own", x + gap, base - height, width - 2 * gap, height, said),
+            Rect("own", x + gap, base - height, width - 2 * gap, height),
         )
         outline += [(x, other), (x + width, other)]
     drawing.add(Path("axis", f"M{_LEFT:.1f} {base:.1f}H{WIDTH - 4:.1f}"))
@@ -298,7 +298,10 @@ def calibration(bins: Sequence[CalibrationBin], name: str) -> Drawing:
             Text(x, size - 18, f"{value:g}", "middle"),
             Text(_MARGIN - 5, y + 4, f"{value:g}", "end"),
         )
-    drawing.add(Text(_MARGIN + _SQUARE / 2, size - 4, "predicted probability", "middle"))
+    drawing.add(
+        Text(_MARGIN + _SQUARE / 2, size - 4, "predicted probability", "middle"),
+        Text(_MARGIN + 6, 18, "share of the class"),
+    )
     return drawing
 
 

@@ -6,7 +6,7 @@ A part that cannot be read says so in its place; the others are shown all the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -36,8 +36,21 @@ from scoring_airflow.web.jobs import covered_job, in_words, partition_context, p
 
 T = TypeVar("T")
 
+COLUMNS = 12
+"""So many columns are drawn, unless all are asked for: a model may have hundreds of inputs."""
+
 BRANCHES = 8
 """So many ways of rows are drawn; those with fewer rows are drawn as one."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the address of the page asks for: the reference to draw, by default the main one, and
+    whether all columns are drawn.
+    """
+
+    against: str = ""
+    shows_all: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +100,7 @@ class Rows:
     reference: str | None
     problem: str | None = None
     texts: dict[str, list[str]] = field(default_factory=dict)
+    shows_all: bool = False
 
     @cached_property
     def flow(self) -> charts.Drawing:
@@ -121,31 +135,42 @@ class Rows:
     def moved(self) -> list[ColumnDrift]:
         return [one for one in self.main if one.has_moved]
 
-    @property
+    @cached_property
     def compared(self) -> list[ColumnDrift]:
         """The drift from the reference that is drawn, the column that has moved most first."""
         return worst_first([one for one in self.drift if one.reference == self.reference])
 
     @cached_property
-    def columns(self) -> list[Column]:
-        """Outputs first, then inputs, those that have moved most first."""
-        return [*self._columns("output"), *self._columns("input")]
+    def names(self) -> list[tuple[str, str]]:
+        """Role and name of each column: outputs first, then inputs, those that have moved most first."""
+        moved = enumerate(self.compared)
+        place: dict[tuple[str, str], int] = {(of.role, of.column): n for n, of in moved}
+        every = [("output", name) for name in self.own.outputs]
+        every += [("input", name) for name in self.own.inputs]
+        return sorted(every, key=lambda of: (of[0] == "input", place.get(of, len(place)), of[1]))
 
-    def _columns(self, role: str) -> Iterator[Column]:
-        found = {one.column: one for one in self.compared if one.role == role}
+    @property
+    def columns(self) -> list[Column]:
+        """The first columns, or all of them where they are asked for."""
+        return [self._column(*of) for of in self.names[: None if self.shows_all else COLUMNS]]
+
+    @property
+    def more(self) -> int:
+        """How many columns are not drawn."""
+        return 0 if self.shows_all else max(0, len(self.names) - COLUMNS)
+
+    def _column(self, role: str, name: str) -> Column:
         other = self.references.get(self.reference or "", Distribution())
         mine, theirs = (
             (self.own.outputs, other.outputs)
             if role == "output"
             else (self.own.inputs, other.inputs)
         )
-        for name in sorted(
-            mine, key=lambda name: list(found).index(name) if name in found else 1e9
-        ):
-            drawn = histogram(mine[name], theirs.get(name))
-            against = self.reference if name in theirs else None
-            drawing = charts.distribution(drawn, name, against) if drawn else None
-            yield Column(name, role, drawn, drawing, found.get(name))
+        drawn = histogram(mine[name], theirs.get(name))
+        against = self.reference if name in theirs else None
+        drawing = charts.distribution(drawn, name, against) if drawn else None
+        found = (one for one in self.compared if (one.role, one.column) == (role, name))
+        return Column(name, role, drawn, drawing, next(found, None))
 
 
 @dataclass(frozen=True)
@@ -236,12 +261,9 @@ class Month:
 
 
 def read_month(
-    stored: StoredJob, key: str, now: datetime, against: str = "", run_id: str | None = None
+    stored: StoredJob, key: str, now: datetime, asked: Asked, run_id: str | None = None
 ) -> Month:
-    """Return what is known of a partition; HTTPException where there cannot be one.
-
-    ``against`` is the reference to draw; the main one where it is not among them.
-    """
+    """Return what is known of a partition; HTTPException where there cannot be one."""
     context = partition_context(stored, key)
     name = f"{stored.dag_id} {key}"
     manifest = published(context, name)
@@ -254,11 +276,9 @@ def read_month(
         cell=job.cells[0] if job.cells else None,
         problem=covered.problem,
         manifest=manifest,
-        rows=_published_rows(context, manifest, against) if manifest else None,
+        rows=_published_rows(context, manifest, asked) if manifest else None,
         held=held,
-        held_rows=_read(
-            f"what is held of {name}", lambda: _held_rows(context, held.value, against)
-        ),
+        held_rows=_read(f"what is held of {name}", lambda: _held_rows(context, held.value, asked)),
         examples=_read(
             f"the quarantine of {name}", lambda: _examples(context, manifest) if manifest else None
         ),
@@ -268,7 +288,7 @@ def read_month(
     )
 
 
-def _published_rows(context: PartitionContext, manifest: Manifest, against: str) -> Rows:
+def _published_rows(context: PartitionContext, manifest: Manifest, asked: Asked) -> Rows:
     recorded = [ColumnDrift.model_validate(one) for one in manifest.drift]
     profile = manifest.model.profile
     given = ProfileFile(**profile.model_dump()) if profile else None
@@ -285,12 +305,13 @@ def _published_rows(context: PartitionContext, manifest: Manifest, against: str)
         drift=drift,
         drift_is_recorded=bool(recorded),
         references=others,
-        reference=_chosen(against, drift, others),
+        reference=_chosen(asked.against, drift, others),
         problem=problem,
+        shows_all=asked.shows_all,
     )
 
 
-def _held_rows(context: PartitionContext, held: Held | None, against: str) -> Rows | None:
+def _held_rows(context: PartitionContext, held: Held | None, asked: Asked) -> Rows | None:
     """Return what was read of a partition that is held, and how many predictions there are: what
     they look like is recorded when they are published.
     """
@@ -306,9 +327,10 @@ def _held_rows(context: PartitionContext, held: Held | None, against: str) -> Ro
         drift=held.drift,
         drift_is_recorded=True,
         references=others,
-        reference=_chosen(against, held.drift, others),
+        reference=_chosen(asked.against, held.drift, others),
         problem=found.problem,
         texts=extraction.examples if context.job.checks.examples else {},
+        shows_all=asked.shows_all,
     )
 
 

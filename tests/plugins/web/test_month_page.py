@@ -170,6 +170,21 @@ def test_the_reference_can_be_chosen(viewer: TestClient, store: Store) -> None:
     assert "Drift from 2012-03" in words(page(viewer, job, "2013-03", against=HOSTILE))
 
 
+def test_a_model_of_many_inputs(viewer: TestClient, job: Stored) -> None:
+    job.publish("2013-02", "2013-03")
+    for key in ("2013-02", "2013-03"):
+        path = job.destination / f"_manifests/month={key}.json"
+        facts = json.loads(path.read_text())
+        facts["inputs"] |= {f"x{n:02}": facts["inputs"]["delay"] for n in range(30)}
+        path.write_text(json.dumps(facts))
+    text = page(viewer, job, "2013-03")
+    assert text.count("<figure ") == 12
+    assert "Show all 32 columns: 20 more" in " ".join(words(text).split())
+    assert "?against=2013-02&amp;show=all#published-values" in text
+    assert page(viewer, job, "2013-03", show="all").count("<figure ") == 32
+    assert sum(row[0].startswith("x") for row in tables(text) if row[-1] == "2013-02") == 30
+
+
 def test_drift_is_said_at_the_top_also_where_the_job_does_not_ask_for_it(
     viewer: TestClient, job: Stored
 ) -> None:
