@@ -54,21 +54,25 @@ class ScoringPlugin(AirflowPlugin):  # type: ignore[misc]  # mypy does not read 
 
     @cached_property
     def external_views(self) -> list[dict[str, Any]]:
-        """The entry in the navigation."""
+        """The entry in the navigation, and the tab of every Dag: Airflow offers none for some Dags."""
         if not self.fastapi_apps:
             return []
         from scoring_airflow.web import static_files
 
+        shown = {
+            "name": "Predictions",
+            "icon": static_files.url("icon.svg"),
+            "icon_dark_mode": static_files.url("icon-dark.svg"),
+        }
         return [
-            {
-                "name": "Predictions",
+            shown
+            | {
                 "href": urls.page("/"),
                 "destination": "nav",
                 "url_route": "predictions",
                 "nav_top_level": True,
-                "icon": static_files.url("icon.svg"),
-                "icon_dark_mode": static_files.url("icon-dark.svg"),
-            }
+            },
+            shown | {"href": urls.tab(), "destination": "dag", "url_route": "predictions-of-dag"},
         ]
 
 

@@ -124,7 +124,7 @@ def _beyond_warning(drift: DriftSummary) -> float:
 
 
 MEANS = ("mae", "bias", "accuracy", "log_loss")
-"""Figures that are means over rows. RMSE is the root of one; R² and AUC are no means of anything."""
+"""Figures that are means over rows. RMSE is the root of one; R² and AUC cannot be combined so."""
 
 
 def _errors(found: Sequence[tuple[dict[str, float | None], int]]) -> dict[str, float]:

@@ -81,8 +81,10 @@ def test_the_pages_are_in_the_navigation_below_airflows_own_path(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://example.com/airflow/")
-    (view,) = ScoringPlugin().external_views
+    view, tab = ScoringPlugin().external_views
     assert (view["href"], view["destination"]) == ("/airflow/scoring/", "nav")
+    assert (tab["href"], tab["destination"]) == ("/airflow/scoring/dags/{DAG_ID}", "dag")
+    assert tab["url_route"] != view["url_route"]  # Airflow leaves out the second of one name
     assert view["icon"].startswith("/airflow/scoring/static/icon.")
 
 

@@ -48,4 +48,37 @@ def size(count: int) -> str:
     return f"{value:,.1f} TB"
 
 
-FILTERS = {"number": number, "counted": counted, "moment": moment, "size": size}
+def percent(share: float | None) -> str:
+    """Return a share of 1 in percent; what is not quite nothing, or not quite all, is said so."""
+    if share is None:
+        return "–"
+    shown = f"{share:.1%}"
+    if shown == "0.0%" and share:
+        shown = "<0.1%"
+    elif shown == "100.0%" and share < 1:
+        shown = ">99.9%"
+    return shown.replace(".0%", "%").replace("%", "\u202f%")
+
+
+def capitalize_first(text: str) -> str:
+    """Return ``text`` with a capital letter at its beginning, the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
+def figure(value: float | None) -> str:
+    """Return a figure with four significant digits, a whole number with all of them; a dash for none."""
+    if value is None:
+        return "–"
+    is_whole = value == int(value) if abs(value) < 1e9 else False
+    return f"{value:,.0f}" if is_whole or 10_000 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+FILTERS = {
+    "number": number,
+    "counted": counted,
+    "moment": moment,
+    "size": size,
+    "percent": percent,
+    "figure": figure,
+    "capitalize_first": capitalize_first,
+}

@@ -191,7 +191,7 @@ def test_who_may_backfill_gets_the_button(
     assert 'data-from="2013-03-01T00:00:00Z" data-to="2013-03-31T23:59:59Z"' in cell
 
 
-def test_the_dag_that_evaluates_a_job_is_no_second_job(store: Store, admin: TestClient) -> None:
+def test_the_dag_that_evaluates_a_job_is_not_a_second_job(store: Store, admin: TestClient) -> None:
     job = store(actuals={"source": {"uri": "{data}/truth/{partition}.parquet"}, "column": "truth"})
     assert f'data-row="{job.name}"' in admin.get("/scoring/").text
     assert f"{job.name}.evaluate" not in admin.get("/scoring/").text
