@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
 from fastapi import APIRouter, HTTPException, Response
 
 from scoring.destinations.base import open_publisher
+from scoring.destinations.index import READS_AT_ONCE
 from scoring.destinations.manifest import Manifest
 from scoring.errors import ModelError
 from scoring.job.loader import JobFile
@@ -24,6 +26,8 @@ from scoring_airflow.web.security import ReadableJob
 router = APIRouter(include_in_schema=False)
 
 CELLS_SHOWN = 400
+MANIFESTS_READ = 20
+"""Of how many versions the page of all of them has what only a manifest says."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,12 @@ class Version:
 @router.get("/models/{job}")
 def models(job: ReadableJob, now: Now) -> Response:
     found, over_time = _look(job, now)
-    return html("models.html", job=found, history=over_time, versions=_versions(found, over_time))
+    versions, file = _versions(found, over_time), found.covered.file
+    with ThreadPoolExecutor(READS_AT_ONCE) as threads:
+        latest = versions[-MANIFESTS_READ:]
+        read = threads.map(lambda version: _last_manifest(file, version)[0], latest)
+        manifests = {v.name: manifest for v, manifest in zip(latest, read, strict=True)}
+    return html("models.html", job=found, history=over_time, versions=versions, manifests=manifests)
 
 
 @router.get("/models/{job}/{version}")
@@ -106,8 +115,11 @@ def _config(file: JobFile | None, name: str) -> ModelVersionConfig | None:
 
 
 def _in_force(file: JobFile | None, name: str) -> str:
-    if file is None or file.job.model is None or name not in file.job.version_names:
+    if file is None or file.job.model is None:
         return "not by the job file as it is now"
+    if name not in file.job.version_names:
+        alias = name.rpartition(".")[0]  # such as champion, of the registered version champion.3
+        return f"where {alias} meant it" if _config(file, name) else _in_force(None, name)
     force = in_force(file.job, name)
     if force.first is None:
         return "never: the newest version scores all partitions"

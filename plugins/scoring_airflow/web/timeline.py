@@ -156,6 +156,8 @@ class Scale:
             low, high = (0.0, high or 1.0) if high >= 0 else (low, 0.0)
         spread = high / 2 - low / 2  # by halves: the distance of the largest doubles is none
         raw = spread / 1.5
+        if not 1e-300 < raw < 1e300:  # neither has round values between them
+            return cls(low, high, (low, high))
         power = 10.0 ** math.floor(math.log10(raw))
         step = next(power * times for times in (1, 2, 2.5, 5, 10) if power * times >= raw)
         first = math.floor(low / step)
@@ -164,7 +166,7 @@ class Scale:
         return cls(ticks[0], ticks[-1], ticks)
 
     def y(self, value: float) -> float:
-        share = (value / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
+        share = (value / 2 - self.low / 2) / ((self.high / 2 - self.low / 2) or 1.0)
         return TOP + PLOT * (1 - min(1.0, max(0.0, share)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 
 import pandas as pd
@@ -26,7 +27,7 @@ COLUMNS = [
 
 def compared(text: str) -> dict[str, dict[str, str]]:
     """The table of all versions: texts by version and column."""
-    head, body = text.split("<tbody>")
+    head, body = text.split("</tbody>")[0].split("<tbody>")
     columns = [words(one) for one in re.findall(r"<th scope=\"col\".*?>(.*?)</th>", head)]
     assert columns[: len(COLUMNS)] == COLUMNS
     rows = re.findall(r"<tr>(.*?)</tr>", body, re.DOTALL)
@@ -90,6 +91,42 @@ def test_a_version_that_the_job_file_no_longer_has(viewer: TestClient, job: Stor
     assert list(found) == ["v0", "v2", "v1"]
     assert found["v1"]["In force"] == "not by the job file as it is now"
     assert facts(page(viewer, job, "models/{}/v1"))["Model"].endswith("/models/v1.skops")
+
+
+def test_what_the_versions_are(viewer: TestClient, scored: Stored) -> None:
+    files = page(viewer, scored, "models/{}").split('id="files"')[1]
+    first, second = re.findall(r"<tr><th scope=\"row\">.*?</tr>", files, re.DOTALL)
+    model = scored.path.parent / "data/models/v1.skops"
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    assert words(first).startswith(f"v1 {{models}}/v1.skops skops {digest[:12]} found – that of")
+    assert "scikit-learn" in words(first)
+    assert words(second).startswith("v2 {models}/v2.skops")
+
+
+def test_a_registered_version_that_an_alias_meant(viewer: TestClient, store: Store) -> None:
+    before = store()
+    before.publish("2013-02")
+    champion = {
+        "version": "champion",
+        "uri": "mlflow:models:/flights@champion",
+        "trust": "registry",
+        "in_force_from": "2013-02",
+    }
+    job = store(model={"versions": [champion]})
+    manifest = json.loads((before.destination / "_manifests/month=2013-02.json").read_text())
+    manifest["job"] = job.name
+    manifest["model"]["version"] = "champion.3"
+    manifest["model"]["registered"] = {"name": "flights", "number": "3", "source": "mlflow"}
+    folder = job.destination / "_manifests"
+    folder.mkdir(parents=True)
+    (folder / "month=2013-02.json").write_text(json.dumps(manifest))
+    found = compared(page(viewer, job, "models/{}"))
+    assert list(found) == ["champion", "champion.3"]
+    assert found["champion"]["In force"] == "from 2013-02 on"
+    assert found["champion.3"]["In force"] == "where champion meant it"
+    assert (
+        facts(page(viewer, job, "models/{}/champion.3"))["MLflow registry"] == "flights , number 3"
+    )
 
 
 def test_a_version_that_never_was_is_not_found(viewer: TestClient, job: Stored) -> None:
