@@ -272,3 +272,28 @@ def test_without_a_session_the_pages_lead_to_the_login(browser: Browser, watched
     page.goto(f"{watched.url}/scoring/")
     page.wait_for_url(re.compile("/auth/login"))
     page.close()
+
+
+def test_the_tab_of_a_dag_shows_its_job_over_time(admin: Page, watched: Watched) -> None:
+    for dag_id in (JOB, f"{JOB}.evaluate"):
+        admin.goto(f"{watched.url}/dags/{dag_id}/plugin/predictions-of-dag")
+        inside = admin.frame_locator("iframe").first
+        expect(inside.get_by_role("heading", level=1)).to_contain_text(JOB, timeout=PATIENCE)
+    picture(admin, "dag-tab")
+    inside.get_by_role("link", name="Dag in Airflow").click()
+    admin.wait_for_url(re.compile(rf"/dags/{JOB}/?$"))  # the window around the frame has gone there
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("path", [f"jobs/{JOB}", f"models/{JOB}", f"models/{JOB}/v1"])
+def test_the_pages_of_a_job_and_its_versions(
+    browser: Browser, watched: Watched, path: str, width: int
+) -> None:
+    viewport = {"width": width, "height": 900}
+    page = signed_in(browser, watched, "viewer", viewport=viewport, color_scheme="dark")
+    page.goto(f"{watched.url}/scoring/{path}")
+    for details in page.locator("details").all():
+        details.locator("summary").click()
+    picture(page, f"{path.replace('/', '-')}-{width}")
+    check_accessibility(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -81,8 +81,11 @@ def _next_run(start: datetime | None, at: datetime | None, file: JobFile) -> Nex
 
 
 def _lines(file: JobFile) -> list[str] | None:
-    """Return the lines of the job file; None where it has changed since it was read."""
-    data = file.path.read_bytes()
+    """Return the lines of the job file; None where it has changed, or has gone, since it was read."""
+    try:
+        data = file.path.read_bytes()
+    except OSError:
+        return None
     if hashlib.sha256(data).hexdigest() != file.sha256:
         return None
     return data.decode(errors="replace").splitlines()
