@@ -54,9 +54,9 @@ class ScoringPlugin(AirflowPlugin):  # type: ignore[misc]  # mypy does not read 
 
     @cached_property
     def external_views(self) -> list[dict[str, Any]]:
-        """The entry in the navigation, and the tab of a run with the partition that it scores.
+        """The entry in the navigation, and the tabs of a Dag with its job, of a run with its partition.
 
-        Airflow shows the tab for the runs of all Dags, and fills in DAG_ID and RUN_ID.
+        Airflow shows the tabs for all Dags, and fills in DAG_ID and RUN_ID.
         """
         if not self.fastapi_apps:
             return []
@@ -73,6 +73,13 @@ class ScoringPlugin(AirflowPlugin):  # type: ignore[misc]  # mypy does not read 
                 "destination": "nav",
                 "url_route": "predictions",
                 "nav_top_level": True,
+                **icons,
+            },
+            {
+                "name": "Predictions",
+                "href": urls.tab(),
+                "destination": "dag",
+                "url_route": "predictions-of-dag",
                 **icons,
             },
             {

@@ -87,6 +87,18 @@ _DATED = (
     DagRun.triggering_user_name,
 )
 
+
+@dataclass(frozen=True)
+class NextRuns:
+    """When a Dag runs: its schedule in Airflow's words, and the run that the scheduler makes next,
+    if any: where its data interval begins, and from when on it is made.
+    """
+
+    schedule: str
+    next_start: datetime | None
+    next_at: datetime | None
+
+
 _job_files: dict[str, str | None] = {}  # by the digest of the stored Dag
 
 
@@ -125,6 +137,25 @@ def stored_jobs(dag_ids: Collection[str]) -> list[StoredJob]:
             for dag_id, row in sorted(digests.items())
             if (path := _job_files[row.dag_hash]) is not None
         ]
+
+
+def is_stored(dag_id: str) -> bool:
+    """Return whether there is a Dag of that name whose file is not gone."""
+    wanted = select(DagModel.dag_id).where(DagModel.dag_id == dag_id, DagModel.is_stale.is_(False))
+    with create_session() as session:
+        return session.scalar(wanted) is not None
+
+
+def next_runs(dag_id: str) -> NextRuns:
+    """Return when the Dag runs."""
+    wanted = select(
+        DagModel.timetable_description,
+        DagModel.next_dagrun_data_interval_start,
+        DagModel.next_dagrun_create_after,
+    ).where(DagModel.dag_id == dag_id)
+    with create_session() as session:
+        found = session.execute(wanted).one_or_none()
+    return NextRuns((found[0] or "") if found else "", *(found[1:] if found else (None, None)))
 
 
 def stored_dag(dag_id: str) -> Any:

@@ -10,6 +10,7 @@
     DESTINATION/_staging/month=2013-05/ATTEMPT/…              only while a run is under way
     DESTINATION/_columns.arrow                                the types of the columns of all partitions
     DESTINATION/_index.json                                   what coverage needs of all manifests
+    DESTINATION/_timeline.json                                the figures of all manifests and evaluations
     DESTINATION/_stale.json                                   which stale partitions were reported
     DESTINATION/_staging/month=2013-05/ATTEMPT.lock           held by a run from the shell (S3: .owner)
     DESTINATION/_held/month=2013-05.json                      what is staged, and held because of drift
@@ -77,6 +78,11 @@ class Layout:
     def index(self) -> str:
         """Return where the index of the manifests lies; it can be removed at any time."""
         return f"{self.uri}/_index.json"
+
+    @property
+    def timeline(self) -> str:
+        """Return where the figures of all manifests and evaluations lie; it can be removed, too."""
+        return f"{self.uri}/_timeline.json"
 
     @property
     def stale(self) -> str:

@@ -13,12 +13,13 @@ from scoring.monitoring.drift import ColumnDrift, worst_first
 @dataclass(frozen=True)
 class DriftSummary:
     """How far a partition has moved from its main ``reference``: the column that has moved most, its
-    PSI, and how many columns have moved by what is worth a warning.
+    PSI and the one that is worth a warning, and how many columns have moved by that much.
     """
 
     reference: str
     worst_column: str
     worst_psi: float
+    psi_warns: float | None
     columns_moved: int
 
 
@@ -29,7 +30,8 @@ def drift_summary(manifest: Manifest) -> DriftSummary | None:
     if not compared:
         return None
     worst, psi = compared[0]
-    return DriftSummary(worst.reference, worst.column, psi, sum(one.has_moved for one in found))
+    moved = sum(one.has_moved for one in found)
+    return DriftSummary(worst.reference, worst.column, psi, worst.psi_warns, moved)
 
 
 def main_reference(found: Sequence[ColumnDrift]) -> list[ColumnDrift]:

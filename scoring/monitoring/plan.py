@@ -10,6 +10,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from scoring.job.partitions import Partition
 from scoring.job.schedule import interval_start
 from scoring.job.schema import Job
+from scoring.monitoring.coverage import Covered
+from scoring.monitoring.stale import ReasonCode
 
 _ANY_ZONE = timedelta(hours=14)
 """A date without a zone is in Airflow's default time zone, which may be any."""
@@ -36,6 +38,39 @@ def stretches(partitions: Iterable[Partition]) -> list[Stretch]:
         else:
             found.append(Stretch(partition, partition))
     return found
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why some partitions are stale: what is said of them, each with the partitions it is said of."""
+
+    code: ReasonCode
+    partitions: tuple[Stretch, ...]
+    details: tuple[tuple[str, tuple[Stretch, ...]], ...]
+
+    @property
+    def keys(self) -> str:
+        """The keys of all partitions, as commands take them."""
+        return " ".join(one.keys for one in self.partitions)
+
+
+def causes(covered: Iterable[Covered]) -> list[Cause]:
+    """Return why partitions, which are in order, are stale, by the code of the reason."""
+    found: dict[ReasonCode, dict[str, list[Partition]]] = {}
+    for one in covered:
+        if one.state == "stale":
+            for reason in one.reasons:
+                found.setdefault(reason.code, {}).setdefault(reason.detail, []).append(
+                    one.partition
+                )
+    return [
+        Cause(
+            code,
+            tuple(stretches(sorted({p for of in details.values() for p in of}))),
+            tuple((detail, tuple(stretches(of))) for detail, of in details.items()),
+        )
+        for code, details in found.items()
+    ]
 
 
 def backfill_command(job: Job, stretch: Stretch) -> str:

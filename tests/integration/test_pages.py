@@ -293,22 +293,16 @@ def test_the_page_of_a_held_month_says_why_and_what_releases_it(
     check_accessibility(admin)
 
 
-@pytest.mark.parametrize(
-    ("place", "tab"), [(f"/dags/{JOB}", "Job"), (f"/dags/{JOB}/runs/{{run_id}}", "Partition")]
-)
-def test_the_dag_and_its_runs_have_a_tab(
-    admin: Page, watched: Watched, place: str, tab: str
-) -> None:
+def test_a_run_has_its_partition_as_a_tab(admin: Page, watched: Watched) -> None:
     run_id = watched.manifest("2013-05")["run"]["run_id"]
-    admin.goto(watched.url + place.format(run_id=quote(run_id, safe="")))
-    admin.get_by_role("link", name=tab, exact=True).or_(
-        admin.get_by_role("tab", name=tab, exact=True)
+    admin.goto(f"{watched.url}/dags/{JOB}/runs/{quote(run_id, safe='')}")
+    admin.get_by_role("link", name="Partition", exact=True).or_(
+        admin.get_by_role("tab", name="Partition", exact=True)
     ).first.click()
     inside = admin.frame_locator("iframe").first
-    expect(inside.get_by_role("heading", level=1)).to_contain_text(JOB, timeout=PATIENCE)
-    if tab == "Partition":
-        expect(inside.get_by_role("heading", level=1)).to_contain_text("2013-05")
-    picture(admin, f"tab-{tab.lower()}")
+    heading = inside.get_by_role("heading", level=1)
+    expect(heading).to_contain_text(f"{JOB} 2013-05", timeout=PATIENCE)
+    picture(admin, "tab-partition")
 
 
 def test_a_backfill_from_the_page_changes_the_cell(admin: Page, watched: Watched) -> None:
@@ -332,3 +326,28 @@ def test_without_a_session_the_pages_lead_to_the_login(browser: Browser, watched
     page.goto(f"{watched.url}/scoring/")
     page.wait_for_url(re.compile("/auth/login"))
     page.close()
+
+
+def test_the_tab_of_a_dag_shows_its_job_over_time(admin: Page, watched: Watched) -> None:
+    for dag_id in (JOB, f"{JOB}.evaluate"):
+        admin.goto(f"{watched.url}/dags/{dag_id}/plugin/predictions-of-dag")
+        inside = admin.frame_locator("iframe").first
+        expect(inside.get_by_role("heading", level=1)).to_contain_text(JOB, timeout=PATIENCE)
+    picture(admin, "dag-tab")
+    inside.get_by_role("link", name="Dag in Airflow").click()
+    admin.wait_for_url(re.compile(rf"/dags/{JOB}/?$"))  # the window around the frame has gone there
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("path", [f"jobs/{JOB}", f"models/{JOB}", f"models/{JOB}/v1"])
+def test_the_pages_of_a_job_and_its_versions(
+    browser: Browser, watched: Watched, path: str, width: int
+) -> None:
+    viewport = {"width": width, "height": 900}
+    page = signed_in(browser, watched, "viewer", viewport=viewport, color_scheme="dark")
+    page.goto(f"{watched.url}/scoring/{path}")
+    for details in page.locator("details").all():
+        details.locator("summary").click()
+    picture(page, f"{path.replace('/', '-')}-{width}")
+    check_accessibility(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -81,10 +81,12 @@ def test_the_pages_are_in_the_navigation_below_airflows_own_path(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://example.com/airflow/")
-    view, tab = ScoringPlugin().external_views
+    view, of_dag, of_run = ScoringPlugin().external_views
     assert (view["href"], view["destination"]) == ("/airflow/scoring/", "nav")
+    assert (of_dag["href"], of_dag["destination"]) == ("/airflow/scoring/dags/{DAG_ID}", "dag")
+    assert of_dag["url_route"] != view["url_route"]  # Airflow leaves out the second of one route
     assert view["icon"].startswith("/airflow/scoring/static/icon.")
-    assert (tab["href"], tab["destination"]) == (
+    assert (of_run["href"], of_run["destination"]) == (
         "/airflow/scoring/runs/{DAG_ID}/{RUN_ID}",
         "dag_run",
     )

@@ -9,10 +9,14 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from scoring.destinations.manifest import Manifest
+from scoring.monitoring.figures import EvaluationFigures, OutputFigures
+from scoring.monitoring.judgement import DriftSummary
 from scoring.monitoring.stale import ReasonCode
+from scoring.monitoring.timeline import Point
 from scoring_airflow.stored_dags import StoredJob
 from scoring_airflow.web.cells import Cell, CellState, JobCells, job_cells
 from scoring_airflow.web.clock import Now
+from scoring_airflow.web.history import history
 from scoring_airflow.web.jobs import covered_jobs, partition_context, published
 from scoring_airflow.web.security import ReadableJob, ReadableJobs
 
@@ -94,6 +98,89 @@ class JobAnswer(JobRecord):
     partitions: list[PartitionRecord]
 
 
+class EvaluationRecord(BaseModel):
+    """``of_what_is_published`` is false for the evaluation of an earlier publication."""
+
+    model_version: str
+    of_what_is_published: bool
+    rows_with_actual: int
+    figures: dict[str, float | None]
+
+
+class DriftRecord(BaseModel):
+    """The column that has moved most from the main reference."""
+
+    reference: str
+    column: str
+    psi: float
+    psi_warns: float | None
+    columns_moved: int
+
+
+class PointRecord(BaseModel):
+    """The figures of a partition; all but its key are null where nothing is published."""
+
+    partition: str
+    model_version: str | None = None
+    rows_in: int | None = None
+    rows: int | None = None
+    quarantined: int | None = None
+    left_out: int | None = None
+    reasons: dict[str, int] | None = None
+    quarantined_fraction: float | None = None
+    quarantined_limit: float | None = None
+    prediction: OutputFigures | None = None
+    drift: DriftRecord | None = None
+    evaluation: EvaluationRecord | None = None
+
+    @classmethod
+    def of(cls, point: Point, prediction: str) -> PointRecord:
+        of = point.figures
+        if of is None:
+            return cls(partition=point.key)
+        return cls(
+            partition=point.key,
+            model_version=of.model_version,
+            rows_in=of.rows_in,
+            rows=of.scored,
+            quarantined=of.quarantined,
+            left_out=of.left_out,
+            reasons=of.reasons | of.left_out_reasons,
+            quarantined_fraction=of.quarantined_fraction,
+            quarantined_limit=of.quarantined_limit,
+            prediction=of.outputs.get(prediction),
+            drift=_drift(of.drift) if of.drift else None,
+            evaluation=_evaluation(point, point.evaluation) if point.evaluation else None,
+        )
+
+
+def _drift(of: DriftSummary) -> DriftRecord:
+    return DriftRecord(
+        reference=of.reference,
+        column=of.worst_column,
+        psi=of.worst_psi,
+        psi_warns=of.psi_warns,
+        columns_moved=of.columns_moved,
+    )
+
+
+def _evaluation(point: Point, of: EvaluationFigures) -> EvaluationRecord:
+    return EvaluationRecord(
+        model_version=of.model_version,
+        of_what_is_published=point.is_evaluated,
+        rows_with_actual=of.with_actual,
+        figures=of.figures,
+    )
+
+
+class TimelineAnswer(BaseModel):
+    """``prediction`` is the column that the figures of predictions are of."""
+
+    job: str
+    prediction: str
+    points: list[PointRecord]
+
+
 class CoverageAnswer(BaseModel):
     """Every partition of every job that the user may read, and the jobs that cannot be read."""
 
@@ -122,6 +209,18 @@ def job(job: ReadableJob, now: Now) -> JobAnswer:
     (found,) = _cells([job], now)
     partitions = [PartitionRecord.of(cell) for cell in found.cells]
     return JobAnswer(**JobRecord.of(found).model_dump(), partitions=partitions)
+
+
+@router.get("/jobs/{job}/timeline", summary="The figures of a job over time")
+def timeline(job: ReadableJob, now: Now) -> TimelineAnswer:
+    (found,) = covered_jobs([job], now)
+    over_time = history(found)
+    problem = found.problem if found.problem is not None else over_time.problem
+    if problem is not None or found.file is None:
+        raise HTTPException(503, problem)
+    prediction = found.file.job.output.prediction
+    points = [PointRecord.of(point, prediction) for point in over_time.points]
+    return TimelineAnswer(job=job.dag_id, prediction=prediction, points=points)
 
 
 @router.get("/jobs/{job}/partitions/{key}", summary="The manifest of a published partition")

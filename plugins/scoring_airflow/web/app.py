@@ -5,7 +5,9 @@
     /                        coverage_page    all jobs: is everything well?
     /jobs/JOB                job_page         one job
     /jobs/JOB/PARTITION      month_page       one partition
-    /models/JOB/VERSION      model_page       a model version of a job
+    /models/JOB              model_page       the model versions of a job side by side
+    /models/JOB/VERSION      model_page       one of them
+    /dags/DAG                dag_page         the tab of a Dag in Airflow's UI
     /api/v1/…                api              the same as JSON
     /static/…                static_files     style sheet and script
 
@@ -19,6 +21,7 @@ from fastapi import Depends, FastAPI
 from scoring_airflow.web import (
     api,
     coverage_page,
+    dag_page,
     job_page,
     model_page,
     month_page,
@@ -32,6 +35,7 @@ ROUTERS = (
     job_page.router,
     month_page.router,
     model_page.router,
+    dag_page.router,
     api.router,
     static_files.router,
 )

@@ -19,7 +19,7 @@ from fastapi import Depends, HTTPException, Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from scoring_airflow.stored_dags import StoredJob, stored_jobs
+from scoring_airflow.stored_dags import StoredJob, is_stored, stored_jobs
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -72,6 +72,21 @@ def readable_job(job: str, user: GetUserDep) -> StoredJob:
     raise HTTPException(404, f"There is no job {job} that you may read.")
 
 
+def readable_dag(dag_id: str, user: GetUserDep) -> str:
+    """Return the id of a Dag, be it that of a job or not; 404 as well where it exists, but not for
+    this user.
+    """
+    if _may(user, "GET", dag_id, DagModel.get_team_name(dag_id)) and is_stored(dag_id):
+        return dag_id
+    raise HTTPException(404, f"There is no Dag {dag_id} that you may read.")
+
+
+def may_read_code(user: Any, job: StoredJob) -> bool:
+    """Return whether the user may see the job file: Airflow asks the same of a Dag's code."""
+    team = DagModel.get_team_name(job.dag_id)
+    return _may(user, "GET", job.dag_id, team, DagAccessEntity.CODE)
+
+
 def writable_job(job: str, user: GetUserDep) -> StoredJob:
     """Return the job that the path names, for a user who may also make runs of it; else 404 or 403."""
     found = readable_job(job, user)
@@ -104,6 +119,7 @@ def _may(
 
 ReadableJobs = Annotated[list[StoredJob], Depends(readable_jobs)]
 ReadableJob = Annotated[StoredJob, Depends(readable_job)]
+ReadableDag = Annotated[str, Depends(readable_dag)]
 WritableJob = Annotated[StoredJob, Depends(writable_job)]
 User = GetUserDep
 

@@ -28,6 +28,16 @@ def job(name: str) -> str:
     return page(f"/jobs/{_part(name)}")
 
 
+def everything(name: str) -> str:
+    """Return the page of a job with all of its partitions."""
+    return page(f"/jobs/{_part(name)}", show="all")
+
+
+def timeline(name: str) -> str:
+    """Return where the figures of a job over time are, as JSON."""
+    return page(f"/api/v1/jobs/{_part(name)}/timeline")
+
+
 def partition(job: str, key: str) -> str:
     return page(f"/jobs/{_part(job)}/{_part(key)}")
 
@@ -44,6 +54,15 @@ def manifest(job: str, key: str) -> str:
 
 def model(job: str, version: str) -> str:
     return page(f"/models/{_part(job)}/{_part(version)}")
+
+
+def models(job: str) -> str:
+    return page(f"/models/{_part(job)}")
+
+
+def tab() -> str:
+    """Return the page of a Dag, whose id Airflow's UI writes in."""
+    return page("/dags/{DAG_ID}")
 
 
 def airflow_dag(dag_id: str) -> str:

@@ -54,6 +54,7 @@ def test_openapi_has_the_api_and_no_page(viewer: TestClient) -> None:
         "/api/v1/coverage",
         "/api/v1/jobs",
         "/api/v1/jobs/{job}",
+        "/api/v1/jobs/{job}/timeline",
         "/api/v1/jobs/{job}/partitions/{key}",
     }
     answer = document["paths"]["/api/v1/jobs"]["get"]["responses"]["200"]

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from scoring.monitoring.plan import Stretch, backfill_command, stretches
+from scoring.monitoring.coverage import Covered, State
+from scoring.monitoring.plan import Stretch, backfill_command, causes, stretches
+from scoring.monitoring.stale import Reason
 from tests.scoring.factories import JOB, Place
 
 
@@ -50,3 +52,30 @@ def test_moments_where_days_would_select_other_runs(place: Place):
         "2013-03-10T05:00:00+00:00",
         "2013-03-11T03:59:59+00:00",
     )
+
+
+def test_what_is_stale_is_grouped_by_its_reason(place: Place):
+    sample = job(place)
+
+    def covered(key: str, state: State, *reasons: Reason) -> Covered:
+        return Covered(sample.parse(key), state, "v1", reasons)
+
+    model, other = Reason("model", "v2 is in force"), Reason("model", "another file")
+    source = Reason("source", "changed")
+    found = causes(
+        [
+            covered("2013-02", "stale", model),
+            covered("2013-03", "stale", model, source),
+            covered("2013-04", "published"),
+            covered("2013-05", "stale", other),
+            covered("2013-06", "missing", Reason("taken", "another job's")),
+        ]
+    )
+    assert [(cause.code, cause.keys) for cause in found] == [
+        ("model", "2013-02..2013-03 2013-05"),
+        ("source", "2013-03"),
+    ]
+    assert [(detail, [s.keys for s in of]) for detail, of in found[0].details] == [
+        ("v2 is in force", ["2013-02..2013-03"]),
+        ("another file", ["2013-05"]),
+    ]
