@@ -136,10 +136,11 @@ def _figures(counts: Counts, other: Counts) -> dict[str, object]:
         groups, new = _category_groups(counts, other)
         groups = _with_nulls(groups, counts, other)
         found["new"] = _share(new, counts.rows)
-        found |= _jensen_shannon(groups)
     psi, occurring = _psi(groups)
     warns = threshold(occurring, counts.rows, other.rows)
     comparable = found["verdict"] != "not comparable"
+    if comparable:
+        found["jensen_shannon"] = _jensen_shannon(groups)
     if comparable or psi >= warns:  # so many nulls say enough
         found["verdict"] = "warn" if psi >= warns else "ok"
     return found | {"psi": psi, "psi_warns": warns}
@@ -233,7 +234,7 @@ def _distances(values: Numbers, sizes: npt.NDArray[np.int64]) -> dict[str, float
 
     mine, reference = sizes
     if not mine.sum() or not reference.sum():
-        return {"ks": None, "wasserstein": None, "jensen_shannon": None}
+        return {"ks": None, "wasserstein": None}
     apart = np.cumsum(mine) / mine.sum() - np.cumsum(reference) / reference.sum()
     found: dict[str, float | None] = {"ks": float(np.abs(apart).max()), "wasserstein": None}
     scale = np.abs(values).max() or 1.0  # or squares of the largest doubles overflow
@@ -243,13 +244,14 @@ def _distances(values: Numbers, sizes: npt.NDArray[np.int64]) -> dict[str, float
     if spread:
         distance = wasserstein_distance(scaled, scaled, mine, reference)
         found["wasserstein"] = float(distance) / spread
-    return found | _jensen_shannon(sizes.astype(float))
+    return found
 
 
-def _jensen_shannon(groups: Numbers) -> dict[str, float | None]:
+def _jensen_shannon(groups: Numbers) -> float:
+    """Return the distance over the groups of PSI: over single buckets, of which there are hundreds,
+    it would be large by chance alone.
+    """
     from scipy.spatial.distance import jensenshannon
 
-    if not groups.size or not groups.sum(axis=1).all():
-        return {"jensen_shannon": None}
     distance = float(jensenshannon(groups[0], groups[1], base=2))
-    return {"jensen_shannon": distance if math.isfinite(distance) else 0.0}
+    return distance if math.isfinite(distance) else 0.0
