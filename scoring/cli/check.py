@@ -80,17 +80,23 @@ def _deep(options: argparse.Namespace) -> int:
 
 def _check(job_file: JobFile, destinations: dict[Path, JobFile]) -> None:
     check_every_partition(job_file)
-    if job_file.job.source.derive or job_file.job.leave_out:
-        from scoring.expressions.evaluate import open_expressions
-
-        open_expressions(job_file).close()
-    if job_file.job.actuals and job_file.job.actuals.source.derive:
-        from scoring.expressions.evaluate import open_expressions
-        from scoring.pipeline.actuals import file_of_actuals
-
-        open_expressions(file_of_actuals(job_file, {})).close()
+    _check_expressions(job_file)
     if other := destinations.get(job_file.path):
         raise JobError(message(job_file, other))
+
+
+def _check_expressions(job_file: JobFile) -> None:
+    """Raise JobError for a wrong expression, of the source or of the actuals."""
+    job = job_file.job
+    of_actuals = job.actuals is not None and job.actuals.source.derive
+    if not (job.source.derive or job.leave_out or of_actuals):
+        return
+    from scoring.expressions.evaluate import open_expressions
+    from scoring.pipeline.actuals import file_of_actuals
+
+    open_expressions(job_file).close()
+    if of_actuals:
+        open_expressions(file_of_actuals(job_file, {})).close()
 
 
 def _shared_destinations(files: Iterable[JobFile], data: str | None) -> dict[Path, JobFile]:

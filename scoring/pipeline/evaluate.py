@@ -8,7 +8,6 @@ published rows that share a hash are counted as ambiguous.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
@@ -33,8 +32,6 @@ from scoring.storage.temporary import TemporaryFolder
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-log = logging.getLogger(__name__)
 
 _MEMORY = "512MB"
 _BATCH_ROWS = 131_072
@@ -126,6 +123,12 @@ def _published(context: PartitionContext) -> Manifest:
         raise PublicationError(
             f"nothing is published for {context.name}; `scoring run {context.job.name} "
             f"{context.partition.key}` scores it"
+        )
+    if not context.job.is_own(manifest.job):
+        raise PublicationError(
+            f"what is published for {context.partition.key} under {context.publisher.uri} is the job "
+            f"{manifest.job}'s; give {context.job.name} a destination of its own, or list its former "
+            "names in destination.former_names"
         )
     if context.job.destination.format != "parquet":
         raise JobError(

@@ -28,6 +28,8 @@ def evaluations_due(context: PartitionContext, now: datetime) -> list[Partition]
     until = timedelta(days=config.arrive_within_days)
     found = []
     for manifest in context.publisher.all_published():
+        if not context.job.is_own(manifest.job):
+            continue
         partition = context.job.parse(manifest.partition)
         evaluation = read_evaluation(replace(context, partition=partition))
         current = evaluation if evaluation and evaluation.is_of(manifest) else None

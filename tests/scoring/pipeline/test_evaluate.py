@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from scoring.errors import (
     SourceColumnsError,
     SourceMissingError,
 )
+from scoring.job.loader import load_job
 from scoring.monitoring.evaluation import Evaluation
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.evaluate import evaluate, evaluation_uri, read_evaluation
@@ -320,6 +322,18 @@ def test_what_is_missing_says_so(place: Place):
         evaluate(run)
     with pytest.raises(JobError, match="has no actuals"):
         evaluate(place.run(place.job()))
+
+
+def test_what_another_job_has_published_is_not_evaluated(place: Place):
+    run = published(place)
+    truth(place, pa.table({"id": [1], "truth": [2.0]}))
+    assert due(place) == ["2013-02"]
+    path = run.job_file.path.with_name("other.yaml")
+    path.write_text(run.job_file.path.read_text().replace("name: sample", "name: other"))
+    other = replace(run, job_file=load_job(path))
+    with pytest.raises(PublicationError, match="is the job sample's"):
+        evaluate(other)
+    assert evaluations_due(other, NOW) == []
 
 
 def test_a_truth_that_is_text_is_refused(place: Place):
