@@ -314,6 +314,7 @@ def test_the_asset_event_says_how_far_the_month_has_moved(start: Start) -> None:
         "reference": "2013-02",
         "worst_column": "predicted_delay",
         "worst_psi": prediction["psi"],
+        "psi_warns": prediction["psi_warns"],
         "columns_moved": len(moved),
     }
     assert figures["warnings"] == len(manifest["warnings"]) == len(moved) > 0
