@@ -138,7 +138,23 @@ def example_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def dags_folder(airflow_database: None) -> Iterator[Path]:
-    """The folder of Dag files of the tests' Airflow: empty, and emptied afterwards."""
+    """The folder of Dag files of the tests' Airflow: empty, and emptied afterwards.
+
+    A Dag of the same name from an earlier test is deleted: for half a minute Airflow would go on with
+    what it has stored of it. Nor may its asset stay, which has the same name and another URI; the
+    scheduler, which would forget it, is not running.
+    """
+    from airflow.api.common.delete_dag import delete_dag
+    from airflow.models import DagModel
+    from airflow.models.asset import AssetActive
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        known = [dag_id for (dag_id,) in session.query(DagModel.dag_id)]
+    for dag_id in known:
+        delete_dag(dag_id)
+    with create_session() as session:
+        session.query(AssetActive).delete()
     folder = Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
     (folder / "jobs").mkdir(parents=True)
     yield folder

@@ -33,8 +33,16 @@ def server(airflow_database: None) -> FastAPI:
 
 @pytest.fixture
 def pages(server: FastAPI) -> Iterator[FastAPI]:
-    """The app of the pages as Airflow has mounted it; for it, now is NOW."""
+    """The app of the pages as Airflow has mounted it; for it, now is NOW, and there are no jobs of
+    tests elsewhere.
+    """
+    from airflow.models import DagModel
+    from airflow.utils.session import create_session
     from scoring_airflow.web import clock
+
+    with create_session() as session:
+        for dag in session.query(DagModel).filter(DagModel.is_stale.is_(False)):
+            dag.is_stale = True
 
     (app,) = (r.app for r in server.routes if isinstance(r, Mount) and r.path == "/scoring")
     app.dependency_overrides[clock.now] = lambda: NOW
