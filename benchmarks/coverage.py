@@ -156,13 +156,19 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _look(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
+def _answer(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
+    """Return the JSON in the last line that ``command`` prints."""
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"error: a look failed:\n{done.stderr}")
-    look: dict[str, Any] = json.loads(done.stdout)
-    if look.pop("published") != [{"published": JOBS * YEARS * 12}] * 2:
-        raise SystemExit(f"error: not all partitions are published: {done.stdout}")
+        raise SystemExit(f"error: a look failed:\n{done.stderr[-3000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _look(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
+    look = _answer(command, environment)
+    if (states := look.pop("published")) != [{"published": JOBS * YEARS * 12}] * 2:
+        raise SystemExit(f"error: not all partitions are published: {states}")
     return {name: round(seconds, 3) for name, seconds in look.items()}
 
 
@@ -175,13 +181,7 @@ def _page(jobs: Path, home: Path, environment: dict[str, str]) -> dict[str, floa
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
     }
-    command = [sys.executable, "-c", _PAGE, str(jobs)]
-    done = subprocess.run(
-        command, env=environment | settings, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"error: the page failed:\n{done.stderr[-3000:]}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    found = _answer([sys.executable, "-c", _PAGE, str(jobs)], environment | settings)
     return {name: round(value, 3) for name, value in found.items()}
 
 

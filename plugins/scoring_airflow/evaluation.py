@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG
 from airflow.timetables.assets import AssetOrTimeSchedule
 from airflow.timetables.trigger import CronTriggerTimetable
 
 from scoring.job.loader import JobFile
-from scoring.job.partitions import PATTERNS
 from scoring_airflow import notifications
 from scoring_airflow.conf import check_conf
 from scoring_airflow.dag import asset_of, task_arguments
 from scoring_airflow.operators.evaluate import EvaluateOperator, FindActualsOperator
+from scoring_airflow.params import evaluated_partition_param
 
 SUFFIX = ".evaluate"
 """What the id of the Dag adds to that of the job: no job can have such a name."""
@@ -27,7 +27,6 @@ def evaluation_dag(job_file: JobFile) -> DAG:
     """
     job = job_file.job
     assert job.actuals is not None
-    kind = job.partition
     with DAG(
         dag_id=f"{job.name}{SUFFIX}",
         description=f"How wrong the predictions of {job.name} were.",
@@ -39,16 +38,7 @@ def evaluation_dag(job_file: JobFile) -> DAG:
         start_date=job.first_partition.start,
         catchup=False,
         max_active_runs=1,
-        params={
-            "partition": Param(
-                None,
-                type=["null", "string"],
-                pattern=f"^(|{PATTERNS[kind]})$",
-                title=kind.capitalize(),
-                description=f"Evaluate this {kind}. Empty: all that have actuals which were not "
-                "compared yet.",
-            )
-        },
+        params={"partition": evaluated_partition_param(job)},
         default_args=task_arguments(job, str(job_file.path)),
         on_failure_callback=notifications.on_failure(job_file),
         auto_register=False,

@@ -7,7 +7,7 @@ import re
 from airflow.sdk import Param
 
 from scoring.job.model import ModelVersionConfig
-from scoring.job.partitions import PATTERNS
+from scoring.job.partitions import PATTERNS, Kind
 from scoring.job.schema import Job
 
 
@@ -15,13 +15,27 @@ def partition_param(job: Job) -> Param:
     """Return the parameter that overrides the run's dates; the job's own range is checked later."""
     kind = job.partition
     until = f"from {job.start} to {job.end}" if job.end else f"{job.start} or later"
+    return _partition(
+        kind,
+        f"Score this {kind}, {until}. Empty: the last {kind} that had ended at the logical date.",
+    )
+
+
+def evaluated_partition_param(job: Job) -> Param:
+    """Return the parameter that names the one partition to evaluate."""
+    return _partition(
+        job.partition,
+        f"Evaluate this {job.partition}. Empty: all that have actuals which were not compared yet.",
+    )
+
+
+def _partition(kind: Kind, description: str) -> Param:
     return Param(
         None,
         type=["null", "string"],
         pattern=f"^(|{PATTERNS[kind]})$",
         title=kind.capitalize(),
-        description=f"Score this {kind}, {until}. Empty: the last {kind} that had ended at the "
-        "logical date.",
+        description=description,
     )
 
 

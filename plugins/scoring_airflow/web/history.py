@@ -13,6 +13,7 @@ from scoring_airflow.web.jobs import (
     connections,
     forget_connections,
     in_words,
+    not_answered,
 )
 
 
@@ -36,8 +37,7 @@ def history(of: CoveredJob) -> History:
     try:
         points = threads.submit(_points, of, of.file).result(PATIENCE_SECONDS)
     except TimeoutError:
-        said = f"its storage has not answered within {PATIENCE_SECONDS:.0f} seconds"
-        return History(problem=said)
+        return History(problem=not_answered())
     except Exception as error:  # noqa: BLE001 - the rest of the page is shown
         forget_connections(of.file.job)
         return History(problem=in_words(error, f"the figures of {of.name}"))

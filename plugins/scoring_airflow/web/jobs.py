@@ -76,9 +76,12 @@ def _answer(job: StoredJob, future: Future[CoveredJob], ends: float) -> CoveredJ
     try:
         return future.result(max(0.0, ends - time.monotonic()))
     except TimeoutError:
-        return CoveredJob(
-            job, None, problem=f"its storage has not answered within {PATIENCE_SECONDS:.0f} seconds"
-        )
+        return CoveredJob(job, None, problem=not_answered())
+
+
+def not_answered() -> str:
+    """Return what to show of a storage that takes longer than ``PATIENCE_SECONDS``."""
+    return f"its storage has not answered within {PATIENCE_SECONDS:.0f} seconds"
 
 
 def covered_job(
