@@ -25,6 +25,7 @@ from scoring.cli import (
     publish,
     run,
     schema,
+    serve,
     show,
     verify,
 )
@@ -44,6 +45,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "publish": publish,
     "profile": profile,
+    "serve": serve,
     "clean": clean,
     "env": env,
     "schema": schema,

@@ -1,0 +1,1 @@
+"""The same jobs as a web service: requests are answered by the code that scores partitions."""
