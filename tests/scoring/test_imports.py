@@ -108,8 +108,13 @@ MAY_IMPORT = {
         "arrow", "contract", "destinations", "engine", "errors", "expressions", "job", "models",
         "monitoring", "sources", "storage",
     },
+    "serving": {
+        "arrow", "contract", "destinations", "engine", "errors", "expressions", "job", "models",
+        "pipeline", "sources", "storage",
+    },
     "cli": {
-        "destinations", "errors", "expressions", "job", "monitoring", "pipeline", "storage",
+        "destinations", "errors", "expressions", "job", "monitoring", "pipeline", "serving",
+        "storage",
     },
 }  # fmt: skip
 """Which rooms the code of each room may import: each only from below (docs/architecture.md)."""
