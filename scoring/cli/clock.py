@@ -17,6 +17,16 @@ def moment(text: str) -> datetime:
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
+def now() -> datetime:
+    """Return the moment that it is."""
+    return datetime.now(UTC)
+
+
+def at(moment: datetime) -> datetime:
+    """Return ``moment``: a clock that stands."""
+    return moment
+
+
 def now_or(given: datetime | None) -> datetime:
     """Return the moment that is given, else that of the clock."""
-    return given or datetime.now(UTC)
+    return given or now()

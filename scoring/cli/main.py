@@ -26,6 +26,7 @@ from scoring.cli import (
     publish,
     run,
     schema,
+    serve,
     show,
     verify,
 )
@@ -46,6 +47,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "publish": publish,
     "profile": profile,
+    "serve": serve,
     "clean": clean,
     "env": env,
     "schema": schema,

@@ -6,9 +6,10 @@ docs/decisions/0005-contract.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -22,6 +23,7 @@ from scoring.arrow.moments import in_unit, read_moments
 from scoring.arrow.names import type_name
 from scoring.arrow.narrow import without_negative_zero
 from scoring.arrow.text import dictionary_encoded
+from scoring.arrow.text import is_text as arrow_is_text
 from scoring.contract.allowed import allowed_mask
 from scoring.errors import ContractError
 from scoring.job.inputs import ColumnConfig
@@ -50,34 +52,41 @@ class Rule:
 
 
 class Contract:
-    """The rules of one job for one partition.
+    """The rules of one job for one partition; None for rows that may be of any.
 
     Reason codes: ``null_row_id``, ``outside_partition``, ``wrong_type``, ``missing_value``,
     ``infinite``, ``below_min``, ``above_max``, ``not_allowed`` from ``check``;
     ``duplicate_row_id``, ``null_prediction`` and ``infinite_prediction`` are found later.
     """
 
-    def __init__(self, job: Job, partition: Partition, text_only: bool) -> None:
+    def __init__(self, job: Job, partition: Partition | None, text_only: bool) -> None:
         self.job = job
         self.partition = partition
         self.text_only = text_only
         self.rules: list[Rule] = []
         self._kinds: dict[str, pa.DataType] = {}
 
-    def check(self, table: pa.Table, origin: str) -> tuple[pa.Table, Verdicts]:
+    def check(
+        self, table: pa.Table, origin: str, unread: Mapping[str, Mask] | None = None
+    ) -> tuple[pa.Table, Verdicts]:
         """Return ``table`` (the job's columns) in the contract's types, and its verdicts.
 
         Text comes back dictionary-encoded. Rows and columns keep their order. ``origin`` names the
         source in a ContractError, which is raised where a column's stored type is another kind of
-        thing than the contract says.
+        thing than the contract says.  ``unread`` marks, by column, values that are null in
+        ``table`` because they are of another type.
         """
+        unread = unread or {}
         verdicts: Verdicts = np.zeros(table.num_rows, dtype=np.int32)
         typed: dict[str, pa.Array] = {}
         # The date column first: a row of another partition is nothing but that.
         dates = self.job.source.date_column
         for name in sorted(table.column_names, key=lambda name: name != dates):
             stored = combined_column(table, name)
-            for rule, broken in self._column_rules(name, stored, typed, origin):
+            rules = self._column_rules(name, stored, typed, origin)
+            if name in unread:
+                rules = chain([(Rule("wrong_type", name), unread[name])], rules)
+            for rule, broken in rules:
                 verdicts[broken & (verdicts == 0)] = self._number(rule)
         return pa.table({name: typed[name] for name in table.column_names}), verdicts
 
@@ -94,7 +103,8 @@ class Contract:
     ) -> Iterator[tuple[Rule, Mask]]:
         """Put the typed column into ``typed`` and yield each rule with the rows that break it."""
         column = self.job.inputs.get(name)
-        is_date, is_text = name == self.job.source.date_column, self._is_text(name)
+        is_date = name == self.job.source.date_column
+        is_text = self._is_text(name) and arrow_is_text(stored.type)
         if column is not None:
             values, unfit = self._typed(name, stored, column, origin)
             yield Rule("wrong_type", name), unfit
@@ -151,9 +161,11 @@ class Contract:
 
         A clock time that comes twice is the one of the two that is in the partition.
         """
-        start, end = (m.astimezone(UTC) for m in (self.partition.start, self.partition.end))
         texts = read_moments(stored)
         earlier, _ = instants_of_text(texts, "us", self.job.zone)
+        if self.partition is None:
+            return earlier, null_mask(earlier)
+        start, end = (m.astimezone(UTC) for m in (self.partition.start, self.partition.end))
         later, _ = instants_of_text(texts, "us", self.job.zone, later=True)
         inside, inside_later = (between(m, start, end) for m in (earlier, later))
         moments = pc.if_else(pa.array(inside_later & ~inside), later, earlier)
@@ -175,6 +187,8 @@ class Contract:
                 f"{origin}: the date column {name!r} is stored as {type_name(values.type)}, not as "
                 "a date or timestamp"
             )
+        if self.partition is None:
+            return null_mask(values)
         if values.type.tz is None:
             return ~between(values, *self.partition.on_the_clock)
         start, end = (m.astimezone(UTC) for m in (self.partition.start, self.partition.end))

@@ -57,7 +57,8 @@ class RowExpressions:
         """The source columns that the expressions read."""
         self.by_type: set[str] = set()
         self.types: dict[str, str] = {}
-        """The stored types of those columns on whose types the values of expressions depend."""
+        """The stored types of the columns that the expressions read; of those in ``by_type``, on whose
+        types the values of expressions depend, none may change."""
         if self._expressions:
             self._connection = _connect(job.timezone)
             self.reads, self.by_type, problems = _checked(self._expressions, self._connection)
@@ -103,9 +104,9 @@ class RowExpressions:
     def _note_types(self, read: dict[str, pa.Array], origin: str) -> None:
         for name in self.reads:
             kind = stored_type(read[name].type)
-            if name in self.by_type and kind is not None:
+            if kind is not None:
                 first = self.types.setdefault(name, kind)
-                if first != kind:
+                if first != kind and name in self.by_type:
                     raise other_type(origin, name, kind, f"{first} before")
 
     def _typed(self, name: str, values: pa.Array) -> pa.Array:

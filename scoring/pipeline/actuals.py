@@ -71,7 +71,7 @@ class Actuals:
 
     def batches(self) -> Iterator[pa.Table]:
         """Yield tables of ``key``, the hash of a row's id, and ``actual``, which may be null."""
-        with closing(RowChecker(self._context, published=False)) as checker:
+        with closing(RowChecker(self._context.job_file, self._context.partition, None)) as checker:
             for batch in self._source.batches(repeat(_BATCH_ROWS)):
                 found = checker.check(self._source, batch, self.tally.rows_in)
                 self.tally.rows_in += batch.num_rows

@@ -1,23 +1,26 @@
 """A batch of a source on its way to the model: derived columns, rows left out, the contract.
 
-The same for a run and for its rehearsal.
+The same for a run, for its rehearsal and for the rows of a request.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from scoring.arrow.columns import combined_column
+from scoring.arrow.columns import Mask, combined_column
 from scoring.contract import quarantine
 from scoring.contract.kept import check_kept_types
 from scoring.contract.rules import Contract
+from scoring.destinations.base import Publisher
 from scoring.expressions.evaluate import ExpressionsError, open_expressions, other_type
 from scoring.job.columns import FILE, IN_FILE, ROW, ROW_NUMBER
-from scoring.pipeline.context import PartitionContext
-from scoring.sources.base import Source
+from scoring.job.loader import JobFile
+from scoring.job.partitions import Partition
 from scoring.sources.rechunk import in_schema
 
 OUTSIDE_PARTITION = "outside_partition"
@@ -37,18 +40,30 @@ class CheckedRows:
     left_out: pa.Table | None
 
 
+class RowsFrom(Protocol):
+    """What rows came from: a source, or a request."""
+
+    @property
+    def uri(self) -> str: ...
+    @property
+    def text_only(self) -> bool: ...
+
+
 class RowChecker:
-    """Checks the rows of one partition, batch by batch; ``close`` ends it.
+    """Checks the rows of one partition (None: of any), batch by batch; ``close`` ends it.
 
     Raises JobError where an expression of the job is wrong, SourceError where one fails for a row,
-    and ContractError where a column is another kind of thing than the contract says.  ``published``
-    says whether what is published comes from the same source, so that its columns keep their types.
+    and ContractError where a column is another kind of thing than the contract says.  ``publisher``
+    is of what is published from the same source, so that its columns keep their types.
     """
 
-    def __init__(self, context: PartitionContext, published: bool = True) -> None:
-        self._context = context
-        self._published = published
-        self._expressions = open_expressions(context.job_file)
+    def __init__(
+        self, job_file: JobFile, partition: Partition | None, publisher: Publisher | None
+    ) -> None:
+        self._job_file = job_file
+        self._partition = partition
+        self._publisher = publisher
+        self._expressions = open_expressions(job_file)
         self._contract: Contract | None = None
         self._schema: pa.Schema | None = None
 
@@ -56,15 +71,37 @@ class RowChecker:
         """End the evaluation of expressions."""
         self._expressions.close()
 
-    def check(self, source: Source, batch: pa.Table, rows_before: int) -> CheckedRows:
+    def check_alone(
+        self,
+        source: RowsFrom,
+        batch: pa.Table,
+        unread: Mapping[str, Mask],
+        types: Mapping[str, str],
+    ) -> CheckedRows:
+        """Return what becomes of ``batch``, whatever was checked before.
+
+        ``unread`` is as in ``Contract.check``; ``types`` are those of the columns that expressions
+        read, where they are known.
+        """
+        self._contract = self._schema = None
+        self._expressions.types = dict(types)
+        return self.check(source, batch, 0, unread)
+
+    def check(
+        self,
+        source: RowsFrom,
+        batch: pa.Table,
+        rows_before: int,
+        unread: Mapping[str, Mask] | None = None,
+    ) -> CheckedRows:
         """Return what becomes of ``batch``, which ``rows_before`` rows of ``source`` precede."""
-        job, key = self._context.job, self._context.partition.key
+        job, key = self._job_file.job, self._partition.key if self._partition else ""
         rows = np.arange(batch.num_rows) + rows_before + 1
         try:
             table, reasons = self._expressions.evaluate(batch, source.text_only, source.uri)
         except ExpressionsError as error:
-            raise self._context.job_file.errors(error.problems) from None
-        if self._contract is None and self._published:
+            raise self._job_file.errors(error.problems) from None
+        if self._contract is None and self._publisher is not None:
             self._check_types_of_other_partitions(source.uri)
         given = {name: combined_column(table, name) for name in table.column_names}
         if ROW_NUMBER in job.added_columns:
@@ -73,9 +110,9 @@ class RowChecker:
             given[FILE] = given[IN_FILE]
         stored = pa.table({name: given[name] for name in job.columns})
         if self._contract is None:
-            self._contract = Contract(job, self._context.partition, source.text_only)
+            self._contract = Contract(job, self._partition, source.text_only)
         contract = self._contract
-        typed, verdicts = contract.check(stored, source.uri)
+        typed, verdicts = contract.check(stored, source.uri, unread)
         typed = self._in_one_schema(typed, source.uri)
         outside = contract.left_out(typed, verdicts) & (reasons == 0)
         names = [*self._expressions.reasons, OUTSIDE_PARTITION]
@@ -96,18 +133,21 @@ class RowChecker:
 
     @property
     def source_types(self) -> dict[str, str]:
-        """The stored types of the columns on whose types expressions depend, for the manifest."""
+        """The stored types of the columns that expressions read, for the manifest."""
         return self._expressions.types
 
     def _check_types_of_other_partitions(self, origin: str) -> None:
-        """Raise SourceError where a column that expressions read was stored in another type for a
-        partition that is published: the same value would become another one.
+        """Raise SourceError where a column whose type matters to expressions was stored in another
+        type for a partition that is published: the same value would become another one.
         """
-        if not self._expressions.types:
+        assert self._publisher is not None
+        if not self._expressions.by_type & {*self._expressions.types}:
             return
-        key, published = self._context.partition.key, self._context.publisher.all_published()
+        key = self._partition.key if self._partition else None
+        published = self._publisher.all_published()
         other = next((m for m in published if m.partition != key and m.source_types), None)
-        for name, kind in self._expressions.types.items():
+        for name in sorted(self._expressions.by_type & {*self._expressions.types}):
+            kind = self._expressions.types[name]
             before = other.source_types.get(name) if other else None
             if before is not None and before != kind:
                 assert other is not None
@@ -116,6 +156,6 @@ class RowChecker:
     def _in_one_schema(self, typed: pa.Table, origin: str) -> pa.Table:
         """Return ``typed`` in the column types of the first batch."""
         if self._schema is None:
-            check_kept_types(typed.schema, self._context.job, origin)
+            check_kept_types(typed.schema, self._job_file.job, origin)
             self._schema = typed.schema
         return in_schema(typed, self._schema, origin)

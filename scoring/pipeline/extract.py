@@ -63,7 +63,9 @@ def extract(
     job, scorer = context.job, context.job_file.scorer_path
     # First: what another run publishes while this one reads its source is newer than that source.
     published = context.publisher.mark(context.partition)
-    with contextlib.closing(RowChecker(context)) as checker:
+    with contextlib.closing(
+        RowChecker(context.job_file, context.partition, context.publisher)
+    ) as checker:
         source = open_source(job, context.partition, context.roots, context.connections)
         # Not earlier: it may leave a folder, so not for nothing.
         context.publisher.check_writable(context.partition)

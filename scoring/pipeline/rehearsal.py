@@ -147,7 +147,7 @@ def _scored(
     """
     job, key = context.job, context.partition.key
     tally = Tally(examples_per_rule=job.checks.examples)
-    with closing(RowChecker(context)) as checker:
+    with closing(RowChecker(context.job_file, context.partition, context.publisher)) as checker:
         found = checker.check(source, batch, 0)
     tally.rows_in = batch.num_rows
     if found.quarantined is not None:

@@ -1,1 +1,1 @@
-"""Rows that are scored on request, and the proof that they get the bits that batches publish."""
+"""The same jobs as a web service: requests are answered by the code that scores partitions."""

@@ -54,3 +54,9 @@ def lake(s3: Any, empty: Place) -> Place:
     for path in empty.data.rglob("*.*"):
         s3.upload_file(str(path), BUCKET, f"lake/{path.relative_to(empty.data)}")
     return empty
+
+
+@pytest.fixture
+def single_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give models the rows as they are, not in whole blocks: for models that return fixed values."""
+    monkeypatch.setattr("scoring.engine.BLOCK_ROWS", 1)

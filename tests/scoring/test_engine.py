@@ -19,6 +19,8 @@ from scoring.models.sklearn import SklearnModel
 from scoring.models.user_scorer import ScorerFile, UserScorer, read_scorer
 from tests.scoring.factories import JOB, linear, merged
 
+pytestmark = pytest.mark.usefixtures("single_rows")
+
 INPUTS = pd.DataFrame({"x": [1.0, 2.0, 3.0]})
 
 Scorer = Callable[[pd.DataFrame], pd.DataFrame]

@@ -304,6 +304,7 @@ def test_huge_predictions_are_published_and_shown(
     assert json.loads(capsys.readouterr().out)["statistics"]["y"]["std"] is None
 
 
+@pytest.mark.usefixtures("single_rows")
 def test_a_multi_output_classifier_needs_a_scorer(empty: Place):
     frame = pd.DataFrame({"x": [1.0, 2.0, 3.0, 4.0]})
     model = RandomForestClassifier(3).fit(frame, np.array([[0, 1], [1, 0], [0, 1], [1, 1]]))

@@ -205,6 +205,7 @@ def test_columns_and_types_must_be_the_same_for_all_rows(
 
 
 @pytest.mark.parametrize("y", ["[1, 'a', None, 2.5]", "[{1}, 2, 3, 4]", "[1j, 2, 3, 4]"])
+@pytest.mark.usefixtures("single_rows")
 def test_values_that_no_column_can_hold_are_named(empty: Place, y: str):
     empty.source(rows(4))
     with pytest.raises(ScorerError, match="the output column 'y' cannot be stored: "):

@@ -1,0 +1,238 @@
+"""The body of a request as a table of rows: JSON, an Arrow stream, or CSV.
+
+Each row is read by itself: a value of another type than its column's makes that row one of the
+wrong type, and no other.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scoring.arrow.cast import ColumnCast
+from scoring.arrow.columns import Mask
+from scoring.arrow.moments import read_moments
+from scoring.errors import ScoringError, SourceError
+from scoring.job.inputs import ColumnConfig
+from scoring.job.schema import Job
+from scoring.serving.columns import RequestColumns
+from scoring.sources.csv_text import read_csv_text
+from scoring.sources.rechunk import check_columns
+
+JSON, ARROW, CSV = "application/json", "application/vnd.apache.arrow.stream", "text/csv"
+
+ORIGIN = "the request"
+
+Row = dict[str, Any]
+
+
+class BodyError(ScoringError):
+    """A body that cannot be read as rows of the job; nothing of it was scored."""
+
+    exit_status = 3
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a request: ``table`` has the columns that the job reads.
+
+    ``unread`` marks, by column, the values that are null there because they are of another type;
+    ``given`` has the rows as they came, where the format is JSON.
+    """
+
+    table: pa.Table
+    text_only: bool
+    unread: Mapping[str, Mask] = field(default_factory=dict)
+    given: Sequence[Row] | None = None
+    uri: str = ORIGIN
+
+    def slice(self, start: int, count: int) -> Rows:
+        """Return ``count`` of these rows."""
+        unread = {name: mask[start : start + count] for name, mask in self.unread.items()}
+        given = self.given[start : start + count] if self.given is not None else None
+        return Rows(self.table.slice(start, count), self.text_only, unread, given, self.uri)
+
+
+def rows_of_json(body: bytes, columns: RequestColumns) -> list[Row]:
+    """Return the rows of a JSON object, or of an array of objects, each with all ``columns``.
+
+    Raises BodyError.
+    """
+    try:
+        found = json.loads(
+            body, object_pairs_hook=_object, parse_constant=_not_json, parse_int=_integer
+        )
+    except (ValueError, RecursionError) as error:
+        raise BodyError(f"the body is not JSON: {error}") from None
+    return checked_rows(found if isinstance(found, list) else [found], columns)
+
+
+def checked_rows(rows: list[Any], columns: RequestColumns) -> list[Row]:
+    """Return ``rows``; raise BodyError for one that is no object, or lacks one of ``columns``."""
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise BodyError(
+                f"row {number} is {_kind(row)}; a row is a JSON object with the columns of the job, "
+                "and the body is one of them or an array of them"
+            )
+        if any(name not in row for name in columns.names):
+            try:
+                check_columns(f"row {number} of the request", columns.names, list(row))
+            except SourceError as error:
+                text = str(error).partition(" Correct the names")
+                hint = text[2].partition(" (perhaps ")[2].partition(")")[0]
+                hint = f" Perhaps {hint}." if hint else ""
+                raise BodyError(
+                    f"{text[0]}{hint} Each row has every column, with null for what is missing"
+                ) from None
+    return rows
+
+
+def table_of_json(rows: Sequence[Row], columns: RequestColumns, job: Job) -> Rows:
+    """Return ``rows``, each of which has all ``columns``, as a table."""
+    table, unread = {}, {}
+    for name in columns.names:
+        values = [row[name] for row in rows]
+        config = columns.types.get(name)
+        exact = name in job.id_columns
+        table[name], mask = _column(values, config, exact)
+        if config is not None and name not in job.inputs and config.type in ("timestamp", "date"):
+            table[name], of_text = _moments(table[name], config, job)
+            mask = of_text if mask is None else mask | of_text
+        if mask is not None and mask.any():
+            unread[name] = mask
+    return Rows(pa.table(table), True, unread, rows)
+
+
+def rows_of_arrow(body: bytes, columns: RequestColumns) -> Rows:
+    """Return the rows of an Arrow IPC stream; raise BodyError for what is none."""
+    try:
+        with pa.ipc.open_stream(body) as reader:
+            table = reader.read_all()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise BodyError(f"the body is not an Arrow IPC stream: {error}") from None
+    _check(columns, table.column_names)
+    table = table.select(columns.names).unify_dictionaries().combine_chunks()
+    return Rows(table, False)
+
+
+def rows_of_csv(body: bytes, columns: RequestColumns) -> Rows:
+    """Return the rows of a CSV text with a header; raise BodyError for what is none."""
+    try:
+        tables = list(read_csv_text(ORIGIN, io.BufferedReader(io.BytesIO(body)), columns.names))
+    except SourceError as error:
+        raise BodyError(str(error)) from None
+    return Rows(pa.concat_tables(tables).combine_chunks(), True)
+
+
+def _check(columns: RequestColumns, present: list[str]) -> None:
+    try:
+        check_columns(ORIGIN, columns.names, present)
+    except SourceError as error:
+        raise BodyError(str(error)) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Row:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has the key {twice!r} twice")
+    return found
+
+
+def _not_json(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number of JSON; write null")
+
+
+def _integer(text: str) -> int | float:
+    """Return an integer; one that no column can hold as the nearest float."""
+    return int(text) if len(text) < 20 else float(text)
+
+
+def _kind(value: Any) -> str:
+    names = {str: "a text", bool: "a truth value", list: "an array", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _column(
+    values: list[Any], config: ColumnConfig | None, exact: bool
+) -> tuple[pa.Array, Mask | None]:
+    """Return values of JSON as an array, and a mask of those of another type than ``config``'s.
+
+    Moments and dates stay texts.
+    """
+    kinds = {*map(type, values)} - {type(None)}
+    if config is None:
+        return _any(values, kinds), None
+    if config.type == "boolean":
+        return _of(values, kinds, {bool}, pa.bool_())
+    if config.is_number and kinds <= {int}:
+        with suppress(OverflowError):
+            return pa.array(values, pa.int64()), None  # the contract makes floats of them
+    if config.type.startswith("int"):
+        return _each(values, _whole, pa.int64())
+    if config.type.startswith("float"):
+        if kinds <= {float}:
+            return pa.array(values, pa.float64()), None
+        return _each(values, _exact_number if exact else _number, pa.float64())
+    return _of(values, kinds, {str}, pa.string())
+
+
+def _of(
+    values: list[Any], kinds: set[type], wanted: set[type], target: pa.DataType
+) -> tuple[pa.Array, Mask | None]:
+    if kinds <= wanted:
+        return pa.array(values, target), None
+    return _each(values, lambda value: value if type(value) in wanted else None, target)
+
+
+def _each(
+    values: list[Any], convert: Callable[[Any], Any], target: pa.DataType
+) -> tuple[pa.Array, Mask]:
+    found = pa.array([None if v is None else convert(v) for v in values], target)
+    given = np.array([value is not None for value in values], dtype=bool)
+    return found, given & np.asarray(found.is_null())
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number of 64 bits; a float may stand for one."""
+    if type(value) is float and value.is_integer() and -(2.0**63) <= value < 2.0**63:
+        return int(value)
+    return value if type(value) is int and -(2**63) <= value < 2**63 else None
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if type(value) in (int, float) else None
+
+
+def _exact_number(value: Any) -> float | None:
+    found = _number(value)
+    return None if found is None or (type(value) is int and int(found) != value) else found
+
+
+def _any(values: list[Any], kinds: set[type]) -> pa.Array:
+    """Return values of a column whose type nobody knows, as the texts that they are in JSON."""
+    if kinds <= {str}:
+        return pa.array(values, pa.string())
+    texts = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+    return pa.array(texts, pa.string())
+
+
+def _moments(texts: pa.Array, config: ColumnConfig, job: Job) -> tuple[pa.Array, Mask]:
+    """Return texts in the type of a column that is no input, and a mask of those that do not fit."""
+    if config.type == "timestamp" and config.timezone is None:
+        moments = read_moments(texts)
+        clock, outside = moments.clock(config.time_unit)
+        unfit = np.asarray(texts.is_valid()) & ~(moments.valid & ~moments.zoned) | outside
+        return pc.if_else(pa.array(~unfit), clock, pa.scalar(None, clock.type)), unfit
+    return ColumnCast(config, job.zone, text_only=True)(texts)

@@ -1,0 +1,95 @@
+"""The types of the columns of a request whose format has fewer types than a source: JSON and CSV.
+
+The contract names the types of the inputs.  Those of the other columns are the ones in which the
+job's partitions are published, or were read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from scoring.destinations.base import Publisher
+from scoring.expressions.evaluate import RowExpressions
+from scoring.job.columns import ROW_NUMBER
+from scoring.job.inputs import ColumnConfig, ColumnType
+from scoring.job.schema import Job
+
+_TYPES: dict[pa.DataType, ColumnType] = {
+    pa.string(): "string",
+    pa.int8(): "int8",
+    pa.int16(): "int16",
+    pa.int32(): "int32",
+    pa.int64(): "int64",
+    pa.float32(): "float32",
+    pa.float64(): "float64",
+    pa.bool_(): "boolean",
+    pa.date32(): "date",
+}
+
+
+@dataclass(frozen=True)
+class RequestColumns:
+    """The columns that a row of a request has to have, in the order of the job.
+
+    ``types`` has those whose types are known; any value of JSON may stand in the others.
+    ``expressions`` are the stored types of the columns that expressions read.
+    """
+
+    names: list[str]
+    types: Mapping[str, ColumnConfig]
+    expressions: Mapping[str, str]
+
+
+def request_columns(job: Job, expressions: RowExpressions, publisher: Publisher) -> RequestColumns:
+    """Return the columns of a request, with the types of what is published so far."""
+    read = _types_of_source(publisher)
+    published = publisher.columns() or pa.schema({})
+    names = [name for name in expressions.columns_to_read() if name not in job.added_columns]
+    types: dict[str, ColumnConfig] = {}
+    for name in names:
+        found = job.inputs.get(name) if name not in job.source.derive else None
+        if found is None and name in read:
+            found = _column(_arrow_type(read[name]))
+        if found is None and name in published.names:
+            found = _column(published.field(name).type)
+        if found is not None:
+            types[name] = found
+    return RequestColumns(names, types, read)
+
+
+def _types_of_source(publisher: Publisher) -> dict[str, str]:
+    """Return the types of the columns that expressions read, as the last partition that has any
+    records them.
+    """
+    found: dict[str, str] = {}
+    for manifest in publisher.all_published():
+        found = manifest.source_types or found
+    return found
+
+
+def _arrow_type(text: str) -> pa.DataType | None:
+    zoned = re.fullmatch(r"timestamp\[(s|ms|us|ns), tz=(.+)\]", text)
+    if zoned:
+        return pa.timestamp(zoned[1], zoned[2])
+    try:
+        return pa.type_for_alias(text)
+    except ValueError:
+        return None
+
+
+def _column(kind: pa.DataType | None) -> ColumnConfig | None:
+    """Return what reads a value of JSON as ``kind``; None for a type that JSON has nothing for."""
+    if kind is not None and pa.types.is_timestamp(kind):
+        return ColumnConfig(type="timestamp", unit=kind.unit, timezone=kind.tz, nullable=True)
+    found = _TYPES.get(kind)
+    return ColumnConfig(type=found, nullable=True) if found else None
+
+
+def echoed(job: Job, columns: RequestColumns) -> list[str]:
+    """Return the columns that an answer repeats as they came: row ids and kept columns."""
+    given = [name for name in job.kept_columns if name != ROW_NUMBER]
+    return [name for name in given if name in columns.names and name not in job.source.derive]

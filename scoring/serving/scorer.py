@@ -1,0 +1,128 @@
+"""One version of a job's model, ready to score the rows of requests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from scoring.engine import score_table
+from scoring.expressions.evaluate import open_expressions
+from scoring.job.columns import FILE, IN_FILE, ROW
+from scoring.job.partitions import Partition
+from scoring.models.base import Model, ModelFile
+from scoring.pipeline.checked_rows import RowChecker
+from scoring.pipeline.context import PartitionContext
+from scoring.pipeline.score import checked_model
+from scoring.serving.bodies import Rows
+from scoring.serving.columns import RequestColumns, request_columns
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why a row got no prediction: ``status`` is ``quarantined`` or ``left_out``."""
+
+    status: str
+    reason: str
+    column: str | None = None
+    value: str | None = None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What became of ``count`` rows: each has a row of ``scored`` or an entry in ``refused``.
+
+    ``rows`` are the numbers, from 0, of the rows of ``scored``, which is the engine's table of
+    predictions.
+    """
+
+    count: int
+    rows: npt.NDArray[np.int64]
+    scored: pa.Table
+    refused: dict[int, Refused]
+
+    def split(self, counts: Sequence[int]) -> list[Answers]:
+        """Return the answers to requests of so many rows each, which were scored together."""
+        found, start = [], 0
+        for count in counts:
+            first, last = np.searchsorted(self.rows, [start, start + count])
+            refused = {
+                row - start: self.refused[row]
+                for row in range(start, start + count)
+                if row in self.refused
+            }
+            table = self.scored.slice(first, last - first)
+            found.append(Answers(count, self.rows[first:last] - start, table, refused))
+            start += count
+        return found
+
+
+class RequestScorer:
+    """Scores the rows of requests with ``model``, as those of ``partition`` (None: of any).
+
+    One call at a time.
+    """
+
+    def __init__(self, context: PartitionContext, file: ModelFile, partition: Partition | None):
+        context = context.with_inputs_of(file)
+        self.job = context.job
+        self.file = file
+        self.model: Model = checked_model(context, file)
+        with closing(open_expressions(context.job_file)) as expressions:
+            self.columns: RequestColumns = request_columns(self.job, expressions, context.publisher)
+        self._checker = RowChecker(context.job_file, partition, None)
+        self._lock = threading.Lock()
+
+    def score(self, rows: Rows) -> Answers:
+        """Return what becomes of ``rows``, each as in a partition, but for rules about a whole
+        partition: a row id that comes twice is scored twice.
+
+        Raises ContractError, SourceError and ScorerError for what is wrong with all rows.
+        """
+        count = rows.table.num_rows
+        with self._lock:
+            found = self._checker.check_alone(
+                rows, _with_file(rows.table, self.job.added_columns), rows.unread, self._types(rows)
+            )
+            predictions = score_table(found.good, self.model, self.job)
+        at = found.good.column(ROW).to_numpy() - 1
+        refused: dict[int, Refused] = {}
+        if found.quarantined is not None:
+            refused |= _refused(found.quarantined, "quarantined")
+        if found.left_out is not None:
+            refused |= _refused(found.left_out, "left_out")
+        scored = np.ones(len(at), dtype=bool)
+        if predictions.rejected.num_rows or predictions.left_out.num_rows:
+            for status, table in (
+                ("quarantined", predictions.rejected),
+                ("left_out", predictions.left_out),
+            ):
+                for row in table.to_pylist():
+                    scored[row["position"]] = False
+                    number = int(at[row["position"]])
+                    refused[number] = Refused(status, row["reason"], row.get("column"))
+        return Answers(count, at[scored], predictions.table, refused)
+
+    def _types(self, rows: Rows) -> dict[str, str]:
+        """Return the types in which expressions have read their columns so far."""
+        return {} if rows.text_only else dict(self.columns.expressions)
+
+
+def _with_file(table: pa.Table, added: list[str]) -> pa.Table:
+    if FILE not in added:
+        return table
+    return table.append_column(IN_FILE, pa.nulls(table.num_rows, pa.string()))
+
+
+def _refused(table: pa.Table, status: str) -> dict[int, Refused]:
+    """Return why the rows of a quarantine table got no prediction, by their number from 0."""
+    columns = [table.column(name).to_pylist() for name in ("row", "reason", "column", "value")]
+    return {
+        row - 1: Refused(status, reason, column, value)
+        for row, reason, column, value in zip(*columns, strict=True)
+    }

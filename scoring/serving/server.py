@@ -1,0 +1,92 @@
+"""The processes of a service, and the socket that they share: uvicorn's."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from functools import partial
+
+import uvicorn
+from threadpoolctl import threadpool_limits
+from uvicorn.supervisors import Multiprocess
+
+from scoring.errors import ScoringError
+from scoring.serving.app import create_app
+from scoring.serving.jobs import Jobs, check_jobs
+from scoring.serving.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class ListenError(ScoringError):
+    """An address that the service cannot listen on, or should not."""
+
+    exit_status = 2
+
+
+def serve(settings: Settings, host: str, port: int, workers: int, insecure: bool) -> int:
+    """Answer requests until the process is asked to end; return its exit status.
+
+    Raises what is wrong with a job, a model or the address, before anything listens.
+    """
+    if settings.tokens is None and host not in LOOPBACK and not insecure:
+        raise ListenError(
+            f"{host} can be reached from other machines, and nobody would be asked for a token; give "
+            "--tokens FILE, or --insecure if something else lets only the right ones through"
+        )
+    check_jobs(settings)
+    _log_to_stderr()
+    jobs = None
+    if workers == 1:
+        jobs = Jobs(settings)
+        jobs.load()
+    listening = _listen(host, port)
+    config = uvicorn.Config(
+        partial(_app, settings, jobs),
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.timeout_seconds) + 1,
+        timeout_worker_healthcheck=60,
+    )
+    host, port = listening.getsockname()[:2]
+    log.info("http://%s:%s, %s process%s", host, port, workers, "es" if workers > 1 else "")
+    if workers == 1:
+        uvicorn.Server(config).run(sockets=[listening])
+    else:
+        Multiprocess(config, sockets=[listening]).run()
+    return 0
+
+
+def _app(settings: Settings, jobs: Jobs | None) -> object:
+    # One thread each: several processes share the cores, and BLAS adds in an order of its own
+    # with more than one.
+    threadpool_limits(1)
+    if jobs is None:
+        _log_to_stderr()
+    return create_app(settings, jobs)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host, port))
+    except OSError as error:
+        found.close()
+        raise ListenError(f"{host}:{port} cannot be listened on: {error.strerror}") from None
+    found.set_inheritable(True)
+    return found
