@@ -56,7 +56,7 @@ def json_rows(scorer: RequestScorer, rows: Rows, answers: Answers) -> list[Row]:
     return found
 
 
-def arrow_body(scorer: RequestScorer, rows: Rows, answers: Answers) -> pa.Buffer:
+def arrow_body(scorer: RequestScorer, rows: Rows, answers: Answers) -> bytes:
     """Return the answers as an Arrow stream: ``row``, ``status``, row ids and kept columns, the
     outputs, ``reason``, ``column``, ``value``, ``model_version``, ``model_sha256``.
     """
@@ -84,7 +84,7 @@ def arrow_body(scorer: RequestScorer, rows: Rows, answers: Answers) -> pa.Buffer
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return sink.getvalue()
+    return bytes(sink.getvalue())
 
 
 def _made(scorer: RequestScorer, answers: Answers) -> list[str]:
