@@ -102,13 +102,14 @@ class Client:
         advice = {
             401: "Give the service's token in a file, by --token-file",
             403: "Give a token that may use this job, by --token-file",
-            404: f"Start the service with the job {self.job}, or correct --url",
+            404: f"Start the service with {self.job} and the model that was published with, or correct "
+            "--url",
             413: "Ask with fewer --rows-per-request",
         }
         what = {
             401: "does not accept the request without its token",
             403: "does not allow the request",
-            404: f"does not serve {self.job}",
+            404: f"does not have what {self.job} was published with",
             413: "does not take so many rows at once",
         }
         status = answer.status_code

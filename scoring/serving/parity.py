@@ -143,10 +143,10 @@ def compare_with_service(
     source = open_source(context.job, context.partition, context.roots, context.connections)
     job, storage = context.job, context.connections.storage(context.publisher.uri)
     kind = _body_of(context, source, options)
-    but = [name for name in job.kept_columns if name not in job.id_columns]
+    repeated = [n for n in job.kept_columns if n not in {*job.id_columns, *job.source.derive}]
     with (
         Client(options.url, job.name, options.token, options.connections) as client,
-        open_predictions(storage, manifest.output, [*but, *ADDED_COLUMNS]) as predictions,
+        open_predictions(storage, manifest.output, [*repeated, *ADDED_COLUMNS]) as predictions,
     ):
         comparison = Comparison(
             job,

@@ -20,10 +20,8 @@ from scoring.arrow.text import (
     is_numeric_text,
     is_text,
 )
+from scoring.serving.bodies import ARROW, CSV, JSON
 from scoring.serving.client import Body
-
-JSON, CSV = "application/json", "text/csv"
-ARROW = "application/vnd.apache.arrow.stream"
 
 _JSON_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 _TOO_LARGE = "1e999"

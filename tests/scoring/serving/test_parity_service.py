@@ -60,7 +60,7 @@ def test_where_nothing_listens_the_url_is_named(service: SmallService, parity: P
     [
         (401, "without its token: no, really. Give the service's token in a file, by --token-file"),
         (403, "does not allow the request: no, really. Give a token"),
-        (404, "does not serve sample: no, really. Start the service with the job sample, or"),
+        (404, "what sample was published with: no, really. Start the service with sample and"),
         (413, "so many rows at once: no, really. Ask with fewer --rows-per-request"),
         (400, "answered with the status 400: no, really. Nothing was compared"),
         (500, "answered with the status 500: no, really. The service's log says why"),
