@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from scoring.cli import options as shared
 from scoring.cli import output
-from scoring.errors import ServiceError
+from scoring.errors import ScoringError, ServiceError
 
 if TYPE_CHECKING:
     from scoring.serving.parity import Parity
@@ -68,6 +68,8 @@ def command(options: argparse.Namespace) -> int:
     from scoring.pipeline.context import PartitionContext
     from scoring.serving.parity import ServiceOptions, compare_with_service
 
+    if options.report and not options.report.absolute().parent.is_dir():
+        raise ScoringError(f"the folder of --report {options.report} does not exist")
     job_file = shared.job_file(options)
     partition = job_file.job.partition_to_score(options.partition)
     context = PartitionContext(job_file, partition, job_file.roots(options.data), "parity")
@@ -109,7 +111,7 @@ def _print(found: Parity, rows: dict[str, Any]) -> None:
     if found.source_changed:
         print(
             f"the bytes of the source {found.source.uri} have changed since the partition was "
-            "published, its answers have not"
+            "published; the answers are those that were published"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import threading
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -39,11 +39,12 @@ class Client:
     """
 
     def __init__(self, url: str, job: str, token: str | None, connections: int) -> None:
-        with needs_extra("serve", "parity"):
+        with needs_extra("serve", "requests to a service"):
             import httpx
 
         self.url, self.job = url.rstrip("/"), job
         self._errors = httpx.TransportError
+        self._stopped = threading.Event()
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=httpx.Timeout(_TIMEOUT_SECONDS, connect=10.0),
@@ -87,8 +88,16 @@ class Client:
                     f"{self.url} is too busy: it has answered 503 for {waited:.0f} seconds"
                     f"{_detail(answer)}. Ask with fewer --connections, or later"
                 )
-            time.sleep(wait)
+            self._pause(wait)
             waited += wait
+
+    def stop(self) -> None:
+        """End the patience of requests that wait for a busy service: nobody needs the answers."""
+        self._stopped.set()
+
+    def _pause(self, seconds: float) -> None:
+        if self._stopped.wait(seconds):
+            raise ServiceError(f"{self.url} was busy when the comparison ended")
 
     def _unreachable(self, error: Exception) -> ServiceError:
         why = str(error) or type(error).__name__

@@ -131,6 +131,8 @@ class Comparison:
     def _check_quarantined(self, request: _Request, place: int, published: Unscored) -> None:
         if published.reason == _DUPLICATE:  # a rule about all rows, which no service sees
             self.compared[_DUPLICATE] += 1
+            if request.answers.status[place] is None:
+                self._differs(request, place, "status", SCORED, NOT_ANSWERED)
             return
         self.compared[QUARANTINED] += 1
         if not self._has_status(request, place, QUARANTINED, published.reason):

@@ -92,7 +92,7 @@ class Differences:
         *,
         of_job: bool = False,
     ) -> None:
-        """Take in one; ``of_job`` if its values are no row's, and never hidden."""
+        """Take in one; values that are ``of_job``, and not of a row, are never hidden."""
         self.counts[column] += 1
         if self.full:
             return

@@ -165,9 +165,15 @@ def compare_with_service(
             return read_answer(body, rows.num_rows, predictions.schema)
 
         total = manifest.rows.rows_in
-        for rows, answers in _in_order(ask, _requests(source, options), options.connections):
-            comparison.take(rows, answers)
-            on_progress(rows.num_rows, total)
+        requests = _requests(source, options)
+        with ThreadPoolExecutor(options.connections, "parity") as pool:
+            try:
+                for rows, answers in _in_order(pool, ask, requests, 2 * options.connections):
+                    comparison.take(rows, answers)
+                    on_progress(rows.num_rows, total)
+            finally:
+                client.stop()
+                pool.shutdown(cancel_futures=True)
         comparison.end()
     again = context.publisher.published(context.partition)
     if again is None or again.identity != manifest.identity:
@@ -214,19 +220,17 @@ def _requests(source: Source, options: ServiceOptions) -> Iterator[pa.Table]:
 
 
 def _in_order(
-    ask: Callable[[pa.Table], AnsweredRows], requests: Iterator[pa.Table], connections: int
+    pool: ThreadPoolExecutor,
+    ask: Callable[[pa.Table], AnsweredRows],
+    requests: Iterator[pa.Table],
+    ahead: int,
 ) -> Iterator[tuple[pa.Table, AnsweredRows]]:
-    """Yield each request and its answer, in order, while later ones are on their way."""
+    """Yield each request and its answer, in order; up to ``ahead`` are on their way or waiting."""
     waiting: deque[tuple[pa.Table, Future[AnsweredRows]]] = deque()
-    with ThreadPoolExecutor(connections, "parity") as pool:
-        try:
-            for rows in requests:
-                waiting.append((rows, pool.submit(ask, rows)))
-                if len(waiting) >= 2 * connections:
-                    rows, future = waiting.popleft()
-                    yield rows, future.result()
-            while waiting:
-                rows, future = waiting.popleft()
-                yield rows, future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    for rows in requests:
+        waiting.append((rows, pool.submit(ask, rows)))
+        if len(waiting) >= ahead:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    for first, future in waiting:
+        yield first, future.result()

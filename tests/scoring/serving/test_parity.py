@@ -262,6 +262,18 @@ def test_rows_that_are_not_answered_once_each_are_found(
 
 
 @BODIES
+def test_a_row_that_repeats_an_id_has_to_be_answered_all_the_same(
+    service: SmallService, parity: Parity, body: list[str]
+):
+    service.change = lambda answered: [row for row in answered if row["id"] != 2]
+    found = parity(service.url, *body)
+    assert found.differences == [
+        (2, "status", "scored", "not answered"),
+        (9, "status", "scored", "not answered"),
+    ]
+
+
+@BODIES
 def test_another_model_is_found(service: SmallService, parity: Parity, body: list[str]):
     right = service.model["model_sha256"]
     service.model = {"model_version": "v2", "model_sha256": "f" * 64}
@@ -378,7 +390,7 @@ def test_a_source_that_has_changed_is_said(
     empty.source(table, compression="none")
     found = parity(service.url)
     assert found.status == 0
-    assert "have changed since the partition was published, its answers have not" in found.out
+    assert "have changed since the partition was published; the answers are those" in found.out
     empty.source(table.slice(0, 20))
     found = parity(service.url)
     assert found.status == 8

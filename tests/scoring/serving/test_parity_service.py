@@ -40,7 +40,9 @@ def parity(place: Place, capsys: pytest.CaptureFixture[str]) -> Parity:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The waits of the client, which take no time."""
     found: list[float] = []
-    monkeypatch.setattr("scoring.serving.client.time.sleep", found.append)
+    monkeypatch.setattr(
+        "scoring.serving.client.Client._pause", lambda client, seconds: found.append(seconds)
+    )
     return found
 
 
@@ -130,7 +132,7 @@ def test_without_a_token_none_is_sent(service: SmallService, parity: Parity):
         ("application/vnd.apache.arrow.stream", b"x", "it is not an Arrow stream"),
     ],
 )
-def test_what_is_no_answer_is_said(
+def test_anything_but_an_answer_is_said(
     service: SmallService, parity: Parity, kind: str, data: bytes, expected: str
 ):
     service.respond = lambda *request: (kind, data)  # type: ignore[method-assign]
@@ -151,3 +153,12 @@ def test_what_is_not_the_url_of_a_service_is_refused(
         main(["parity", "sample", MONTH, "--url", url, "--jobs", str(place.folder)])
     assert ended.value.code == 2
     assert "--url" in capsys.readouterr().err
+
+
+def test_a_report_that_could_not_be_written_is_said_first(
+    service: SmallService, parity: Parity, tmp_path: Path
+):
+    status, message = parity(service.url, "--report", str(tmp_path / "nowhere" / "report.json"))
+    assert status == 1
+    assert "the folder of --report" in message
+    assert service.requests == []
