@@ -58,9 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-wait-ms",
         type=_milliseconds,
         metavar="MS",
-        default=0.0,
-        help="how long a batch waits for further requests (%(default)s: what has come while the "
-        "model was busy is the next batch)",
+        default=2.0,
+        help="how long a batch waits for further requests, once several come at a time "
+        "(%(default)s)",
     )
     parser.add_argument(
         "--max-queue",

@@ -59,6 +59,8 @@ class Batcher(Generic[Request, Answer]):
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="score")
         self._task: asyncio.Task[None] | None = None
+        self._crowded = False
+        """Whether the last batch had several requests: a client that is alone waits for nobody."""
 
     @property
     def rows_waiting(self) -> int:
@@ -82,9 +84,10 @@ class Batcher(Generic[Request, Answer]):
         loop = asyncio.get_running_loop()
         while True:
             await self._arrived.wait()
-            if self._max_wait_seconds and self._rows < self._max_batch:
+            if self._crowded and self._rows < self._max_batch:
                 await asyncio.sleep(self._max_wait_seconds)
             batch = self._next_batch()
+            self._crowded = len(batch) > 1
             if not batch:
                 continue
             try:

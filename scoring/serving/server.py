@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 from functools import partial
 
 import uvicorn
@@ -66,6 +67,9 @@ def serve(settings: Settings, host: str, port: int, workers: int, insecure: bool
 
 
 def _app(settings: Settings, jobs: Jobs | None) -> object:
+    # A model in its thread lets go of the interpreter so often, or requests would wait 5 ms for it
+    # each time that one is read or answered.
+    sys.setswitchinterval(0.0005)
     # One thread each: several processes share the cores, and BLAS adds in an order of its own
     # with more than one.
     threadpool_limits(1)

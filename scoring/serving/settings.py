@@ -24,7 +24,7 @@ class Settings:
     data: str | None = None
     tokens: frozenset[str] | None = None
     max_batch: int = 4096
-    max_wait_ms: float = 0.0
+    max_wait_ms: float = 2.0
     max_rows: int = 10_000
     max_body_bytes: int = 16 << 20
     max_queue: int = 50_000
