@@ -245,10 +245,19 @@ class Comparison:
             if status == SCORED:
                 at.append(place)
                 positions.append(position)
+                self._check_ids(request, place, published.slice(position, 1))
             else:
                 self._differs(request, place, "status", SCORED, status)
         self._predictions.skip(ahead)
         return np.array(at, np.int64), np.array(positions, np.int64)
+
+    def _check_ids(self, request: _Request, place: int, row: pa.Table) -> None:
+        """Compare the ids of an answer that was taken for that of ``row`` by its place."""
+        for name in self._ids:
+            answered = self._answered_id(request, name)
+            if not answered.values[place].is_valid:
+                found = answered.unread.get(place)
+                self._differs(request, place, name, row.column(name)[0].as_py(), found)
 
     def _not_answered(self, row: pa.Table) -> None:
         ids = {name: row.column(name)[0].as_py() for name in self._ids}

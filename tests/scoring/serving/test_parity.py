@@ -242,6 +242,31 @@ def test_a_published_row_that_the_source_does_not_have_costs_no_other_row(
     assert found.report["differences"]["count"] == 2
 
 
+def test_an_answer_with_another_row_id_is_found(service: SmallService, parity: Parity):
+    service.answers[("5",)]["id"] = "five"
+    del service.answers[("12",)]["id"]
+    service.answers[("15",)]["id"] = 16
+    found = parity(service.url)
+    assert found.status == 8
+    assert found.differences == [
+        (5, "id", "5", '"five"'),
+        (12, "id", "12", "no such field"),
+        (15, "y", str(service.answers[("16",)]["y"]), str(service.answers[("15",)]["y"])),
+        (16, "status", "not published", "scored"),
+        (None, "status", "scored", "not answered"),
+    ]
+
+
+def test_answers_that_change_places_are_found(service: SmallService, parity: Parity):
+    answers = service.answers
+    answers[("5",)], answers[("6",)] = answers[("6",)], answers[("5",)]
+    found = parity(service.url)
+    assert found.differences == [
+        (6, "status", "not published", "scored"),
+        (None, "status", "scored", "not answered"),
+    ]
+
+
 @BODIES
 def test_rows_that_are_not_answered_once_each_are_found(
     service: SmallService, parity: Parity, body: list[str]

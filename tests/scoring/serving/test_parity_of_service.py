@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from sklearn.linear_model import LinearRegression
 
 from scoring.cli.main import main
 from scoring.job.loader import load_job
+from scoring.models.folders import tree_digest
 from scoring.serving.auth import digest
 from tests.scoring.factories import MONTH, Place, linear, rows, run_steps
 from tests.scoring.serving.true_service import served
@@ -228,6 +230,26 @@ def query_of_files(place: Place) -> dict[str, Any]:
     return {"source": {"sql": sql}, "output": {"keep": ["exact"]}}
 
 
+def signature_of_model(place: Place) -> dict[str, Any]:
+    """An MLflow model whose signature is the contract."""
+    n = pa.array([None if i % 11 == 0 else i for i in range(ROWS)], pa.int64())
+    place.source(rows(ROWS, x=some().normal(size=ROWS), n=n))
+    inputs = [{"name": "x", "type": "double"}, {"name": "n", "type": "long"}]
+    mlmodel = {
+        "flavors": {"sklearn": {"pickled_model": "model.skops"}},
+        "signature": {"inputs": json.dumps(inputs)},
+    }
+    digests = {"model.skops": place.model(linear(0.3, ("x", "n")), "m/model.skops")}
+    text = json.dumps(mlmodel).encode()  # JSON is YAML
+    (place.data / "models" / "m" / "MLmodel").write_bytes(text)
+    digests["MLmodel"] = hashlib.sha256(text).hexdigest()
+    of = {"version": "v1", "uri": "{models}/m/", "in_force_from": MONTH}
+    return {
+        "inputs": None,
+        "model": {"versions": [of | {"format": "mlflow", "sha256": tree_digest(digests)}]},
+    }
+
+
 MONTHS = {
     "linear": Month(linear_with_quarantine, {"quarantined": 4, "duplicate_row_id": 1}),
     "classifier": Month(classifier, columns=("y", "p_high", "p_low")),
@@ -245,6 +267,7 @@ MONTHS = {
     "csv": Month(csv_texts, {"quarantined": 4}, csv=True),
     "csv without a key": Month(csv_without_a_key, {"quarantined": 34}, csv=True),
     "query": Month(query_of_files),
+    "signature": Month(signature_of_model, {"quarantined": 28}),
 }
 
 
