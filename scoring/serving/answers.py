@@ -27,13 +27,22 @@ def refused_all(answers: Answers) -> bool:
 
 def json_body(scorer: RequestScorer, rows: Rows, answers: Answers) -> bytes:
     """Return the answers as a JSON document; numbers have the digits that give their bits again."""
-    head = {
-        "job": scorer.job.name,
-        "model_version": scorer.file.version,
-        "model_sha256": scorer.file.sha256,
-        "rows": json_rows(scorer, rows, answers),
-    }
-    return json.dumps(head, ensure_ascii=False, allow_nan=False).encode()
+    return encoded(
+        {
+            "job": scorer.job.name,
+            "model_version": scorer.file.version,
+            "model_sha256": scorer.file.sha256,
+            "rows": json_rows(scorer, rows, answers),
+        }
+    )
+
+
+def encoded(document: Row) -> bytes:
+    """Return ``document`` as JSON; infinite numbers, which a request may write as 1e999, as texts."""
+    try:
+        return json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        return json.dumps(json_value(document), ensure_ascii=False).encode()
 
 
 def json_rows(scorer: RequestScorer, rows: Rows, answers: Answers) -> list[Row]:

@@ -66,13 +66,21 @@ def rows_of_json(body: bytes, columns: RequestColumns) -> list[Row]:
 
     Raises BodyError.
     """
+    found = parsed_json(body)
+    return checked_rows(found if isinstance(found, list) else [found], columns)
+
+
+def parsed_json(body: bytes) -> Any:
+    """Return what ``body`` is in JSON; raise BodyError where it is none, or not clear."""
     try:
         found = json.loads(
             body, object_pairs_hook=_object, parse_constant=_not_json, parse_int=_integer
         )
     except (ValueError, RecursionError) as error:
         raise BodyError(f"the body is not JSON: {error}") from None
-    return checked_rows(found if isinstance(found, list) else [found], columns)
+    if b"\\ud" in body.lower() and not _is_unicode(found):
+        raise BodyError("the body has half a character (a surrogate such as \\ud800), not a text")
+    return found
 
 
 def checked_rows(rows: list[Any], columns: RequestColumns) -> list[Row]:
@@ -157,6 +165,14 @@ def _not_json(text: str) -> NoReturn:
 def _integer(text: str) -> int | float:
     """Return an integer; one that no column can hold as the nearest float."""
     return int(text) if len(text) < 20 else float(text)
+
+
+def _is_unicode(found: Any) -> bool:
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _kind(value: Any) -> str:

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from scoring import __version__
-from scoring.serving.answers import json_rows
-from scoring.serving.bodies import BodyError, Row, Rows, checked_rows
+from scoring.serving.answers import encoded, json_rows
+from scoring.serving.bodies import BodyError, Row, Rows, checked_rows, parsed_json
 from scoring.serving.columns import RequestColumns
 from scoring.serving.jobs import Jobs
 from scoring.serving.predict import Asked, Predictor
@@ -83,10 +83,7 @@ def router(jobs: Jobs, predictor: Predictor) -> APIRouter:
 
 def _rows(body: bytes, columns: RequestColumns) -> tuple[list[Row], str | None]:
     """Return the rows of a request, and its id."""
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BodyError(f"the body is not JSON: {error}") from None
+    found = parsed_json(body)
     inputs = found.get("inputs") if isinstance(found, dict) else None
     if not isinstance(inputs, list) or not all(isinstance(tensor, dict) for tensor in inputs):
         raise BodyError("the body has no list of inputs, which are tensors with name and data")
@@ -161,7 +158,7 @@ class _Encoder:
         }
         if self._number is not None:
             head["id"] = self._number
-        return json.dumps(head, ensure_ascii=False, allow_nan=False).encode()
+        return encoded(head)
 
 
 def _tensor(name: str, datatype: str, rows: list[Row]) -> dict[str, Any]:
