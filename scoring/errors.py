@@ -205,6 +205,14 @@ class VerifyError(PublicationError):
     exit_status = 8
 
 
+class ParityError(VerifyError):
+    """A service answers rows of a published partition in another way than they are published."""
+
+
+class ServiceError(ScoringError):
+    """A scoring service cannot be reached, or does not answer as it should."""
+
+
 class ResourceError(ScoringError):
     """This machine or process has too little of what a run needs: open files, room, memory."""
 

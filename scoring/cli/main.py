@@ -20,6 +20,7 @@ from scoring.cli import (
     drift,
     env,
     evaluate,
+    parity,
     plan,
     profile,
     publish,
@@ -36,6 +37,7 @@ from scoring.errors import ScorerError, ScoringError, resource_error
 COMMANDS = {
     "run": run,
     "verify": verify,
+    "parity": parity,
     "check": check,
     "list": list_jobs,
     "show": show,
@@ -56,7 +58,7 @@ EPILOG = """\
 exit status:
   0  done          2  job file, partition key or usage     3  source
   4  contract      5  model                                6  scorer
-  7  publication   8  verify found a difference            1  anything else
+  7  publication   8  verify or parity found a difference  1  anything else
   9  out of open files, disk space or memory, or a package is missing
   10 held because of drift                             130  interrupted
 """

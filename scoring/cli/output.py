@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -30,7 +30,7 @@ _LABELS = {"extract": "read and checked", "upload": "scored and joined"}
 
 
 @contextlib.contextmanager
-def progress(title: str, quiet: bool) -> Iterator[OnProgress]:
+def progress(title: str, quiet: bool, labels: Mapping[str, str] = _LABELS) -> Iterator[OnProgress]:
     """Show a progress bar for each step on stderr, unless it is not a terminal or JSON is printed."""
     console = Console(stderr=True)
     bars = Progress(
@@ -42,7 +42,7 @@ def progress(title: str, quiet: bool) -> Iterator[OnProgress]:
         console=console,
         disable=quiet or not console.is_terminal,
     )
-    tasks = {step: bars.add_task(label, total=None) for step, label in _LABELS.items()}
+    tasks = {step: bars.add_task(label, total=None) for step, label in labels.items()}
 
     def on_progress(step: str, rows: int, total: int | None) -> None:
         bars.update(tasks[step], advance=rows, total=total)

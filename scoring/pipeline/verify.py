@@ -26,24 +26,7 @@ def verify_partition(
     describes, or if scoring again gives other bytes; the message names what changed since.
     """
     what, publisher = context.name, context.publisher
-    manifest = publisher.published(context.partition)
-    if manifest is None:
-        raise VerifyError(f"nothing is published for {what} under {publisher.uri}")
-    if not context.job.is_own(manifest.job):
-        raise VerifyError(
-            f"what is published for {context.partition.key} under {publisher.uri} is the job "
-            f"{manifest.job}'s, not {context.job.name}'s, and was not compared. Give "
-            f"{context.job.name} a destination of its own, or list its former names in "
-            "destination.former_names"
-        )
-    for published in (manifest.output, *manifest.beside):
-        storage = context.connections.storage(publisher.uri)
-        actual = storage.sha256(published.uri)
-        if actual != published.sha256:
-            raise VerifyError(
-                f"{published.uri} is not what was published: its sha256 is {actual or 'none'}, the "
-                f"manifest says {published.sha256}. Score {what} again to repair it"
-            )
+    manifest = intact_manifest(context)
     with closing(TemporaryFolder("verify")) as folder:
         again = score_partition(
             PartitionContext(
@@ -66,6 +49,33 @@ def verify_partition(
             f"({manifest.output.sha256}); the published ones were left as they are. Changed since: "
             + "; ".join(changes)
         )
+    return manifest
+
+
+def intact_manifest(context: PartitionContext) -> Manifest:
+    """Return the manifest of the published partition, whose files are as it describes them.
+
+    Raises VerifyError if nothing is published, if it is another job's, or if a file is another one.
+    """
+    what, publisher = context.name, context.publisher
+    manifest = publisher.published(context.partition)
+    if manifest is None:
+        raise VerifyError(f"nothing is published for {what} under {publisher.uri}")
+    if not context.job.is_own(manifest.job):
+        raise VerifyError(
+            f"what is published for {context.partition.key} under {publisher.uri} is the job "
+            f"{manifest.job}'s, not {context.job.name}'s, and was not compared. Give "
+            f"{context.job.name} a destination of its own, or list its former names in "
+            "destination.former_names"
+        )
+    for published in (manifest.output, *manifest.beside):
+        storage = context.connections.storage(publisher.uri)
+        actual = storage.sha256(published.uri)
+        if actual != published.sha256:
+            raise VerifyError(
+                f"{published.uri} is not what was published: its sha256 is {actual or 'none'}, the "
+                f"manifest says {published.sha256}. Score {what} again to repair it"
+            )
     return manifest
 
 
