@@ -13,7 +13,7 @@ from scoring.cli import output
 from scoring.errors import ScoringError, ServiceError
 
 if TYPE_CHECKING:
-    from scoring.serving.parity import Parity
+    from scoring.serving.parity.months import Parity
 
 HELP = "compare the answers of a scoring service with a published partition, bit by bit"
 
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace) -> int:
     from scoring.pipeline.context import PartitionContext
-    from scoring.serving.parity import ServiceOptions, compare_with_service
+    from scoring.serving.parity.months import ServiceOptions, compare_with_service
 
     if options.report and not options.report.absolute().parent.is_dir():
         raise ScoringError(f"the folder of --report {options.report} does not exist")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.serving.comparison import _is_same_in_json
-from scoring.serving.differences import Differences, differing
+from scoring.serving.parity.comparison import _is_same_in_json
+from scoring.serving.parity.differences import Differences, differing
 
 INF = math.inf
 LISTS = pa.list_(pa.float64())

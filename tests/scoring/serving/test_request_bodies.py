@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoring.arrow.text import numeric_text
-from scoring.serving.request_bodies import arrow_body, csv_body, json_body
+from scoring.serving.parity.request_bodies import arrow_body, csv_body, json_body
 
 
 def in_json(values: pa.Array, **options: Any) -> list[Any]:

@@ -23,12 +23,12 @@ from scoring.job.inputs import ColumnConfig
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.extract import BATCH_ROWS
 from scoring.pipeline.verify import intact_manifest
-from scoring.serving.answered_rows import AnsweredRows, read_answer
-from scoring.serving.client import Body, Client
-from scoring.serving.comparison import Comparison
-from scoring.serving.differences import Differences
-from scoring.serving.published_rows import UnscoredRows, open_predictions
-from scoring.serving.request_bodies import arrow_body, csv_body, json_body
+from scoring.serving.parity.answered_rows import AnsweredRows, read_answer
+from scoring.serving.parity.client import Body, Client
+from scoring.serving.parity.comparison import Comparison
+from scoring.serving.parity.differences import Differences
+from scoring.serving.parity.published_rows import UnscoredRows, open_predictions
+from scoring.serving.parity.request_bodies import arrow_body, csv_body, json_body
 from scoring.sources.base import Source, SourceRecord, open_source
 
 _BODIES: dict[str, Callable[[pa.Table], Body]] = {

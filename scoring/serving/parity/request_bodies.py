@@ -21,7 +21,7 @@ from scoring.arrow.text import (
     is_text,
 )
 from scoring.serving.bodies import ARROW, CSV, JSON
-from scoring.serving.client import Body
+from scoring.serving.parity.client import Body
 
 _JSON_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 _TOO_LARGE = "1e999"

@@ -41,7 +41,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The waits of the client, which take no time."""
     found: list[float] = []
     monkeypatch.setattr(
-        "scoring.serving.client.Client._pause", lambda client, seconds: found.append(seconds)
+        "scoring.serving.parity.client.Client._pause", lambda client, seconds: found.append(seconds)
     )
     return found
 

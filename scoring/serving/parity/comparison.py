@@ -17,9 +17,9 @@ from scoring.arrow.text import as_text, decoded, is_numeric_text
 from scoring.destinations.manifest import Manifest
 from scoring.job.columns import ROW_NUMBER
 from scoring.job.schema import Job
-from scoring.serving.answered_rows import AnsweredRows, Column
-from scoring.serving.differences import NOT_ANSWERED, NOT_PUBLISHED, Differences, differing
-from scoring.serving.published_rows import PublishedRows, Unscored, UnscoredRows
+from scoring.serving.parity.answered_rows import AnsweredRows, Column
+from scoring.serving.parity.differences import NOT_ANSWERED, NOT_PUBLISHED, Differences, differing
+from scoring.serving.parity.published_rows import PublishedRows, Unscored, UnscoredRows
 
 SCORED, QUARANTINED, LEFT_OUT = "scored", "quarantined", "left_out"
 _DUPLICATE = "duplicate_row_id"

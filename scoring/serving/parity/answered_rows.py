@@ -19,7 +19,7 @@ from scoring.arrow.text import decoded, is_binary
 from scoring.arrow.unify import TypeConflictError, exact_cast
 from scoring.errors import ServiceError
 from scoring.serving.bodies import ARROW, JSON
-from scoring.serving.client import Body
+from scoring.serving.parity.client import Body
 
 _TEXT_COLUMNS = ("status", "reason", "column", "value", "model_version", "model_sha256")
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}

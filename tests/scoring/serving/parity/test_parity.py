@@ -336,7 +336,7 @@ def test_a_job_that_shows_no_values_shows_none(
 def test_many_differences_are_counted_and_the_first_ones_shown(
     service: SmallService, parity: Parity, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("scoring.serving.differences.KEPT", 7)
+    monkeypatch.setattr("scoring.serving.parity.differences.KEPT", 7)
     for answer in service.answers.values():
         if answer["status"] == "scored":
             answer["y"] += 1.0
