@@ -17,7 +17,7 @@ def moment(text: str) -> datetime:
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
-def now() -> datetime:
+def current() -> datetime:
     """Return the moment that it is."""
     return datetime.now(UTC)
 
@@ -29,4 +29,4 @@ def at(moment: datetime) -> datetime:
 
 def now_or(given: datetime | None) -> datetime:
     """Return the moment that is given, else that of the clock."""
-    return given or now()
+    return given or current()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,6 +116,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="value of {data} in a job's URIs (default: $SCORING_DATA, else .run/data)",
     )
+    parser.add_argument(
+        "--json", action="store_true", help="print where it listens as JSON on stdout"
+    )
 
 
 def command(options: argparse.Namespace) -> int:
@@ -124,7 +128,18 @@ def command(options: argparse.Namespace) -> int:
     with shared_counts(options.workers):
         with needs_extra("serve", "web services"):
             from scoring.serving.server import serve
-        return serve(settings, options.host, options.port, options.workers, options.insecure)
+        return serve(
+            settings,
+            options.host,
+            options.port,
+            options.workers,
+            options.insecure,
+            _print_address if options.json else lambda url: None,
+        )
+
+
+def _print_address(url: str) -> None:
+    print(json.dumps({"url": url}), flush=True)
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -142,7 +157,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     return Settings(
         paths=paths,
         folder=options.jobs,
-        clock=partial(clock.at, options.moment) if options.moment else clock.now,
+        clock=partial(clock.at, options.moment) if options.moment else clock.current,
         data=options.data,
         tokens=tokens,
         max_batch=options.max_batch,

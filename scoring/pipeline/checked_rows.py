@@ -66,6 +66,7 @@ class RowChecker:
         self._expressions = open_expressions(job_file)
         self._contract: Contract | None = None
         self._schema: pa.Schema | None = None
+        self._moments: dict[str, str] = {}
 
     def close(self) -> None:
         """End the evaluation of expressions."""
@@ -111,6 +112,8 @@ class RowChecker:
         stored = pa.table({name: given[name] for name in job.columns})
         if self._contract is None:
             self._contract = Contract(job, self._partition, source.text_only)
+            if not source.text_only:
+                self._moments = _stored_moments(stored)
         contract = self._contract
         typed, verdicts = contract.check(stored, source.uri, unread)
         typed = self._in_one_schema(typed, source.uri)
@@ -133,8 +136,8 @@ class RowChecker:
 
     @property
     def source_types(self) -> dict[str, str]:
-        """The stored types of the columns that expressions read, for the manifest."""
-        return self._expressions.types
+        """The stored types of the columns that expressions read, and of moments, for the manifest."""
+        return self._moments | self._expressions.types
 
     def _check_types_of_other_partitions(self, origin: str) -> None:
         """Raise SourceError where a column whose type matters to expressions was stored in another
@@ -159,3 +162,8 @@ class RowChecker:
             check_kept_types(typed.schema, self._job_file.job, origin)
             self._schema = typed.schema
         return in_schema(typed, self._schema, origin)
+
+
+def _stored_moments(stored: pa.Table) -> dict[str, str]:
+    """Return the types of the columns of moments: whether they have a zone is not in the contract."""
+    return {f.name: str(f.type) for f in stored.schema if pa.types.is_timestamp(f.type)}

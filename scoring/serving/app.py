@@ -37,8 +37,11 @@ from scoring.serving.settings import Settings
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, jobs: Jobs | None = None) -> FastAPI:
-    """Return the service.  ``jobs`` are loaded already; None means that it loads them itself."""
+def create_app(settings: Settings, jobs: Jobs | None = None, parent: int | None = None) -> FastAPI:
+    """Return the service.  ``jobs`` are loaded already; None means that it loads them itself.
+
+    It ends with the process ``parent``, where one is named.
+    """
     served = jobs or Jobs(settings)
     request_log = RequestLog(settings) if settings.log is not None else None
     predictor = Predictor(served, settings, request_log.add if request_log else None)
@@ -47,7 +50,7 @@ def create_app(settings: Settings, jobs: Jobs | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if jobs is None:
             await asyncio.to_thread(served.load)
-        watch = asyncio.create_task(_watch(served, predictor, settings))
+        watch = asyncio.create_task(_watch(served, predictor, settings, parent))
         writing = asyncio.create_task(request_log.run()) if request_log else None
         yield
         watch.cancel()
@@ -106,25 +109,15 @@ def create_app(settings: Settings, jobs: Jobs | None = None) -> FastAPI:
     return app
 
 
-async def _watch(jobs: Jobs, predictor: Predictor, settings: Settings) -> None:
-    """Look for changed jobs and models every few seconds; end with the process that started this one."""
-    parent = os.getppid()
+async def _watch(jobs: Jobs, predictor: Predictor, settings: Settings, parent: int | None) -> None:
+    """Look for changed jobs and models every few seconds; end with the process ``parent``."""
+    gauges = metrics.Gauges()
     while True:
-        _gauge(jobs, predictor)
+        gauges.set(jobs.states(), predictor.rows_waiting())
         await asyncio.sleep(settings.watch_seconds)
-        if os.getppid() != parent:
+        if parent is not None and os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGTERM)
         try:
             await asyncio.to_thread(jobs.refresh)
         except Exception:
             log.exception("the jobs could not be looked at; what was loaded goes on serving")
-
-
-def _gauge(jobs: Jobs, predictor: Predictor) -> None:
-    metrics.IN_FORCE.clear()
-    for state in jobs.states():
-        metrics.PROBLEMS.labels(state.name).set(state.problem is not None)
-        if state.version is not None:
-            metrics.IN_FORCE.labels(state.name, state.version).set(1)
-    for name, rows in predictor.rows_waiting().items():
-        metrics.QUEUE_ROWS.labels(name).set(rows)

@@ -84,7 +84,7 @@ def parsed_json(body: bytes) -> Any:
 
 
 def checked_rows(rows: list[Any], columns: RequestColumns) -> list[Row]:
-    """Return ``rows``; raise BodyError for one that is no object, or lacks one of ``columns``."""
+    """Return ``rows``; raise BodyError for one that is not an object, or lacks one of ``columns``."""
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise BodyError(
@@ -112,9 +112,9 @@ def table_of_json(rows: Sequence[Row], columns: RequestColumns, job: Job) -> Row
         config = columns.types.get(name)
         exact = name in job.id_columns
         table[name], mask = _column(values, config, exact)
-        if config is not None and name not in job.inputs and config.type in ("timestamp", "date"):
-            table[name], of_text = _moments(table[name], config, job)
-            mask = of_text if mask is None else mask | of_text
+        if config is not None and config is not job.inputs.get(name):  # not left to the contract
+            table[name], unfit = _as_stored(table[name], config, job)
+            mask = unfit if mask is None else mask | unfit
         if mask is not None and mask.any():
             unread[name] = mask
     return Rows(pa.table(table), True, unread, rows)
@@ -244,11 +244,11 @@ def _any(values: list[Any], kinds: set[type]) -> pa.Array:
     return pa.array(texts, pa.string())
 
 
-def _moments(texts: pa.Array, config: ColumnConfig, job: Job) -> tuple[pa.Array, Mask]:
-    """Return texts in the type of a column that is no input, and a mask of those that do not fit."""
+def _as_stored(values: pa.Array, config: ColumnConfig, job: Job) -> tuple[pa.Array, Mask]:
+    """Return values in the type in which a source stores them, and a mask of those that do not fit."""
     if config.type == "timestamp" and config.timezone is None:
-        moments = read_moments(texts)
+        moments = read_moments(values)
         clock, outside = moments.clock(config.time_unit)
-        unfit = np.asarray(texts.is_valid()) & ~(moments.valid & ~moments.zoned) | outside
+        unfit = np.asarray(values.is_valid()) & ~(moments.valid & ~moments.zoned) | outside
         return pc.if_else(pa.array(~unfit), clock, pa.scalar(None, clock.type)), unfit
-    return ColumnCast(config, job.zone, text_only=True)(texts)
+    return ColumnCast(config, job.zone, text_only=True)(values)

@@ -1,7 +1,8 @@
 """The types of the columns of a request whose format has fewer types than a source: JSON and CSV.
 
-The contract names the types of the inputs.  Those of the other columns are the ones in which the
-job's partitions are published, or were read.
+A column has the type in which the last partition was read, where the manifest records it: of those
+that expressions read, and of moments.  The contract names the types of the other inputs, and the
+destination those of the other published columns.
 """
 
 from __future__ import annotations
@@ -51,14 +52,14 @@ def request_columns(job: Job, expressions: RowExpressions, publisher: Publisher)
     names = [name for name in expressions.columns_to_read() if name not in job.added_columns]
     types: dict[str, ColumnConfig] = {}
     for name in names:
-        found = job.inputs.get(name) if name not in job.source.derive else None
-        if found is None and name in read:
-            found = _column(_arrow_type(read[name]))
+        found = _column(_arrow_type(read[name])) if name in read else None
+        if found is None and name not in job.source.derive:
+            found = job.inputs.get(name)
         if found is None and name in published.names:
             found = _column(published.field(name).type)
         if found is not None:
             types[name] = found
-    return RequestColumns(names, types, read)
+    return RequestColumns(names, types, {n: k for n, k in read.items() if n in expressions.reads})
 
 
 def _types_of_source(publisher: Publisher) -> dict[str, str]:
@@ -82,7 +83,7 @@ def _arrow_type(text: str) -> pa.DataType | None:
 
 
 def _column(kind: pa.DataType | None) -> ColumnConfig | None:
-    """Return what reads a value of JSON as ``kind``; None for a type that JSON has nothing for."""
+    """Return what reads a value of JSON as ``kind``; None for a type without a match there."""
     if kind is not None and pa.types.is_timestamp(kind):
         return ColumnConfig(type="timestamp", unit=kind.unit, timezone=kind.tz, nullable=True)
     found = _TYPES.get(kind)

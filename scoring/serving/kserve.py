@@ -22,7 +22,7 @@ from scoring.serving.columns import RequestColumns
 from scoring.serving.jobs import Jobs
 from scoring.serving.predict import Asked, Predictor
 from scoring.serving.problems import answer_to
-from scoring.serving.scorer import Answers, RequestScorer
+from scoring.serving.scorer import Answers, RequestScorer, outputs_of
 
 _OF_CONTRACT = {
     "string": "BYTES", "boolean": "BOOL", "float32": "FP32", "float64": "FP64",
@@ -125,7 +125,7 @@ def _metadata(scorer: RequestScorer, jobs: Jobs, name: str) -> dict[str, Any]:
         }
         for column in columns.names
     ]
-    outputs = [job.output.prediction, *job.output.probabilities]
+    outputs = outputs_of(job)
     return {
         "name": name,
         "versions": job.version_names,

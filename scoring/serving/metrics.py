@@ -7,6 +7,7 @@ that whichever is asked answers for all.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -18,6 +19,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from scoring.serving.jobs import State
 from scoring.serving.shared_counts import FOLDER
 
 REQUESTS = Counter("scoring_requests_total", "Requests by job and status code.", ["job", "status"])
@@ -54,6 +56,26 @@ PROBLEMS = Gauge(
     multiprocess_mode="livemax",
 )
 TYPE = CONTENT_TYPE_LATEST
+
+
+class Gauges:
+    """The gauges of one process; a version that is no longer in force has 0."""
+
+    def __init__(self) -> None:
+        self._in_force: set[tuple[str, str]] = set()
+
+    def set(self, states: Iterable[State], waiting: Mapping[str, int]) -> None:
+        """Set the gauges to the ``states`` of the jobs and the rows that wait for each."""
+        in_force = set()
+        for state in states:
+            PROBLEMS.labels(state.name).set(state.problem is not None)
+            if state.version is not None:
+                in_force.add((state.name, state.version))
+        for labels in self._in_force | in_force:
+            IN_FORCE.labels(*labels).set(labels in in_force)
+        self._in_force = in_force
+        for name, rows in waiting.items():
+            QUEUE_ROWS.labels(name).set(rows)
 
 
 def exposition() -> bytes:

@@ -6,8 +6,8 @@
 
 A file has the columns of the rows in the job's types, the answer (``status``, ``reason``,
 ``column``, ``value``, the outputs as ``answered_…``, ``model_version``) and ``received_at``.  The
-hour is UTC's.  Rows are written every few seconds, so what a process that is killed has not written
-yet is lost: the log is for looking back, not for accounts.
+hour is UTC's.  Rows are written every few seconds, so what a process that is killed did not write
+is lost: the log is for looking back, not for accounts.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from typing import Any
 
 from scoring.job.inputs import ColumnConfig
 from scoring.serving.jobs import ServedJob
-from scoring.serving.scorer import RequestScorer
+from scoring.serving.scorer import RequestScorer, outputs_of
 
 PROBLEM: dict[str, Any] = {
     "type": "object",
@@ -124,7 +124,7 @@ def about(served: ServedJob) -> dict[str, Any]:
         "in_force": {"version": scorer.file.version, "sha256": scorer.file.sha256},
         "versions": job.version_names,
         "row_id": job.id_columns,
-        "outputs": [job.output.prediction, *job.output.probabilities],
+        "outputs": outputs_of(job),
         "keep": job.output.keep,
         "row": row_schema(scorer),
         "answer": answer_schema(served),

@@ -12,15 +12,20 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from scoring.engine import score_table
+from scoring.errors import ScorerError
 from scoring.expressions.evaluate import open_expressions
 from scoring.job.columns import FILE, IN_FILE, ROW
 from scoring.job.partitions import Partition
+from scoring.job.schema import Job
 from scoring.models.base import Model, ModelFile
 from scoring.pipeline.checked_rows import RowChecker
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.score import checked_model
 from scoring.serving.bodies import Rows
 from scoring.serving.columns import RequestColumns, request_columns
+
+FIELDS = ("row", "status", "reason", "column", "value", "model_version", "model_sha256")
+"""What the answer to a row says besides its ids, outputs and kept columns."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class RequestScorer:
         self.model: Model = checked_model(context, file)
         with closing(open_expressions(context.job_file)) as expressions:
             self.columns: RequestColumns = request_columns(self.job, expressions, context.publisher)
+        _check_names([*self.job.kept_columns, *outputs_of(self.job)], self.job)
         self._checker = RowChecker(context.job_file, partition, None)
         self._lock = threading.Lock()
 
@@ -87,9 +93,13 @@ class RequestScorer:
         count = rows.table.num_rows
         with self._lock:
             found = self._checker.check_alone(
-                rows, _with_file(rows.table, self.job.added_columns), rows.unread, self._types(rows)
+                rows,
+                _with_file(rows.table, self.job.added_columns),
+                rows.unread,
+                self.columns.expressions,
             )
             predictions = score_table(found.good, self.model, self.job)
+        _check_names(predictions.table.column_names, self.job)
         at = found.good.column(ROW).to_numpy() - 1
         refused: dict[int, Refused] = {}
         if found.quarantined is not None:
@@ -108,9 +118,20 @@ class RequestScorer:
                     refused[number] = Refused(status, row["reason"], row.get("column"))
         return Answers(count, at[scored], predictions.table, refused)
 
-    def _types(self, rows: Rows) -> dict[str, str]:
-        """Return the types in which expressions have read their columns so far."""
-        return {} if rows.text_only else dict(self.columns.expressions)
+
+def outputs_of(job: Job) -> list[str]:
+    """Return the outputs that ``job`` names."""
+    return [job.output.prediction, *job.output.probabilities]
+
+
+def _check_names(names: Sequence[str], job: Job) -> None:
+    """Raise ScorerError for a column that has the name of a field that each answer has."""
+    for name in names:
+        if name in FIELDS and name not in job.added_columns:
+            raise ScorerError(
+                f"{job.name} publishes a column {name!r}, which is what each answer of a service has "
+                f"({', '.join(FIELDS)}), so it cannot be served; give the column another name"
+            )
 
 
 def _with_file(table: pa.Table, added: list[str]) -> pa.Table:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import socket
 import sys
+from collections.abc import Callable
 from functools import partial
 
 import uvicorn
@@ -27,10 +30,17 @@ class ListenError(ScoringError):
     exit_status = 2
 
 
-def serve(settings: Settings, host: str, port: int, workers: int, insecure: bool) -> int:
+def serve(
+    settings: Settings,
+    host: str,
+    port: int,
+    workers: int,
+    insecure: bool,
+    on_listening: Callable[[str], None],
+) -> int:
     """Answer requests until the process is asked to end; return its exit status.
 
-    Raises what is wrong with a job, a model or the address, before anything listens.
+    ``on_listening`` is called with the URL.  Raises what is wrong with a job, a model or the address, before anything listens.
     """
     if settings.tokens is None and host not in LOOPBACK and not insecure:
         raise ListenError(
@@ -45,7 +55,7 @@ def serve(settings: Settings, host: str, port: int, workers: int, insecure: bool
         jobs.load()
     listening = _listen(host, port)
     config = uvicorn.Config(
-        partial(_app, settings, jobs),
+        partial(_app, settings, jobs, None if workers == 1 else os.getpid()),
         factory=True,
         host=host,
         port=port,
@@ -58,7 +68,11 @@ def serve(settings: Settings, host: str, port: int, workers: int, insecure: bool
         timeout_worker_healthcheck=60,
     )
     host, port = listening.getsockname()[:2]
-    log.info("http://%s:%s, %s process%s", host, port, workers, "es" if workers > 1 else "")
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    log.info("%s, %s process%s", url, workers, "es" if workers > 1 else "")
+    on_listening(url)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)  # uvicorn raises again what has ended it
     if workers == 1:
         uvicorn.Server(config).run(sockets=[listening])
     else:
@@ -66,7 +80,7 @@ def serve(settings: Settings, host: str, port: int, workers: int, insecure: bool
     return 0
 
 
-def _app(settings: Settings, jobs: Jobs | None) -> object:
+def _app(settings: Settings, jobs: Jobs | None, parent: int | None) -> object:
     # A model in its thread lets go of the interpreter so often, or requests would wait 5 ms for it
     # each time that one is read or answered.
     sys.setswitchinterval(0.0005)
@@ -75,7 +89,7 @@ def _app(settings: Settings, jobs: Jobs | None) -> object:
     threadpool_limits(1)
     if jobs is None:
         _log_to_stderr()
-    return create_app(settings, jobs)
+    return create_app(settings, jobs, parent)
 
 
 def _log_to_stderr() -> None:

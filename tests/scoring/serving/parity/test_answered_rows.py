@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from scoring.errors import ServiceError
-from scoring.serving.parity.answered_rows import AnsweredRows, Column, read_answer
 from scoring.serving.bodies import ARROW
+from scoring.serving.parity.answered_rows import AnsweredRows, Column, read_answer
 from scoring.serving.parity.client import Body
 
 INF, NAN = float("inf"), float("nan")
