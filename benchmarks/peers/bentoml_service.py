@@ -1,6 +1,6 @@
 """A BentoML service of the model, which puts requests that wait together into one batch.
 
-    MODEL=model.joblib bentoml serve bentoml_service:Flights
+MODEL=model.joblib bentoml serve bentoml_service:Flights
 """
 
 import os

@@ -1,6 +1,6 @@
 """What is written by hand: FastAPI, a Pydantic model of a row, joblib, and a DataFrame.
 
-    MODEL=model.joblib uvicorn benchmarks.peers.fastapi_app:app
+MODEL=model.joblib uvicorn benchmarks.peers.fastapi_app:app
 """
 
 import os
