@@ -137,7 +137,7 @@ def run(data: Path, job_file: Path, folder: Path, rounds: int) -> dict[str, obje
             for name in medians
             if name != bench.ours.name
         },
-        "rounds": measured,
+        "rounds": {name: [_medians([one]) for one in found] for name, found in measured.items()},
     }
 
 
