@@ -201,16 +201,15 @@ def hold(data: Path, job_file: Path, folder: Path, minutes: float) -> dict[str, 
             most.check(bench.ours.name)
         rate, started = most.requests_per_second / 2, time.perf_counter()
         load, memory = asyncio.run(_held(found, requests, rate, minutes * 60))
-    by_minute = [
-        _minute(number, load, memory, started) for number in range(-int(-load.wall_seconds // 60))
-    ]
+    last = max(0, -int(-minutes // 1) - 1)  # the answers that come after it are counted in it
+    by_minute = [_minute(number, last, load, memory, started) for number in range(last + 1)]
     ratio = growth([size for _, size in memory])
     print(json.dumps({"requests_per_second": round(rate, 1), "minutes": by_minute}, indent=2))
     print(f"failures: {len(load.failures)}; memory, last third beside the first: {ratio:.3f}")
     load.check(bench.ours.name)
     if ratio > GROWTH:
         raise SystemExit(f"error: memory grew by {ratio - 1:.1%}")
-    return {"requests_per_second": rate, "minutes": by_minute, "memory_ratio": ratio}
+    return {"requests_per_second": round(rate, 1), "memory_ratio": round(ratio, 3)}
 
 
 async def _held(
@@ -237,10 +236,10 @@ def growth(sizes: Sequence[float]) -> float:
 
 
 def _minute(
-    number: int, load: Load, memory: Sequence[tuple[float, float]], started: float
+    number: int, last: int, load: Load, memory: Sequence[tuple[float, float]], started: float
 ) -> dict[str, float]:
     def within(at: float) -> bool:
-        return number <= (at - started) / 60 < number + 1
+        return min(last, int((at - started) // 60)) == number
 
     of_minute = Load(answers=[answer for answer in load.answers if within(answer[0])])
     sizes = [size for at, size in memory if within(at)]
