@@ -72,7 +72,7 @@ clean: ## remove .run (data, predictions, Airflow, S3, logs) and caches; .venv s
 	@if [ -x $(BIN)/python ] && [ -d .run ]; then $(BIN)/python -m devstack stop; fi
 	rm -rf .run build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-lock: .venv/.installed ## renew requirements.txt, requirements-dev.txt and the oldest supported set from pyproject.toml
+lock: .venv/.installed ## renew requirements.txt, requirements-dev.txt and the oldest supported set from pyproject.toml, and the peers of benchmarks/
 	$(BIN)/uv pip compile --universal --upgrade --generate-hashes --extra local --extra celery --extra kubernetes --extra environments \
 	    --constraint devstack/lock_constraints.txt \
 	    --custom-compile-command 'make lock   (uv $(UV_VERSION) pip compile --universal --generate-hashes --extra local --extra celery --extra kubernetes --extra environments --constraint devstack/lock_constraints.txt pyproject.toml)' \
@@ -83,6 +83,13 @@ lock: .venv/.installed ## renew requirements.txt, requirements-dev.txt and the o
 	$(BIN)/uv pip compile --universal --resolution lowest-direct --exclude-newer $(OLDEST_DATE) --extra airflow \
 	    --custom-compile-command 'make lock   (the oldest supported versions, as they could be installed on $(OLDEST_DATE))' \
 	    --quiet --output-file tests/packaging/requirements-oldest.txt pyproject.toml
+	@# The peers of `python -m benchmarks serving`: the newest releases that take the model's own libraries as they are here.
+	for peer in mlflow bentoml; do \
+	    { echo $$peer; sed -nE 's/^((scikit-learn|skops|joblib|numpy|pandas)==[^\\]*).*/\1/p' requirements.txt; } | \
+	    $(BIN)/uv pip compile --universal --upgrade --generate-hashes --python-version 3.11 \
+	    --custom-compile-command "make lock   (uv $(UV_VERSION) pip compile --universal --generate-hashes --python-version 3.11; $$peer, and the model's libraries as in requirements.txt)" \
+	    --quiet --output-file benchmarks/peers/$$peer.txt -; \
+	done
 
 .venv/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \

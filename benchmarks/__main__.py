@@ -13,7 +13,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import backfill, big_month, coverage, environment, expressions, parsing, shards
+from benchmarks import (
+    backfill,
+    big_month,
+    coverage,
+    environment,
+    expressions,
+    parsing,
+    serving,
+    shards,
+)
 
 PARTS = (
     "parsing",
@@ -23,6 +32,7 @@ PARTS = (
     "environment",
     "shards",
     "coverage",
+    "serving",
 )
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,9 +52,18 @@ def main() -> None:
         help="rows of the huge month of `shards`; 0: none",
     )
     parser.add_argument("--rounds", type=int, default=3, help="how often each thing is measured")
+    parser.add_argument(
+        "--hold",
+        type=float,
+        metavar="MINUTES",
+        help="with `serving`: half the load that our server can answer, for so long, and no peers",
+    )
     options = parser.parse_args()
+    if options.hold is not None and options.only != ["serving"]:
+        parser.error("--hold is an option of `serving` alone")
     folder = ROOT / ".run/bench"
     folder.mkdir(parents=True, exist_ok=True)
+    of_serving = (folder / "airflow-home/data", ROOT / "dags/jobs/flight_delay.yaml", folder)
     parts: dict[str, Callable[[], object]] = {
         "parsing": lambda: parsing.run(ROOT / "dags", folder),
         "backfill": lambda: backfill.run(folder / "airflow-home", options.rounds),
@@ -81,6 +100,11 @@ def main() -> None:
             ROOT / "dags/jobs/flight_delay.yaml",
             folder,
             options.rounds,
+        ),
+        "serving": lambda: (
+            serving.run(*of_serving, options.rounds)
+            if options.hold is None
+            else serving.hold(*of_serving, options.hold)
         ),
     }
     figures: dict[str, object] = {
