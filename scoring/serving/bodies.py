@@ -112,7 +112,7 @@ def table_of_json(rows: Sequence[Row], columns: RequestColumns, job: Job) -> Row
         config = columns.types.get(name)
         exact = name in job.id_columns
         table[name], mask = _column(values, config, exact)
-        if config is not None and config is not job.inputs.get(name):  # not left to the contract
+        if config is not None and config != job.inputs.get(name):  # not left to the contract
             table[name], unfit = _as_stored(table[name], config, job)
             mask = unfit if mask is None else mask | unfit
         if mask is not None and mask.any():

@@ -85,9 +85,9 @@ def _arrow_type(text: str) -> pa.DataType | None:
 def _column(kind: pa.DataType | None) -> ColumnConfig | None:
     """Return what reads a value of JSON as ``kind``; None for a type without a match there."""
     if kind is not None and pa.types.is_timestamp(kind):
-        return ColumnConfig(type="timestamp", unit=kind.unit, timezone=kind.tz, nullable=True)
+        return ColumnConfig(type="timestamp", unit=kind.unit, timezone=kind.tz)
     found = _TYPES.get(kind)
-    return ColumnConfig(type=found, nullable=True) if found else None
+    return ColumnConfig(type=found, unit="s" if found == "date" else None) if found else None
 
 
 def echoed(job: Job, columns: RequestColumns) -> list[str]:

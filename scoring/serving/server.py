@@ -40,7 +40,8 @@ def serve(
 ) -> int:
     """Answer requests until the process is asked to end; return its exit status.
 
-    ``on_listening`` is called with the URL.  Raises what is wrong with a job, a model or the address, before anything listens.
+    ``on_listening`` is called with the URL.  Raises what is wrong with a job, a model or the
+    address, before anything listens.
     """
     if settings.tokens is None and host not in LOOPBACK and not insecure:
         raise ListenError(

@@ -73,6 +73,7 @@ def test_a_manifest_as_json_is_the_file_that_lies_beside_the_data(
     assert capsys.readouterr().out == (empty.out / "_manifests/month=2013-02.json").read_text()
 
 
+@pytest.mark.usefixtures("single_rows")
 def test_classes_are_shown_with_their_counts_and_as_they_are_written(
     empty: Place, capsys: pytest.CaptureFixture[str]
 ):

@@ -32,8 +32,8 @@ VALUES = st.one_of(
 def columns(kind: str, is_input: bool) -> tuple[Job, RequestColumns]:
     inputs = {"x": {"type": kind, "nullable": True}} if is_input else {"z": {"type": "float64"}}
     job = Job.model_validate(merged(JOB, {"inputs": inputs}) | {"inputs": inputs})
-    config = ColumnConfig(type=kind, nullable=True)  # type: ignore[arg-type]
-    return job, RequestColumns(["x"], {"x": config}, {})
+    config = ColumnConfig(type=kind)  # type: ignore[arg-type]
+    return job, RequestColumns(["x"], {"x": job.inputs.get("x", config)}, {})
 
 
 def decoded(values: list[Any], kind: str, is_input: bool) -> list[tuple[Any, bool]]:

@@ -47,14 +47,17 @@ def test_tensors_are_answered_with_tensors_and_a_refused_row_has_no_number(servi
     [
         ([], "row 1"),
         ([tensor("id", "INT64", [1]), tensor("x", "FP64", [1.0])], "has no column 'note'"),
-        ([tensor("id", "INT64", [1]), tensor("x", "FP64", [1.0, 2.0])], "different numbers of rows"),
+        (
+            [tensor("id", "INT64", [1]), tensor("x", "FP64", [1.0, 2.0])],
+            "different numbers of rows",
+        ),
         ([tensor("x", "FP64", [1.0], [2, 3])], "has the shape [2, 3] and 1 values"),
         ([tensor("x", "FP64", [1.0]), tensor("x", "FP64", [1.0])], "two inputs have the name 'x'"),
         ([{"name": "x"}], "has no name, or its data are not a list"),
         (["x"], "no list of inputs"),
     ],
 )
-def test_tensors_that_are_no_rows_are_a_bad_request(service: Service, inputs: Any, detail: str):
+def test_tensors_that_cannot_be_rows_are_a_bad_request(service: Service, inputs: Any, detail: str):
     answer = infer(service, *inputs)
     if not inputs:
         assert (answer.status_code, answer.json()["outputs"][0]["data"]) == (200, [])
