@@ -29,9 +29,18 @@ def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-# Not in threads: on one core, those that all predict only take turns.
+# Both ways that people write it: in the event loop, or in its threads.
 @app.post("/predict")
 async def predict(rows: list[Flight]) -> list[float]:
+    return _predictions(rows)
+
+
+@app.post("/predict-in-threads")
+def predict_in_threads(rows: list[Flight]) -> list[float]:
+    return _predictions(rows)
+
+
+def _predictions(rows: list[Flight]) -> list[float]:
     table = pd.DataFrame([row.model_dump() for row in rows])
     predictions: list[float] = model.predict(table).tolist()
     return predictions

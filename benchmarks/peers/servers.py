@@ -57,20 +57,21 @@ def peers(model: Any, inputs: Sequence[Row], trusted: Sequence[str], folder: Pat
     joblib.dump(model, model_file)
     environments = {name: environment(name, folder) for name in ("mlflow", "bentoml")}
     return [
-        _fastapi(model_file, names),
+        _fastapi("FastAPI", "/predict", model_file, names),
+        _fastapi("FastAPI, threads", "/predict-in-threads", model_file, names),
         _mlflow(environments["mlflow"], model_file, inputs, trusted, folder),
         _bentoml(environments["bentoml"], model_file, names),
     ]
 
 
-def _fastapi(model_file: Path, names: Sequence[str]) -> Server:
+def _fastapi(name: str, path: str, model_file: Path, names: Sequence[str]) -> Server:
     app = "benchmarks.peers.fastapi_app:app"
     uvicorn = [sys.executable, "-m", "uvicorn", "--no-access-log", app, "--port"]
     return Server(
-        "FastAPI",
+        name,
         lambda port: [*uvicorn, str(port)],
         "/health",
-        "/predict",
+        path,
         body=lambda rows: _objects(rows, names),
         predictions=list,
         environment={"MODEL": str(model_file)},
