@@ -24,6 +24,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from scoring.errors import ScoringError
 from scoring.serving import kserve, metrics
 from scoring.serving.guard import Guard
 from scoring.serving.jobs import Jobs, NotServedError
@@ -49,7 +50,11 @@ def create_app(settings: Settings, jobs: Jobs | None = None, parent: int | None 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if jobs is None:
-            await asyncio.to_thread(served.load)
+            try:
+                await asyncio.to_thread(served.load)
+            except ScoringError as error:
+                log.error("%s", error)
+                raise
         watch = asyncio.create_task(_watch(served, predictor, settings, parent))
         writing = asyncio.create_task(request_log.run()) if request_log else None
         yield

@@ -23,6 +23,7 @@ from scoring.arrow.moments import read_moments
 from scoring.errors import ScoringError, SourceError
 from scoring.job.inputs import ColumnConfig
 from scoring.job.schema import Job
+from scoring.serving.arrow_stream import is_compressed
 from scoring.serving.columns import RequestColumns
 from scoring.sources.csv_text import read_csv_text
 from scoring.sources.rechunk import check_columns
@@ -123,6 +124,11 @@ def table_of_json(rows: Sequence[Row], columns: RequestColumns, job: Job) -> Row
 def rows_of_arrow(body: bytes, columns: RequestColumns) -> Rows:
     """Return the rows of an Arrow IPC stream; raise BodyError for what is none."""
     try:
+        if is_compressed(body):
+            raise BodyError(
+                "the Arrow stream has compressed buffers, which could become of any size; send it "
+                "uncompressed"
+            )
         with pa.ipc.open_stream(body) as reader:
             table = reader.read_all()
         table.validate(full=True)

@@ -17,6 +17,7 @@ from scoring.errors import JobError, ScoringError
 from scoring.job.loader import JobFile, load_job
 from scoring.job.model import EnvironmentConfig, ModelVersionConfig
 from scoring.job.partitions import Partition, partition_at
+from scoring.job.schema import Job
 from scoring.models.resolve import environment_spec
 from scoring.models.user_scorer import read_scorer
 from scoring.pipeline.context import PartitionContext
@@ -51,11 +52,10 @@ class ServedJob:
         self.job_file = job_file
         self.name = job_file.job.name
         self._settings = settings
-        self._connections = connections_of(job_file.job)
         self._pinned: OrderedDict[tuple[str | None, str | None], RequestScorer] = OrderedDict()
         self._lock = threading.Lock()
         self.signature = self._signature()
-        self.in_force = self._load(self._now(), None, None)
+        self.in_force = self._load(None, None)
 
     def scorer(self, version: str | None, as_of: str | None) -> RequestScorer:
         """Return the scorer of ``version`` (None: the one in force) for the rows of the partition
@@ -70,7 +70,7 @@ class ServedJob:
             if key not in self._pinned:
                 job = self.job_file.job
                 partition = job.partition_to_score(as_of) if as_of is not None else None
-                self._pinned[key] = self._load(partition or self._now(), version, partition)
+                self._pinned[key] = self._load(version, partition)
                 if len(self._pinned) > PINNED_KEPT:
                     self._pinned.popitem(last=False)
             self._pinned.move_to_end(key)
@@ -80,30 +80,15 @@ class ServedJob:
         """Return whether what this was loaded from is no longer the same."""
         return self._signature() != self.signature
 
-    def _load(
-        self, partition: Partition, version: str | None, rows_of: Partition | None
-    ) -> RequestScorer:
-        context = self._context(partition)
-        return RequestScorer(context, context.model_file(version), rows_of)
-
-    def _context(self, partition: Partition) -> PartitionContext:
-        roots = self.job_file.roots(self._settings.data)
-        return PartitionContext(self.job_file, partition, roots, "serve", self._connections)
-
-    def _now(self) -> Partition:
-        """Return the partition that the clock is in, or the last one of the job."""
-        job = self.job_file.job
-        now, last = (
-            partition_at(self._settings.clock(), job.partition, job.zone),
-            job.last_partition,
-        )
-        return last if last is not None and last < now else now
+    def _load(self, version: str | None, partition: Partition | None) -> RequestScorer:
+        context = context_of(self.job_file, self._settings, partition)
+        return RequestScorer(context, context.model_file(version), partition)
 
     def _signature(self) -> tuple[object, ...]:
         """Return what shows, without reading a model, that something else would be loaded now."""
-        job_file, now = self.job_file, self._now()
-        context, scorer = self._context(now), job_file.scorer_path
-        version = job_file.job.version_for(now) if job_file.job.model else None
+        job_file, scorer = self.job_file, self.job_file.scorer_path
+        context = context_of(job_file, self._settings)
+        version = job_file.job.version_for(context.partition) if job_file.job.model else None
         return (
             job_file.path.read_bytes() if job_file.path.is_file() else None,
             read_scorer(scorer).sha256 if scorer is not None else None,
@@ -121,7 +106,7 @@ class ServedJob:
         marks: list[object] = []
         for uri in (version.uri, *(artifact.uri for artifact in artifacts)):
             path = context.roots.expand(uri)
-            storage = self._connections.storage(path)
+            storage = context.connections.storage(path)
             if uri.endswith("/"):
                 marks += [(file.uri, file.etag, file.modified_ns) for file in storage.files(path)]
             else:
@@ -226,10 +211,27 @@ class Jobs:
 
 
 def check_jobs(settings: Settings) -> None:
-    """Raise what is wrong with a job file or a model, before any process is started."""
-    paths = settings.paths or tuple(sorted(settings.folder.glob("*.yaml")))
-    if not paths:
-        raise JobError(f"there is no job file (*.yaml) in {settings.folder}")
-    names = [path.stem for path in paths]
+    """Raise what is wrong with a job file, or with what its model is, without loading a model."""
+    names = [path.stem for path in settings.paths]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise JobError(f"two job files have the name {twice}; a service has one of each name")
+    for path in settings.paths or sorted(settings.folder.glob("*.yaml")):
+        job_file = load_job(path)
+        context_of(job_file, settings).model_file()
+
+
+def context_of(
+    job_file: JobFile, settings: Settings, partition: Partition | None = None
+) -> PartitionContext:
+    """Return what a model of the job is loaded with, for ``partition`` or the one of the clock."""
+    connections = connections_of(job_file.job)
+    partition = partition or current_partition(job_file.job, settings)
+    return PartitionContext(
+        job_file, partition, job_file.roots(settings.data), "serve", connections
+    )
+
+
+def current_partition(job: Job, settings: Settings) -> Partition:
+    """Return the partition that the clock is in, or the last one of the job."""
+    now, last = partition_at(settings.clock(), job.partition, job.zone), job.last_partition
+    return last if last is not None and last < now else now

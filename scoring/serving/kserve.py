@@ -56,7 +56,7 @@ def router(jobs: Jobs, predictor: Predictor) -> APIRouter:
     @routes.get("/models/{name}/versions/{version}")
     async def model(name: str, version: str | None = None) -> Response:
         try:
-            return JSONResponse(_metadata(jobs[name].scorer(version, None), jobs, name))
+            return JSONResponse(_metadata(await predictor.scorer(name, version, None)))
         except Exception as error:  # noqa: BLE001 - each has an answer
             return answer_to(error, name)
 
@@ -70,7 +70,7 @@ def router(jobs: Jobs, predictor: Predictor) -> APIRouter:
     @routes.post("/models/{name}/versions/{version}/infer")
     async def infer(request: Request, name: str, version: str | None = None) -> Response:
         try:
-            scorer = jobs[name].scorer(version, None)
+            scorer = await predictor.scorer(name, version, None)
             body = await predictor.body(request)
             rows, number = _rows(body, scorer.columns)
             answered = await predictor.ask(Asked(scorer, rows, _Encoder(number)))
@@ -113,7 +113,7 @@ def _is_single(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 1
 
 
-def _metadata(scorer: RequestScorer, jobs: Jobs, name: str) -> dict[str, Any]:
+def _metadata(scorer: RequestScorer) -> dict[str, Any]:
     columns, job = scorer.columns, scorer.job
     inputs = [
         {
@@ -127,7 +127,7 @@ def _metadata(scorer: RequestScorer, jobs: Jobs, name: str) -> dict[str, Any]:
     ]
     outputs = outputs_of(job)
     return {
-        "name": name,
+        "name": job.name,
         "versions": job.version_names,
         "platform": scorer.file.format,
         "inputs": inputs,

@@ -119,13 +119,16 @@ class Predictor:
 
         Raises ScoringError, BusyError, TimeoutError and RefusedError.
         """
-        served = self._jobs[name]
-        if version is None and as_of is None:
-            scorer = served.in_force
-        else:  # a model may have to be loaded
-            scorer = await asyncio.to_thread(served.scorer, version, as_of)
+        scorer = await self.scorer(name, version, as_of)
         asked = await self._read(scorer, body, media, encode)
         return await self.ask(asked)
+
+    async def scorer(self, name: str, version: str | None, as_of: str | None) -> RequestScorer:
+        """Return what answers requests for the job ``name``; see ``ServedJob.scorer``."""
+        served = self._jobs[name]
+        if version is None and as_of is None:
+            return served.in_force
+        return await asyncio.to_thread(served.scorer, version, as_of)  # a model may be loaded
 
     async def ask(self, asked: Asked) -> Answered:
         """Return the answer to what was read, when its turn comes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -82,7 +81,6 @@ class RequestScorer:
             self.columns: RequestColumns = request_columns(self.job, expressions, context.publisher)
         _check_names([*self.job.kept_columns, *outputs_of(self.job)], self.job)
         self._checker = RowChecker(context.job_file, partition, None)
-        self._lock = threading.Lock()
 
     def score(self, rows: Rows) -> Answers:
         """Return what becomes of ``rows``, each as in a partition, but for rules about a whole
@@ -91,14 +89,13 @@ class RequestScorer:
         Raises ContractError, SourceError and ScorerError for what is wrong with all rows.
         """
         count = rows.table.num_rows
-        with self._lock:
-            found = self._checker.check_alone(
-                rows,
-                _with_file(rows.table, self.job.added_columns),
-                rows.unread,
-                self.columns.expressions,
-            )
-            predictions = score_table(found.good, self.model, self.job)
+        found = self._checker.check_alone(
+            rows,
+            _with_file(rows.table, self.job.added_columns),
+            rows.unread,
+            self.columns.expressions,
+        )
+        predictions = score_table(found.good, self.model, self.job)
         _check_names(predictions.table.column_names, self.job)
         at = found.good.column(ROW).to_numpy() - 1
         refused: dict[int, Refused] = {}

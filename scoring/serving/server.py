@@ -21,6 +21,9 @@ from scoring.serving.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_STARTUP_FAILURE = 3
+"""uvicorn's exit status of a process that could not start."""
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -28,6 +31,10 @@ class ListenError(ScoringError):
     """An address that the service cannot listen on, or should not."""
 
     exit_status = 2
+
+
+class StartError(ScoringError):
+    """A process of the service that cannot load its jobs."""
 
 
 def serve(
@@ -48,10 +55,10 @@ def serve(
             f"{host} can be reached from other machines, and nobody would be asked for a token; give "
             "--tokens FILE, or --insecure if something else lets only the right ones through"
         )
-    check_jobs(settings)
     _log_to_stderr()
+    check_jobs(settings)
     jobs = None
-    if workers == 1:
+    if workers == 1:  # several load them themselves
         jobs = Jobs(settings)
         jobs.load()
     listening = _listen(host, port)
@@ -77,7 +84,10 @@ def serve(
     if workers == 1:
         uvicorn.Server(config).run(sockets=[listening])
     else:
-        Multiprocess(config, sockets=[listening]).run()
+        processes = Multiprocess(config, sockets=[listening])
+        processes.run()
+        if any(process.exitcode == _STARTUP_FAILURE for process in processes.processes):
+            raise StartError("a process of the service could not start; the log says why")
     return 0
 
 

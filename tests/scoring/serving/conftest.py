@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.scoring.factories import Place
+from tests.scoring.factories import Place, rows
 
 ROOT = Path(__file__).parents[3]
 STARTING_SECONDS = 120
@@ -81,7 +81,27 @@ Start = Callable[..., Service]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts services, and ends what is left of them."""
+    """Starts services of a test."""
+    yield from _starting()
+
+
+@pytest.fixture(scope="module")
+def start_for_all() -> Iterator[Start]:
+    """Starts services that the tests of a module share."""
+    yield from _starting()
+
+
+@pytest.fixture(scope="module")
+def shared_place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A folder with ten good rows and their model, for the tests of a module."""
+    place = Place(tmp_path_factory.mktemp("place"))
+    place.source(rows(10))
+    place.model()
+    return place
+
+
+def _starting() -> Iterator[Start]:
+    """Yield what starts services, and end what is left of them."""
     started: list[Service] = []
 
     def begin(place: Place, *options: str, env: dict[str, str] | None = None) -> Service:

@@ -8,10 +8,10 @@ from tests.scoring.factories import Place
 from tests.scoring.serving.conftest import Service, Start
 
 
-@pytest.fixture
-def service(place: Place, start: Start) -> Service:
-    place.job(inputs={"x": {"type": "float64", "min": 0}}, output={"keep": ["note"]})
-    return start(place)
+@pytest.fixture(scope="module")
+def service(shared_place: Place, start_for_all: Start) -> Service:
+    shared_place.job(inputs={"x": {"type": "float64", "min": 0}}, output={"keep": ["note"]})
+    return start_for_all(shared_place)
 
 
 def tensor(name: str, datatype: str, data: list[Any], shape: list[int] | None = None) -> Any:

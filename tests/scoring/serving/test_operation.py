@@ -37,12 +37,12 @@ def serve(place: Place, *options: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.fixture
-def secured(place: Place, start: Start) -> Service:
-    place.job()
-    file = place.folder / "tokens"
+@pytest.fixture(scope="module")
+def secured(shared_place: Place, start_for_all: Start) -> Service:
+    shared_place.job()
+    file = shared_place.folder / "tokens"
     file.write_text(f"# one a line\n{TOKEN}\nanother-token-of-16-characters\n")
-    return start(place, "--tokens", str(file))
+    return start_for_all(shared_place, "--tokens", str(file))
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,17 @@ def test_what_is_wrong_at_the_start_is_one_error(place: Place):
     assert (done.returncode, "Address already in use" in done.stderr) == (2, True)
     (place.folder / "sample.yaml").write_text("name: sample\n")
     assert serve(place).returncode == 2
+
+
+@pytest.mark.parametrize(("workers", "status"), [("1", 5), ("2", 1)])
+def test_a_model_that_cannot_be_loaded_is_an_error_at_the_start(
+    place: Place, workers: str, status: int
+):
+    place.job()
+    (place.data / "models" / "v1.skops").write_bytes(b"PK\x03\x04 no model at all")
+    done = serve(place, "--workers", workers)
+    assert done.returncode == status
+    assert "v1.skops" in done.stderr
 
 
 def test_a_body_of_a_gigabyte_is_refused_before_it_is_read(place: Place, start: Start):

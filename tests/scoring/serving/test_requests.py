@@ -11,24 +11,26 @@ import pyarrow as pa
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from scoring.serving.arrow_stream import is_compressed
 from scoring.serving.bodies import ARROW
 from tests.scoring.factories import Place, linear, predictions, rows, run_steps
 from tests.scoring.serving.conftest import Service, Start
 
 
-@pytest.fixture
-def service(place: Place, start: Start) -> Service:
-    place.job(output={"keep": ["note"]}, inputs={"x": {"type": "float64", "min": 0}})
-    return start(place)
+@pytest.fixture(scope="module")
+def service(shared_place: Place, start_for_all: Start) -> Service:
+    shared_place.job(output={"keep": ["note"]}, inputs={"x": {"type": "float64", "min": 0}})
+    return start_for_all(shared_place)
 
 
 def row(x: Any = 3.0, **changes: Any) -> dict[str, Any]:
     return {"id": 7, "x": x, "note": "n"} | changes
 
 
-def stream(table: pa.Table) -> bytes:
+def stream(table: pa.Table, compression: str | None = None) -> bytes:
     sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
         writer.write_table(table)
     return sink.getvalue()
 
@@ -147,6 +149,34 @@ def test_an_arrow_stream_of_other_columns_is_a_bad_request(
     )
     assert answer.status_code == 400
     assert detail in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+@pytest.mark.parametrize("encoded", [False, True])
+def test_an_arrow_stream_that_would_grow_in_memory_is_refused(
+    service: Service, compression: str, encoded: bool
+):
+    note = pa.array(["a" * 100_000] * 50)
+    if encoded:  # the batch of the dictionary comes first
+        note = note.dictionary_encode()
+    table = pa.table({"id": range(50), "x": [1.0] * 50, "note": note})
+    for body, status in ((stream(table, compression), 400), (stream(table), 200)):
+        answer = service.client.post(
+            "/v1/jobs/sample/predict", content=body, headers={"content-type": ARROW}
+        )
+        assert answer.status_code == status
+    assert is_compressed(stream(table, compression))
+
+
+@pytest.mark.parametrize("cut", [0, 3, 40, 300, -1])
+def test_a_stream_that_ends_too_soon_is_a_bad_request(service: Service, cut: int):
+    body = stream(pa.table({"id": [1], "x": [1.0], "note": ["a"]}))
+    answer = service.client.post(
+        "/v1/jobs/sample/predict",
+        content=body[:cut] + b"rest",
+        headers={"content-type": ARROW},
+    )
+    assert answer.status_code == 400
 
 
 def test_csv_is_read_as_a_csv_source_is(service: Service):
@@ -275,7 +305,9 @@ def test_a_job_says_what_a_row_needs_and_its_example_is_scored(service: Service)
     assert (answer.status_code, answer.json()["rows"][0]["status"]) == (200, "scored")
 
 
-def test_requests_are_counted(service: Service):
+def test_requests_are_counted(place: Place, start: Start):
+    place.job()
+    service = start(place)
     service.predict([row(), row(None)])
     service.predict("no")
     text = service.client.get("/metrics").text
