@@ -11,6 +11,7 @@ OLDEST_DATE := 2026-06-01
 BIN := .venv/bin
 DATA ?= .run/data
 EXIT ?=
+SERVE ?=
 ROUNDS ?= 20
 READ_SECONDS ?= 300
 SEED ?=
@@ -35,8 +36,8 @@ data: .venv/.installed ## flights by month and the two models, in .run/data
 run: .venv/.installed ## Airflow on this machine; scores 2013 and stays up (EXIT=1: ends after scoring)
 	@$(BIN)/python -m devstack run $(if $(EXIT),--exit)
 
-stack: .venv/.installed-stack ## all that docker-compose.yaml starts, without containers (EXIT=1: ends when it is up)
-	@$(BIN)/python -m devstack stack $(if $(EXIT),--exit)
+stack: .venv/.installed-stack ## all that docker-compose.yaml starts, without containers (EXIT=1: ends when it is up; SERVE=1: with the service for predictions)
+	@$(BIN)/python -m devstack stack $(if $(EXIT),--exit) $(if $(SERVE),--serve)
 
 containers: setup-containers ## docker-compose.yaml in real containers: builds, scores, kills a worker, compares every byte, takes all down
 	@$(BIN)/python -m devstack containers

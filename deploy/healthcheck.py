@@ -1,6 +1,7 @@
-"""Whether one component of Airflow works: exit status 0, or 1 and a line that says what is wrong.
+"""Whether one component of Airflow, or the service for predictions, works: exit status 0, or 1 and
+a line that says what is wrong.
 
-    python healthcheck.py api-server | scheduler | dag-processor | triggerer | worker [NAME]
+    python healthcheck.py api-server | scheduler | dag-processor | triggerer | worker [NAME] | serve [PORT]
 
 It reads the environment that Airflow itself reads. `airflow jobs check` asks the same, but takes
 four seconds of a core each time, once for each component and every half minute; this takes a tenth
@@ -19,30 +20,31 @@ JOB_TYPES = {
     "dag-processor": "DagProcessorJob",
     "triggerer": "TriggererJob",
 }
-COMPONENTS = ("api-server", *JOB_TYPES, "worker")
+COMPONENTS = ("api-server", *JOB_TYPES, "worker", "serve")
+SERVE_PORT = "8001"
 OLDEST_HEARTBEAT_SECONDS = 30  # each writes one every 5 seconds
 TIMEOUT_SECONDS = 5
 
 
-def problem(
-    component: str, environment: Mapping[str, str], worker: str | None = None
-) -> str | None:
-    """Return what is wrong; None if the component works. `worker` names a Celery worker (default:
-    the host's).
+def problem(component: str, environment: Mapping[str, str], name: str | None = None) -> str | None:
+    """Return what is wrong; None if the component works. `name` is that of a Celery worker
+    (default: the host's), or the port of the service.
     """
     if component == "api-server":
-        return _api_server(environment["AIRFLOW__API__PORT"])
+        return _answers("the API server", environment["AIRFLOW__API__PORT"], "/api/v2/version")
+    if component == "serve":
+        return _answers("the service", name or SERVE_PORT, "/readyz")
     if component == "worker":
-        return _worker(environment["AIRFLOW__CELERY__BROKER_URL"], worker or socket.gethostname())
+        return _worker(environment["AIRFLOW__CELERY__BROKER_URL"], name or socket.gethostname())
     return _heartbeat(environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"], JOB_TYPES[component])
 
 
-def _api_server(port: str) -> str | None:
+def _answers(what: str, port: str, path: str) -> str | None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        opener.open(f"http://127.0.0.1:{port}/api/v2/version", timeout=TIMEOUT_SECONDS).close()
+        opener.open(f"http://127.0.0.1:{port}{path}", timeout=TIMEOUT_SECONDS).close()
     except (OSError, urllib.error.URLError) as error:
-        return f"the API server does not answer: {error}"
+        return f"{what} does not answer: {error}"
     return None
 
 

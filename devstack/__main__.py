@@ -1,7 +1,7 @@
 """Airflow on this machine, for development and for a first look.
 
 python -m devstack run [--exit] [--port PORT] [--dags DIR]     start Airflow, score 2013, stay up
-python -m devstack stack [--exit] [--port PORT] [--dags DIR]   start what docker-compose.yaml starts, stay up
+python -m devstack stack [--exit] [--serve] [--port PORT] [--dags DIR]   start what docker-compose.yaml starts, stay up
 python -m devstack containers [--find]                         check docker-compose.yaml in real containers
 python -m devstack stop                                        stop what `run` and `stack` have started
 python -m devstack compose-environment                         Airflow's settings, for docker-compose.yaml
@@ -43,7 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if options.command == "stack":
             dags, examples = options.dags.resolve(), home.data
-            wanted = StackOptions(home.stack, dags, options.port, options.exit, examples=examples)
+            wanted = StackOptions(
+                home.stack, dags, options.port, options.exit, examples=examples, serve=options.serve
+            )
             return stack(wanted, terminal)
         return run(RunOptions(home, options.dags.resolve(), options.port, options.exit), terminal)
     except (DevstackError, ScoringError) as error:
@@ -71,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
         "stack", help="start what docker-compose.yaml starts, without containers, until Ctrl-C"
     )
     _add_start_options(everything, "exit when everything is up")
+    everything.add_argument(
+        "--serve", action="store_true", help="start the service for predictions, too"
+    )
     real = commands.add_parser(
         "containers",
         help="bring docker-compose.yaml up in containers, score, compare, take it down",

@@ -45,6 +45,7 @@ class Secrets:
     s3_access_key: str = field(default_factory=_name)
     s3_secret_key: str = field(default_factory=_long)
     ui_password: str = field(default_factory=_typed_password)
+    serve_token: str = field(default_factory=_long)  # asks the service for predictions
 
 
 def load_or_create(path: Path) -> Secrets:

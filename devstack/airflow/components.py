@@ -108,7 +108,7 @@ def end(supervisor: Supervisor) -> None:
     seconds.
     """
     workers = [s.name for s in supervisor.services if s.name.startswith("worker")]
-    supervisor.end(["scheduler", *workers, "data", "db migrate"], GRACE_OF_TASKS_SECONDS)
+    supervisor.end(["serve", "scheduler", *workers, "data", "db migrate"], GRACE_OF_TASKS_SECONDS)
     supervisor.end(["api-server", "dag-processor", "triggerer"], GRACE_SECONDS)
     supervisor.end(["valkey", "object-store"], GRACE_OF_TASKS_SECONDS)
     supervisor.end(["postgres"], GRACE_OF_TASKS_SECONDS)

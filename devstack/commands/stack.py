@@ -18,9 +18,10 @@ from devstack.commands import example_data, session
 from devstack.commands.terminal import Terminal
 from devstack.home import REPOSITORY, Home
 from devstack.secrets import Secrets, load_or_create
-from devstack.services import object_store, postgres, valkey
+from devstack.services import object_store, postgres, predictions, valkey
 from devstack.services.object_store import ObjectStore
 from devstack.services.postgres import Database
+from devstack.services.predictions import Service
 from devstack.supervise.signals import signals_interrupt
 from devstack.supervise.supervisor import Supervisor
 from scoring.pipeline.cpus import available_cores
@@ -40,6 +41,7 @@ class StackOptions:
     examples: Path | None = (
         None  # folder of flights and models to load; None: the bucket stays empty
     )
+    serve: bool = False  # also the service for predictions
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Stack:
     api: AirflowApi
     supervisor: Supervisor
     workers: tuple[str, ...]
+    service: Service | None = None
 
     def wait_until_up(self) -> None:
         """Return when every component passes its health check, the same as in the containers."""
@@ -62,10 +65,12 @@ class Stack:
             self._wait_for(component, component)
         for worker in self.workers:
             self._wait_for("worker", worker)
+        if self.service is not None:
+            self._wait_for("serve", "serve", str(self.service.port))
 
-    def _wait_for(self, component: str, name: str) -> None:
+    def _wait_for(self, component: str, name: str, asked: str | None = None) -> None:
         self.supervisor.wait_until(
-            lambda: healthcheck.problem(component, self.environment, name) is None,
+            lambda: healthcheck.problem(component, self.environment, asked or name) is None,
             name,
             self.home.logs / f"{name}.log",
             pause_seconds=0.5,
@@ -75,8 +80,6 @@ class Stack:
 def stack(options: StackOptions, terminal: Terminal) -> int:
     """Return the exit status; every process that was started has ended by then."""
     with signals_interrupt(), running(options, terminal.step) as everything:
-        if options.examples is not None:
-            _load_examples(everything, options.examples, terminal)
         terminal.step("everything is up")
         if not options.exit_when_up:
             _serve(everything, terminal)
@@ -88,6 +91,14 @@ def running(options: StackOptions, say: Callable[[str], None]) -> Iterator[Stack
     """Yield a running stack; end it when the block ends."""
     with session.supervised(options.home, "make stack", say) as supervisor:
         everything = _start(options, supervisor, say)
+        if options.examples is not None:
+            _load_examples(everything, options.examples, say)
+        if options.serve:
+            jobs = options.dags / "jobs"
+            found = predictions.start(
+                jobs, options.home, everything.secrets, everything.environment, supervisor
+            )
+            everything = replace(everything, service=found)
         everything.wait_until_up()
         yield everything
 
@@ -125,16 +136,16 @@ def _start(options: StackOptions, supervisor: Supervisor, say: Callable[[str], N
     return Stack(home, secrets, settings, environment, database, store, api, supervisor, workers)
 
 
-def _load_examples(everything: Stack, folder: Path, terminal: Terminal) -> None:
+def _load_examples(everything: Stack, folder: Path, say: Callable[[str], None]) -> None:
     """Load flights and models to where the job flight_delay reads them; existing objects stay."""
     logs, supervisor = everything.home.logs, everything.supervisor
-    making = example_data.start_making(folder, logs, supervisor, terminal.step)
+    making = example_data.start_making(folder, logs, supervisor, say)
     if making is not None:
         supervisor.wait_for(making)
     written = load_data.load(folder, everything.environment)
     data = everything.environment["SCORING_DATA"]
     what = f"{len(written)} files are loaded into" if written else "are already in"
-    terminal.step(f"flights and models: {what} {data}/flights and {data}/models")
+    say(f"flights and models: {what} {data}/flights and {data}/models")
 
 
 def _serve(everything: Stack, terminal: Terminal) -> None:
@@ -150,4 +161,6 @@ def _serve(everything: Stack, terminal: Terminal) -> None:
             ("score", "in that shell: airflow dags unpause flight_delay --yes"),
             ("published", "in that shell: scoring show flight_delay"),
         ]
+    if (service := everything.service) is not None:
+        facts += [("predictions", service.url), ("ask", service.request)]
     session.serve("make stack", facts, home, everything.supervisor, terminal)

@@ -13,11 +13,12 @@ from scoring.storage.connections import Connections
 
 
 def connections_of(job: Job) -> Connections:
-    """Return the connections of ``job``: for S3 that of ``run.aws_conn_id``, where the environment
-    has it as Airflow writes it; else boto3's own chain of credentials.
+    """Return the connections of ``job``: for S3 that of ``run.aws_conn_id``, or of
+    ``$SCORING_AWS_CONN_ID``, where the environment has it as Airflow writes it; else boto3's own
+    chain of credentials.
     """
-    conn_id = job.run.aws_conn_id
-    if conn_id is None or f"AIRFLOW_CONN_{conn_id.upper()}" not in os.environ:
+    conn_id = job.run.aws_conn_id or os.environ.get("SCORING_AWS_CONN_ID")
+    if not conn_id or f"AIRFLOW_CONN_{conn_id.upper()}" not in os.environ:
         return Connections()
     return Connections(s3_client=partial(_s3_client, conn_id))
 
@@ -29,6 +30,7 @@ def _s3_client(conn_id: str) -> Any:
         raise SourceError(f"the connection {conn_id!r} is of the type {found.conn_type!r}, not aws")
     try:
         import boto3
+        from botocore.config import Config
 
         from scoring.storage.s3.client import client_config
     except ModuleNotFoundError as error:
@@ -43,5 +45,5 @@ def _s3_client(conn_id: str) -> Any:
         aws_session_token=found.extra.get("aws_session_token"),
         region_name=found.extra.get("region_name"),
         endpoint_url=found.extra.get("endpoint_url"),
-        config=client_config(),
+        config=client_config().merge(Config(**found.extra.get("config_kwargs", {}))),
     )

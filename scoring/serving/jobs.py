@@ -158,7 +158,7 @@ class Jobs:
 
     def load(self) -> None:
         """Load all jobs.  Raises the error of the first that cannot be loaded."""
-        for path in self._paths():
+        for path in paths_of(self._settings):
             served = ServedJob(load_job(path), self._settings)
             self._served[served.name] = served
 
@@ -168,7 +168,7 @@ class Jobs:
         What cannot be loaded stays as it was, and ``states`` says why.  A request that is being
         answered keeps what it began with.
         """
-        paths = self._paths()
+        paths = paths_of(self._settings)
         for path in paths:
             name = path.stem
             before = self._served.get(name)
@@ -204,20 +204,22 @@ class Jobs:
             log.error("%s cannot be loaded: %s%s", name, error, served)
         self._problems[name] = str(error)
 
-    def _paths(self) -> list[Path]:
-        if self._settings.paths:
-            return list(self._settings.paths)
-        return sorted(self._settings.folder.glob("*.yaml"))
-
 
 def check_jobs(settings: Settings) -> None:
     """Raise what is wrong with a job file, or with what its model is, without loading a model."""
+    for path in paths_of(settings):
+        job_file = load_job(path)
+        context_of(job_file, settings).model_file()
+
+
+def paths_of(settings: Settings) -> list[Path]:
+    """Return the job files that are served.  Raises JobError where two have the same name."""
+    if not settings.paths:
+        return sorted(settings.folder.glob("*.yaml"))
     names = [path.stem for path in settings.paths]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise JobError(f"two job files have the name {twice}; a service has one of each name")
-    for path in settings.paths or sorted(settings.folder.glob("*.yaml")):
-        job_file = load_job(path)
-        context_of(job_file, settings).model_file()
+    return list(settings.paths)
 
 
 def context_of(

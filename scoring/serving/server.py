@@ -56,11 +56,12 @@ def serve(
             "--tokens FILE, or --insecure if something else lets only the right ones through"
         )
     _log_to_stderr()
-    check_jobs(settings)
     jobs = None
-    if workers == 1:  # several load them themselves
+    if workers == 1:
         jobs = Jobs(settings)
         jobs.load()
+    else:  # each loads them itself
+        check_jobs(settings)
     listening = _listen(host, port)
     config = uvicorn.Config(
         partial(_app, settings, jobs, None if workers == 1 else os.getpid()),

@@ -4,6 +4,7 @@ say of it.
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from dataclasses import fields
@@ -14,11 +15,13 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
+from deploy import healthcheck
 from devstack.airflow.environment import QUEUES, airflow_environment
 from devstack.commands import compose
 from devstack.errors import DevstackError
 from devstack.secrets import Secrets
 from devstack.services.object_store import OPTIONS
+from scoring.cli import main as cli_main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT = (REPOSITORY / "docker-compose.yaml").read_text()
@@ -136,10 +139,13 @@ def test_what_runs_once_is_repeated_only_when_it_fails() -> None:
     assert {SERVICES[name]["restart"] for name in ONCE} == {"on-failure"}
 
 
-def test_only_the_web_ui_is_open_and_only_to_this_machine() -> None:
-    assert {name for name, service in SERVICES.items() if "ports" in service} == {"api-server"}
-    (port,) = SERVICES["api-server"]["ports"]
-    assert interpolated(port, {}) == "127.0.0.1:8080:8080"
+def test_only_the_web_ui_and_the_service_are_open_and_only_to_this_machine() -> None:
+    ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    found = {name: [interpolated(port, {}) for port in of] for name, of in ports.items()}
+    assert found == {
+        "api-server": ["127.0.0.1:8080:8080"],
+        "serve": ["127.0.0.1:8001:8001"],
+    }
     assert COMPOSE["networks"]["backend"] == {"internal": True}
     for name in ("postgres", "valkey", "object-store"):
         assert SERVICES[name]["networks"] == ["backend"]
@@ -171,6 +177,25 @@ def test_environments_of_models_lie_in_a_volume_that_tasks_may_write() -> None:
     assert folder in made.split()
     (pythons,) = re.findall(r"UV_PYTHON_INSTALL_DIR=(\S+)", image)
     assert f"COPY --from=pythons {pythons} {pythons}" in image
+
+
+def test_the_service_is_started_only_when_asked_for_and_knows_no_secret_of_airflow() -> None:
+    service = SERVICES["serve"]
+    assert service["profiles"] == ["serve"]
+    assert [name for name in SERVICES if "profiles" in SERVICES[name]] == ["serve"]
+    seen = set(re.findall(r"\$\{(\w+):\?", yaml.safe_dump(service)))
+    assert seen == {"SERVE_TOKEN", "S3_ACCESS_KEY", "S3_SECRET_KEY"}
+    shared = COMPOSE["x-airflow-environment"]
+    for name in ("SCORING_DATA", "SCORING_AWS_CONN_ID", "OMP_NUM_THREADS"):
+        assert service["environment"][name] == shared[name]
+    connection = "AIRFLOW_CONN_SCORING_S3"
+    own, of_airflow = (
+        json.loads(interpolated(of[connection], SECRETS)) for of in (service["environment"], shared)
+    )
+    assert own == of_airflow
+    command = service["command"]
+    assert f"--port={healthcheck.SERVE_PORT}" in command
+    cli_main._parser().parse_args([interpolated(word, {}) for word in command[1:]])
 
 
 def test_services_are_those_that_make_stack_starts() -> None:

@@ -83,6 +83,7 @@ def test_the_whole_readme_is_marked_as_it_is_run_here() -> None:
         ("output", "green"),
         ("test", "shell"),
         ("test", "predictions"),
+        ("test", "serve"),
     }
 
 
@@ -128,6 +129,11 @@ def test_from_the_shell(tmp_path: Path, example_data: Path) -> None:
     assert printed.startswith(f"{rows['scored']:,} predictions in ")
     (read,) = marked("test", "predictions")
     assert "predicted_arr_delay" in checkout.run(read)
+    (requests,) = marked("test", "serve")
+    answer, _, compared = checkout.run(requests).partition("]}")
+    (row,) = json.loads(answer + "]}")["rows"]
+    assert isinstance(row["predicted_arr_delay"], float)
+    assert counts[1] in compared
 
 
 def test_the_first_screen_has_what_it_is_the_picture_the_job_and_the_installation() -> None:

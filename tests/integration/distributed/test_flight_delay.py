@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import yaml
 
-from deploy import load_data
+from deploy import healthcheck, load_data
+from devstack.services import predictions
 from tests import shell
 from tests.integration.distributed import jobs
 from tests.integration.distributed.cluster import Cluster
@@ -65,6 +67,35 @@ def test_the_shell_of_the_stack_shows_what_is_published(cluster: Cluster) -> Non
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "s3://scoring/predictions/flight_delay/month=2013-05/predictions.parquet" in done.stdout
+
+
+def test_the_service_of_the_stack_answers_with_the_published_bits(cluster: Cluster) -> None:
+    """As ``make stack SERVE=1`` starts it: job files, models and what is published are in S3."""
+    service = predictions.start(
+        cluster.dags / "jobs", cluster.home, cluster.stack.secrets, cluster.stack.environment,
+        cluster.supervisor,
+    )  # fmt: skip
+    log = cluster.home.logs / "serve.log"
+    port = str(service.port)
+    cluster.supervisor.wait_until(
+        lambda: healthcheck.problem("serve", {}, port) is None, "serve", log
+    )
+    try:
+        asked = subprocess.run(["bash", "-c", service.request], capture_output=True, text=True)
+        assert json.loads(asked.stdout)["rows"][0]["status"] == "scored", asked.stderr
+        command = f". {cluster.home.shell_environment} && exec {sys.executable} -m scoring"
+        options = f"--url {service.url} --token-file {service.token} --arrow --json"
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "SCORING_"))}
+        done = subprocess.run(
+            ["bash", "-c", f"{command} parity flight_delay 2013-05 {options}"],
+            env=clean, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        rows = json.loads(done.stdout)["rows"]
+        assert (rows["scored"], rows["quarantined"]) == (28_233, 563)
+        assert cluster.stack.secrets.serve_token not in log.read_text()
+    finally:
+        cluster.supervisor.end(["serve"], 20)
 
 
 def test_data_that_is_loaded_is_not_loaded_again(cluster: Cluster) -> None:

@@ -1,0 +1,52 @@
+"""The service for predictions, `scoring serve`, as docker-compose.yaml starts it."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from devstack.home import Home
+from devstack.secrets import Secrets, write_private
+from devstack.services.ports import HOST, free_port
+from devstack.supervise.supervisor import Supervisor
+
+SCORING = str(Path(sys.executable).with_name("scoring"))
+JOB = "flight_delay"
+EXAMPLE = (
+    '{"time_hour": "2013-05-01T09:00:00Z", "carrier": "UA", "flight": 1545, "origin": "EWR", '
+    '"dest": "IAH", "hour": 5, "distance": 1400, "dep_delay": 2}'
+)
+
+
+@dataclass(frozen=True)
+class Service:
+    """Where it listens, and the file with its token."""
+
+    port: int
+    token: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def request(self) -> str:
+        """A command that asks for a prediction."""
+        return (
+            f"curl -H \"Authorization: Bearer $(cat {self.token})\" --json '{EXAMPLE}' "
+            f"{self.url}/v1/jobs/{JOB}/predict"
+        )
+
+
+def start(
+    jobs: Path, home: Home, secrets: Secrets, environment: Mapping[str, str], supervisor: Supervisor
+) -> Service:
+    """Start the service for the jobs of the folder `jobs`, kept running."""
+    service = Service(free_port(), home.root / "serve_token")
+    write_private(service.token, secrets.serve_token + "\n")
+    command = [
+        SCORING, "serve", f"--jobs={jobs}", f"--port={service.port}", "--workers=2",
+        f"--tokens={service.token}",
+    ]  # fmt: skip
+    supervisor.keep_running("serve", command, environment, home.logs / "serve.log")
+    return service
