@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -30,12 +31,22 @@ class Running:
     process: psutil.Process
 
     def memory_mb(self) -> list[float]:
-        """Return the proportional memory of each process, the largest first."""
-        sizes = []
+        """Return the memory of each process, the largest first: of its own, and its share of what
+        it has in common with others.
+        """
+        return sorted((found.pss / 1e6 for found in self._memory()), reverse=True)
+
+    def own_memory_mb(self) -> float:
+        """Return the memory that the processes share with nobody.
+
+        Other processes that begin or end do not change it, as they do the share of libraries.
+        """
+        return sum(found.uss / 1e6 for found in self._memory())
+
+    def _memory(self) -> Iterator[Any]:
         for process in [self.process, *self.process.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):
-                sizes.append(process.memory_full_info().pss / 1e6)
-        return sorted(sizes, reverse=True)
+                yield process.memory_full_info()
 
 
 @contextlib.contextmanager

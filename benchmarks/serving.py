@@ -220,7 +220,7 @@ async def _held(
 
     async def watch() -> None:
         while True:
-            memory.append((time.perf_counter(), sum(found.memory_mb())))
+            memory.append((time.perf_counter(), found.own_memory_mb()))
             await asyncio.sleep(SAMPLE_SECONDS)
 
     watching = asyncio.create_task(watch())

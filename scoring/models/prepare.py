@@ -145,6 +145,11 @@ def _kept_artifact(
     )
 
 
+def forget_models() -> None:
+    """Keep no model or artifact for the next call; those in use stay where they are used."""
+    _kept.clear()
+
+
 def _keep(key: str, load: Callable[[], Any]) -> Any:
     """Return what is kept under ``key``, else what ``load`` returns, which is kept from now on."""
     if key not in _kept:

@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from threadpoolctl import threadpool_limits
+
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
@@ -57,7 +59,8 @@ class Batcher(Generic[Request, Answer]):
         self._queue: deque[Waiting[Request, Answer]] = deque()
         self._rows = 0
         self._arrived = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="score")
+        # OpenMP counts its threads for each thread that calls it.
+        self._thread = ThreadPoolExecutor(1, "score", initializer=threadpool_limits, initargs=(1,))
         self._task: asyncio.Task[None] | None = None
         self._crowded = False
         """Whether the last batch had several requests: a client that is alone waits for nobody."""

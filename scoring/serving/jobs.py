@@ -18,6 +18,7 @@ from scoring.job.loader import JobFile, load_job
 from scoring.job.model import EnvironmentConfig, ModelVersionConfig
 from scoring.job.partitions import Partition, partition_at
 from scoring.job.schema import Job
+from scoring.models.prepare import forget_models
 from scoring.models.resolve import environment_spec
 from scoring.models.user_scorer import read_scorer
 from scoring.pipeline.context import PartitionContext
@@ -188,6 +189,7 @@ class Jobs:
                 continue
             self._well(name)
             log.info("%s: %s is in force", name, after.in_force.file.version)
+            forget_models()  # or those that were replaced would stay in memory
         known = {path.stem for path in paths}
         for name in {*self._served, *self._problems} - known:
             self._problems.pop(name, None)
