@@ -41,7 +41,7 @@ class Running:
 
         Other processes that begin or end do not change it, as they do the share of libraries.
         """
-        return sum(found.uss / 1e6 for found in self._memory())
+        return float(sum(found.uss for found in self._memory())) / 1e6
 
     def _memory(self) -> Iterator[Any]:
         for process in [self.process, *self.process.children(recursive=True)]:

@@ -33,7 +33,8 @@ from devstack.containers.engine import Engine
 from devstack.containers.on_laptop import JOB
 from devstack.errors import DevstackError
 from devstack.home import REPOSITORY, Home
-from devstack.services.ports import port_of_ui
+from devstack.services import predictions
+from devstack.services.ports import free_port, port_of_ui
 from devstack.supervise.lock import only_one
 from devstack.supervise.signals import signals_ignored, signals_interrupt
 from scoring.job.loader import load_job
@@ -42,6 +43,16 @@ PROJECT = "batch-scoring-check"
 WORKERS = 3
 SCORED_BEFORE_THE_KILL = 2
 LOG_LINES = 15
+
+
+_REQUEST = f"""
+import json, os, sys, urllib.request
+token = json.loads(os.environ["AIRFLOW_CONN_SERVICE"])["password"]
+headers = {{"Content-Type": "application/json", "Authorization": "Bearer " + token}}
+url = "http://127.0.0.1:8001/v1/jobs/{predictions.JOB}/predict"
+request = urllib.request.Request(url, sys.argv[1].encode(), headers)
+print(urllib.request.urlopen(request, timeout=60).read().decode())
+"""
 
 
 @dataclass(frozen=True)
@@ -154,6 +165,9 @@ def _run(check: Check, project: Project, laptop: "subprocess.Popen[bytes]") -> i
             _score_again(months, api, terminal)
         found = _published(project)
         wrong = comparison.differences(expected, found)
+    with check.phase("the service answers"):
+        project.up_optional("serve")
+        _ask(project)
     terminal.line(f"\nengine: {check.engine.title}")
     terminal.table(_sizes(check.engine, bases, sorted(services_that_build(project.document))))
     terminal.line()
@@ -180,6 +194,15 @@ def _load(project: Project, data: Path) -> None:
     files = [path for part in PARTS for path in (data / part).rglob("*.*")]
     if len(loaded) != len(files):
         raise DevstackError(f"{len(loaded)} of {len(files)} files were loaded:\n{said}")
+
+
+def _ask(project: Project) -> None:
+    """Ask the service for a prediction, with the token that its container has."""
+    (container,) = project.containers("serve")
+    said = project.exec(container, "python", "-", predictions.EXAMPLE, text=_REQUEST)
+    (row,) = json.loads(said)["rows"]
+    if row["status"] != "scored":
+        raise DevstackError(f"the service gives no prediction: {said}")
 
 
 @dataclass
@@ -220,7 +243,7 @@ def _project(home: Home, found: Engine) -> Project:
     env_file.unlink(missing_ok=True)
     secrets_file.write_env(env_file)
     file = REPOSITORY / "docker-compose.yaml"
-    variables = {"UI_PORT": str(port_of_ui(None))}
+    variables = {"UI_PORT": str(port_of_ui(None)), "SERVE_PORT": str(free_port())}
     project = Project(found, file, env_file, PROJECT, variables)
     project.scale.update(replicas(project.document))
     return project

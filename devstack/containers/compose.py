@@ -71,7 +71,12 @@ class Project:
         """
         for wave in waves(self.document) if not self.engine.is_docker else [[]]:
             self._up(wave)
-            self.wait_until_ready(wave or list(self.document["services"]))
+            self.wait_until_ready(wave or list(by_default(self.document)))
+
+    def up_optional(self, service: str) -> None:
+        """Start a service that has a profile of its name, and wait until it is healthy."""
+        self._up([service], profile=service)
+        self.wait_until_ready([service])
 
     def set_workers(self, service: str, count: int) -> None:
         """Start further containers of a service, and wait until they are healthy."""
@@ -146,24 +151,33 @@ class Project:
             return container.health == "healthy"
         return self.engine.succeeds("healthcheck", "run", container.name)
 
-    def _up(self, services: Sequence[str]) -> None:
+    def _up(self, services: Sequence[str], profile: str | None = None) -> None:
         scales = [
             word for name, count in self.scale.items() for word in ("--scale", f"{name}={count}")
         ]
         # podman-compose would run what a service depends on again, though it is done.
         alone = [] if self.engine.is_docker else ["--no-deps"]
-        self._compose("up", "--detach", "--no-build", *alone, *scales, *services)
+        options = ["--detach", "--no-build", *alone, *scales]
+        self._compose("up", *options, *services, profile=profile)
 
-    def _compose(self, *arguments: str, build: bool = False) -> str:
+    def _compose(self, *arguments: str, build: bool = False, profile: str | None = None) -> str:
         files = ["--file", str(self.file), "--env-file", str(self.env_file)]
-        command = [*self.engine.compose, *files, "--project-name", self.name, *arguments]
+        options = [*files, "--project-name", self.name]
+        options += ["--profile", profile] if profile else []
+        command = [*self.engine.compose, *options, *arguments]
         return self.engine.call(command, build=build, variables=self.variables)
+
+
+def by_default(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The services that are started when none is named: those without a profile."""
+    services: Mapping[str, Any] = document["services"]
+    return {name: service for name, service in services.items() if "profiles" not in service}
 
 
 def waves(document: Mapping[str, Any]) -> list[list[str]]:
     """The services in the order of their start: each stands after all that it depends on."""
     left: dict[str, set[str]] = {
-        name: set(service.get("depends_on", {})) for name, service in document["services"].items()
+        name: set(service.get("depends_on", {})) for name, service in by_default(document).items()
     }
     ordered: list[list[str]] = []
     while left:

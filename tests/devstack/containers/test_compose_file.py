@@ -46,7 +46,9 @@ def test_short_names_are_those_of_dockers_registry(short: str, full: str) -> Non
 def test_a_service_starts_after_all_that_it_depends_on() -> None:
     waves = compose.waves(DOCUMENT)
     assert waves[:2] == [["postgres", "valkey", "object-store"], ["airflow-init"]]
-    assert sorted(name for wave in waves for name in wave) == sorted(DOCUMENT["services"])
+    started = sorted(name for wave in waves for name in wave)
+    optional = {"serve"}  # has a profile, and is started by its name only
+    assert started == sorted(DOCUMENT["services"].keys() - optional)
 
 
 def test_services_that_depend_on_each_other_are_refused() -> None:
