@@ -6,6 +6,7 @@ replaces all containers and scores a month again. Nothing stays running, and no 
 kept.
 """
 
+import json
 import os
 import shutil
 import signal
