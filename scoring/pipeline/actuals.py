@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scoring.arrow.columns import combined_column
+from scoring.arrow.contract import column_of_type
 from scoring.arrow.hashing import hash_columns
 from scoring.arrow.unify import TypeConflictError, exact_cast
 from scoring.contract.tally import Tally
@@ -24,17 +25,6 @@ from scoring.pipeline.context import PartitionContext
 from scoring.sources.base import Source, SourceRecord, open_source
 
 _BATCH_ROWS = 131_072
-_CONTRACT_TYPES: dict[pa.DataType, ColumnType] = {
-    pa.string(): "string",
-    pa.bool_(): "boolean",
-    pa.int8(): "int8",
-    pa.int16(): "int16",
-    pa.int32(): "int32",
-    pa.int64(): "int64",
-    pa.float32(): "float32",
-    pa.float64(): "float64",
-    pa.date32(): "date",
-}
 
 
 class Actuals:
@@ -61,7 +51,8 @@ class Actuals:
         self._source = self._open()
         if self._source.text_only:  # the text of a row id says what it is only with its type
             ids = zip(self._names, self._types, strict=True)
-            truth |= {name: _reading(kind) for name, kind in ids if contract_type(kind)}
+            found = {name: column_of_type(kind) for name, kind in ids}
+            truth |= {name: column for name, column in found.items() if column is not None}
             self._context = replace(context, job_file=file_of_actuals(context.job_file, truth))
             self._source = self._open()
 
@@ -117,19 +108,3 @@ def _without_nan(values: pa.Array) -> pa.Array:
     if not pa.types.is_floating(values.type):
         return values
     return pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
-
-
-def contract_type(kind: pa.DataType) -> ColumnType | None:
-    """Return what a published column of type ``kind`` is called in a contract; None for others."""
-    if pa.types.is_timestamp(kind):
-        return "timestamp"
-    return _CONTRACT_TYPES.get(kind)
-
-
-def _reading(kind: pa.DataType) -> ColumnConfig:
-    """Return what reads text as ``kind``."""
-    found = contract_type(kind)
-    assert found is not None
-    if found == "timestamp":
-        return ColumnConfig(type=found, unit=kind.unit, timezone=kind.tz, nullable=True)
-    return ColumnConfig(type=found, nullable=True)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scoring.arrow.columns import combined_column
+from scoring.arrow.contract import contract_type
 from scoring.arrow.hashing import hash_columns
 from scoring.destinations.manifest import Manifest
 from scoring.errors import JobError, PublicationError, SourceColumnsError
@@ -24,7 +25,7 @@ from scoring.job.actuals import ActualsConfig, Task
 from scoring.job.inputs import ColumnType
 from scoring.monitoring.accuracy import classification, regression
 from scoring.monitoring.evaluation import EvaluatedRows, Evaluation, parse_evaluation
-from scoring.pipeline.actuals import Actuals, contract_type
+from scoring.pipeline.actuals import Actuals
 from scoring.pipeline.context import PartitionContext
 from scoring.sources.base import SourceFileRecord, SourceRecord
 from scoring.storage.base import write

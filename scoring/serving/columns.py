@@ -13,23 +13,12 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from scoring.arrow.contract import column_of_type
 from scoring.destinations.base import Publisher
 from scoring.expressions.evaluate import RowExpressions
 from scoring.job.columns import ROW_NUMBER
-from scoring.job.inputs import ColumnConfig, ColumnType
+from scoring.job.inputs import ColumnConfig
 from scoring.job.schema import Job
-
-_TYPES: dict[pa.DataType, ColumnType] = {
-    pa.string(): "string",
-    pa.int8(): "int8",
-    pa.int16(): "int16",
-    pa.int32(): "int32",
-    pa.int64(): "int64",
-    pa.float32(): "float32",
-    pa.float64(): "float64",
-    pa.bool_(): "boolean",
-    pa.date32(): "date",
-}
 
 
 @dataclass(frozen=True)
@@ -52,11 +41,11 @@ def request_columns(job: Job, expressions: RowExpressions, publisher: Publisher)
     names = [name for name in expressions.columns_to_read() if name not in job.added_columns]
     types: dict[str, ColumnConfig] = {}
     for name in names:
-        found = _column(_arrow_type(read[name])) if name in read else None
+        found = column_of_type(_arrow_type(read[name])) if name in read else None
         if found is None and name not in job.source.derive:
             found = job.inputs.get(name)
         if found is None and name in published.names:
-            found = _column(published.field(name).type)
+            found = column_of_type(published.field(name).type)
         if found is not None:
             types[name] = found
     return RequestColumns(names, types, {n: k for n, k in read.items() if n in expressions.reads})
@@ -72,22 +61,14 @@ def _types_of_source(publisher: Publisher) -> dict[str, str]:
     return found
 
 
-def _arrow_type(text: str) -> pa.DataType | None:
+def _arrow_type(text: str) -> pa.DataType:
     zoned = re.fullmatch(r"timestamp\[(s|ms|us|ns), tz=(.+)\]", text)
     if zoned:
         return pa.timestamp(zoned[1], zoned[2])
     try:
         return pa.type_for_alias(text)
     except ValueError:
-        return None
-
-
-def _column(kind: pa.DataType | None) -> ColumnConfig | None:
-    """Return what reads a value of JSON as ``kind``; None for a type without a match there."""
-    if kind is not None and pa.types.is_timestamp(kind):
-        return ColumnConfig(type="timestamp", unit=kind.unit, timezone=kind.tz)
-    found = _TYPES.get(kind)
-    return ColumnConfig(type=found, unit="s" if found == "date" else None) if found else None
+        return pa.null()  # of a type such as a decimal, which JSON does not have
 
 
 def echoed(job: Job, columns: RequestColumns) -> list[str]:
