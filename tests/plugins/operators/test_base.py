@@ -29,6 +29,7 @@ TRANSIENT = {
     "SourceReplacedError",
     "PublicationError",
     "ReplacedMeanwhileError",
+    "ParityError",
     "VerifyError",
     "RegistryUnavailableError",
     "ResourceError",
