@@ -1,5 +1,8 @@
 """Start SeaweedFS so that nobody gets past its S3 port: all its other ports ask for a certificate.
 
+S3 knows two users: the owner (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), and one that may only read
+(S3_READER_ACCESS_KEY, S3_READER_SECRET_KEY).
+
 SeaweedFS' master, volume server and filer obey every client that reaches their ports, by HTTP and
 gRPC. Here gRPC and the master's HTTP ask for a certificate that is made at the first start, with
 its key in a file that only its owner can read; volume server and filer ask for tokens, which are
@@ -9,6 +12,7 @@ objects by plain HTTP, whatever its settings say.)
 
 import datetime
 import ipaddress
+import json
 import os
 import secrets
 import sys
@@ -34,6 +38,7 @@ GRPC = (
     "MSG_AGENT",
 )
 HTTPS = ("MASTER", "ADMIN")
+READING = ("Read", "List")
 TOKENS = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
 
 
@@ -51,6 +56,24 @@ def protected(folder: Path) -> dict[str, str]:
         found[f"WEED_HTTPS_{part}_CA"] = str(certificate)
     found |= {f"WEED_JWT_{name}_KEY": secrets.token_urlsafe(32) for name in TOKENS}
     return found | {"WEED_GRPC_CA": str(certificate)}
+
+
+def users(folder: Path, owner: tuple[str, str], reader: tuple[str, str]) -> str:
+    """Write the users of S3, each an access key and its secret, to a file in `folder`; return the
+    option that names it. The reader may get and list objects, and change none.
+    """
+    path = folder / "users.json"
+    rights = {"owner": (owner, ("Admin",)), "reader": (reader, READING)}
+    identities = [
+        {
+            "name": name,
+            "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
+            "actions": list(actions),
+        }
+        for name, ((access_key, secret_key), actions) in rights.items()
+    ]
+    _write(path, json.dumps({"identities": identities}).encode())
+    return f"-s3.config={path}"
 
 
 def _make(certificate: Path, key: Path) -> None:
@@ -88,6 +111,13 @@ def _write(path: Path, data: bytes) -> None:
 
 if __name__ == "__main__":
     os.umask(0o077)  # its data and its sockets, too
-    made = protected(Path(tempfile.mkdtemp(prefix="object-store-")))
+    temporary = Path(tempfile.mkdtemp(prefix="object-store-"))
+    made = protected(temporary)
+    access_key, secret_key = (
+        os.environ.pop("AWS_ACCESS_KEY_ID"),
+        os.environ.pop("AWS_SECRET_ACCESS_KEY"),
+    )
+    reader = os.environ.pop("S3_READER_ACCESS_KEY"), os.environ.pop("S3_READER_SECRET_KEY")
+    option = users(temporary, (access_key, secret_key), reader)
     weed = str(Path(sys.executable).with_name("weed"))
-    os.execve(weed, [weed, *sys.argv[1:]], {**os.environ, **made})
+    os.execve(weed, [weed, *sys.argv[1:], option], {**os.environ, **made})

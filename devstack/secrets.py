@@ -44,6 +44,8 @@ class Secrets:
     broker_password: str = field(default_factory=_password)
     s3_access_key: str = field(default_factory=_name)
     s3_secret_key: str = field(default_factory=_long)
+    s3_reader_access_key: str = field(default_factory=_name)  # of what only reads: the service
+    s3_reader_secret_key: str = field(default_factory=_long)
     ui_password: str = field(default_factory=_typed_password)
     serve_token: str = field(default_factory=_long)  # asks the service for predictions
 

@@ -50,6 +50,7 @@ def in_containers() -> Installation:
             endpoint_url="http://object-store:8333",
             access_key=_secret("S3_ACCESS_KEY"),
             secret_key=_secret("S3_SECRET_KEY"),
+            reader=(_secret("S3_READER_ACCESS_KEY"), _secret("S3_READER_SECRET_KEY")),
         ),
     )
 
@@ -65,13 +66,17 @@ def environment_block() -> str:
 def write_env(path: Path) -> str:
     """Write fresh secrets for docker-compose.yaml; return a summary.
 
-    An existing file is never overwritten: with other secrets, neither the database nor what is
-    encrypted in it could be read.
+    What an existing file has is never changed, and what it lacks is added: with other secrets,
+    neither the database nor what is encrypted in it could be read.
     """
-    if path.exists():
+    before = path.read_text() if path.exists() else "# Written by `make env`. Keep it out of git.\n"
+    known = {line.partition("=")[0].strip() for line in before.splitlines() if "=" in line}
+    fresh = {name.upper(): value for name, value in asdict(Secrets()).items()}
+    lines = [f"{name}={value}\n" for name, value in fresh.items() if name not in known]
+    if not lines:
         raise DevstackError(
             f"{path} exists and is left as it is; remove it yourself if its secrets are not in use"
         )
-    lines = [f"{name.upper()}={value}" for name, value in asdict(Secrets()).items()]
-    write_private(path, "# Written by `make env`. Keep it out of git.\n" + "\n".join(lines) + "\n")
-    return f"{path} holds {len(lines)} fresh secrets; only its owner can read it"
+    write_private(path, before + ("" if before.endswith("\n") else "\n") + "".join(lines))
+    count = f"{len(lines)} fresh secret{'s' if len(lines) > 1 else ''}"
+    return f"{path} holds {count}; only its owner can read it"

@@ -96,7 +96,7 @@ def running(options: StackOptions, say: Callable[[str], None]) -> Iterator[Stack
         if options.serve:
             jobs = options.dags / "jobs"
             found = predictions.start(
-                jobs, options.home, everything.secrets, everything.environment, supervisor
+                jobs, options.home, everything.secrets, everything.object_store, supervisor
             )
             everything = replace(everything, service=found)
         everything.wait_until_up()

@@ -6,12 +6,12 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from deploy import load_data
-from deploy.start_object_store import protected
+from deploy.start_object_store import protected, users
 from devstack.errors import DevstackError
 from devstack.home import Home
 from devstack.secrets import Secrets
@@ -41,6 +41,13 @@ class ObjectStore:
     secret_key: str
     bucket: str = "scoring"
     region: str = "us-east-1"  # signatures need a name; SeaweedFS takes any
+    reader: tuple[str, str] = ("", "")  # access key and secret of one who may only read
+
+    @property
+    def for_readers(self) -> "ObjectStore":
+        """The same with keys that may only read."""
+        access_key, secret_key = self.reader
+        return replace(self, access_key=access_key, secret_key=secret_key)
 
     @property
     def connection(self) -> str:
@@ -73,7 +80,10 @@ def start(
     """Start the service with one bucket, kept running, and return when an object can be written."""
     ports = dict(zip(PORTS, free_ports(len(PORTS), GRPC_OFFSET), strict=True))
     store = ObjectStore(
-        f"http://{HOST}:{ports['s3']}", secrets.s3_access_key, secrets.s3_secret_key
+        f"http://{HOST}:{ports['s3']}",
+        secrets.s3_access_key,
+        secrets.s3_secret_key,
+        reader=(secrets.s3_reader_access_key, secrets.s3_reader_secret_key),
     )
     home.object_store.mkdir(parents=True, exist_ok=True)
     home.object_store.chmod(0o700)  # a reader of the files needs no port
@@ -87,16 +97,16 @@ def start(
         *(f"-{name}.port={port}" for name, port in ports.items()),
         *OPTIONS,
         *options,
+        users(_private(home), (store.access_key, store.secret_key), store.reader),
     ]
-    keys = {"AWS_ACCESS_KEY_ID": store.access_key, "AWS_SECRET_ACCESS_KEY": store.secret_key}
     log = home.logs / "object-store.log"
-    environment = {**os.environ, **keys, **protected(_certificates(home))}
+    environment = {**os.environ, **protected(_private(home))}
     supervisor.keep_running("object-store", command, environment, log)
     supervisor.wait_until(lambda: takes_objects(store), "object-store", log)
     return store
 
 
-def _certificates(home: Home) -> Path:
+def _private(home: Home) -> Path:
     folder = home.object_store / "certificates"
     folder.mkdir(exist_ok=True, mode=0o700)
     return folder

@@ -1,15 +1,18 @@
 """The service for predictions, `scoring serve`, as docker-compose.yaml starts it."""
 
+import os
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from devstack.airflow.environment import S3_CONNECTION
 from devstack.home import Home
 from devstack.secrets import Secrets, write_private
+from devstack.services.object_store import ObjectStore
 from devstack.services.ports import HOST, free_port
 from devstack.supervise.supervisor import Supervisor
 
+GRACE_SECONDS = 40.0  # a request that has begun may take 30: the default of --timeout-seconds
 SCORING = str(Path(sys.executable).with_name("scoring"))
 JOB = "flight_delay"
 EXAMPLE = (
@@ -38,8 +41,20 @@ class Service:
         )
 
 
+def environment(data: str, store: ObjectStore) -> dict[str, str]:
+    """Return the variables that the service needs: nothing of Airflow's, and keys of `store` that
+    may only read.
+    """
+    return {
+        "SCORING_DATA": data,
+        "SCORING_AWS_CONN_ID": S3_CONNECTION,
+        "OMP_NUM_THREADS": "1",
+        f"AIRFLOW_CONN_{S3_CONNECTION.upper()}": store.for_readers.connection,
+    }
+
+
 def start(
-    jobs: Path, home: Home, secrets: Secrets, environment: Mapping[str, str], supervisor: Supervisor
+    jobs: Path, home: Home, secrets: Secrets, store: ObjectStore, supervisor: Supervisor
 ) -> Service:
     """Start the service for the jobs of the folder `jobs`, kept running."""
     service = Service(free_port(), home.root / "serve_token")
@@ -48,5 +63,7 @@ def start(
         SCORING, "serve", f"--jobs={jobs}", f"--port={service.port}", "--workers=2",
         f"--tokens={service.token}",
     ]  # fmt: skip
-    supervisor.keep_running("serve", command, environment, home.logs / "serve.log")
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW_", "AWS_"))}
+    variables = inherited | environment(f"s3://{store.bucket}", store)
+    supervisor.keep_running("serve", command, variables, home.logs / "serve.log")
     return service

@@ -20,6 +20,7 @@ from devstack.airflow.environment import QUEUES, airflow_environment
 from devstack.commands import compose
 from devstack.errors import DevstackError
 from devstack.secrets import Secrets
+from devstack.services import predictions
 from devstack.services.object_store import OPTIONS
 from scoring.cli import main as cli_main
 
@@ -184,18 +185,25 @@ def test_the_service_is_started_only_when_asked_for_and_knows_no_secret_of_airfl
     assert service["profiles"] == ["serve"]
     assert [name for name in SERVICES if "profiles" in SERVICES[name]] == ["serve"]
     seen = set(re.findall(r"\$\{(\w+):\?", yaml.safe_dump(service)))
-    assert seen == {"SERVE_TOKEN", "S3_ACCESS_KEY", "S3_SECRET_KEY"}
-    shared = COMPOSE["x-airflow-environment"]
-    for name in ("SCORING_DATA", "SCORING_AWS_CONN_ID", "OMP_NUM_THREADS"):
-        assert service["environment"][name] == shared[name]
-    connection = "AIRFLOW_CONN_SCORING_S3"
-    own, of_airflow = (
-        json.loads(interpolated(of[connection], SECRETS)) for of in (service["environment"], shared)
-    )
-    assert own == of_airflow
+    assert seen == {"SERVE_TOKEN", "S3_READER_ACCESS_KEY", "S3_READER_SECRET_KEY"}
+    store = compose.in_containers().object_store
+    assert store is not None
+    environment = dict(service["environment"])
+    token = json.loads(interpolated(environment.pop("AIRFLOW_CONN_SERVICE"), SECRETS))
+    assert token["password"] == SECRETS["SERVE_TOKEN"]
+    assert environment == predictions.environment("${SCORING_DATA:-s3://scoring}", store)
     command = service["command"]
     assert f"--port={healthcheck.SERVE_PORT}" in command
-    cli_main._parser().parse_args([interpolated(word, {}) for word in command[1:]])
+    options = cli_main._parser().parse_args([interpolated(word, {}) for word in command[1:]])
+    grace = int(service["stop_grace_period"].removesuffix("s"))
+    assert grace == predictions.GRACE_SECONDS > options.timeout_seconds + 5
+
+
+def test_the_service_only_reads_and_has_limits() -> None:
+    service = SERVICES["serve"]
+    assert all(volume.endswith(":ro") for volume in service["volumes"])
+    assert service["deploy"]["resources"]["limits"].keys() == {"memory", "pids"}
+    assert service["depends_on"].keys() == {"object-store"}
 
 
 def test_services_are_those_that_make_stack_starts() -> None:
@@ -227,6 +235,17 @@ def test_make_env_writes_what_is_needed_once_and_for_its_owner_only(tmp_path: Pa
     with pytest.raises(DevstackError, match=r"\.env exists and is left as it is"):
         compose.write_env(path)
     assert path.read_bytes() == before
+
+
+def test_make_env_adds_what_an_older_file_lacks_and_changes_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    compose.write_env(path)
+    lines = path.read_text().splitlines(keepends=True)
+    older = "".join(line for line in lines if "SERVE_TOKEN" not in line)
+    path.write_text(older.removesuffix("\n"))
+    assert "holds 1 fresh secret;" in compose.write_env(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert re.fullmatch(re.escape(older) + r"SERVE_TOKEN=[A-Za-z0-9_-]{16,}\n", path.read_text())
 
 
 def test_the_example_has_the_names_and_no_value() -> None:

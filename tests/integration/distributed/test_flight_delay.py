@@ -72,7 +72,7 @@ def test_the_shell_of_the_stack_shows_what_is_published(cluster: Cluster) -> Non
 def test_the_service_of_the_stack_answers_with_the_published_bits(cluster: Cluster) -> None:
     """As ``make stack SERVE=1`` starts it: job files, models and what is published are in S3."""
     service = predictions.start(
-        cluster.dags / "jobs", cluster.home, cluster.stack.secrets, cluster.stack.environment,
+        cluster.dags / "jobs", cluster.home, cluster.stack.secrets, cluster.stack.object_store,
         cluster.supervisor,
     )  # fmt: skip
     log = cluster.home.logs / "serve.log"
@@ -95,7 +95,7 @@ def test_the_service_of_the_stack_answers_with_the_published_bits(cluster: Clust
         assert (rows["scored"], rows["quarantined"]) == (28_233, 563)
         assert cluster.stack.secrets.serve_token not in log.read_text()
     finally:
-        cluster.supervisor.end(["serve"], 20)
+        cluster.supervisor.end(["serve"], predictions.GRACE_SECONDS)
 
 
 def test_data_that_is_loaded_is_not_loaded_again(cluster: Cluster) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 import yaml
 
 from devstack.services.object_store import ObjectStore
+from scoring.serving.connections import connections_of
 from tests.s3_server import BUCKET, with_rights
 from tests.scoring.factories import JOB, Place, linear, merged
 from tests.scoring.serving.conftest import Start
@@ -68,3 +70,34 @@ def test_two_jobs_are_read_with_their_own_connections_and_have_their_own_version
     assert service.predict(row, job="second").status_code == 200
     for secret in environment.values():
         assert json.loads(secret)["password"] not in service.log.read_text()
+
+
+@pytest.mark.parametrize("named_by", ["the job", "SCORING_AWS_CONN_ID"])
+def test_a_connection_is_that_of_the_job_else_that_of_all(
+    place: Place,
+    s3: Any,
+    s3_server: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+    named_by: str,
+):
+    uri = f"s3://{BUCKET}/kept"
+    s3.put_object(Bucket=BUCKET, Key="kept", Body=b"kept")
+    monkeypatch.setenv("AIRFLOW_CONN_OF_READERS", s3_server.for_readers.connection)
+    if named_by == "the job":
+        monkeypatch.setenv("SCORING_AWS_CONN_ID", "another")
+        job = place.job(run={"aws_conn_id": "of_readers"}).job
+    else:
+        monkeypatch.setenv("SCORING_AWS_CONN_ID", "of_readers")
+        job = place.job().job
+    assert connections_of(job).storage(uri).read(uri) == b"kept"
+
+
+def test_the_settings_of_a_connection_count(
+    place: Place, s3_server: ObjectStore, monkeypatch: pytest.MonkeyPatch
+):
+    """A bucket's name in front of the host resolves in few networks."""
+    monkeypatch.setenv("AIRFLOW_CONN_OF_READERS", s3_server.for_readers.connection)
+    make_client = connections_of(place.job(run={"aws_conn_id": "of_readers"}).job).s3_client
+    assert make_client is not None
+    config = make_client().meta.config
+    assert (config.s3["addressing_style"], config.connect_timeout) == ("path", 10)
