@@ -31,7 +31,7 @@ from scoring.engine import score_table
 from scoring.job.loader import JobFile, load_job
 from scoring.job.source import SourceConfig
 from scoring.sources.base import open_source
-from scoring.sources.csv import NULL_TEXTS
+from scoring.sources.csv_text import NULL_TEXTS
 from scoring.storage.connections import Connections
 from tests.scoring.factories import JOB, MONTH, Place
 from tests.warehouse import Warehouse

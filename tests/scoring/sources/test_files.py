@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scoring.errors import SourceError, SourceMissingError
-from scoring.sources import csv
+from scoring.sources import csv_text
 from scoring.sources.base import Source, open_source
 from tests.scoring.factories import MONTH, Place, as_nobody, rows
 
@@ -199,7 +199,7 @@ def test_a_zipped_csv_is_read(empty: Place):
 def test_text_of_several_lines_is_read_wherever_a_block_ends(
     empty: Place, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(csv, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(csv_text, "BLOCK_BYTES", 64)
     texts = [f"first {i}\nsecond\n{i},third" for i in range(50)]
     empty.csv("id,x,place\n" + "".join(f'{i},1,"{text}"\n' for i, text in enumerate(texts)))
     tables = read(source_of(empty, **CSV, output={"keep": ["place"]}), 7)
@@ -223,12 +223,12 @@ CSV_TEXTS = {
 """CSV files, and the ids and values of ``x`` in them."""
 
 
-@pytest.mark.parametrize("block", [16, 64, csv.BLOCK_BYTES])
+@pytest.mark.parametrize("block", [16, 64, csv_text.BLOCK_BYTES])
 @pytest.mark.parametrize("text", CSV_TEXTS, ids=[f"file {i}" for i in range(len(CSV_TEXTS))])
 def test_a_csv_is_the_same_wherever_a_block_of_it_ends(
     empty: Place, monkeypatch: pytest.MonkeyPatch, text: str, block: int
 ):
-    monkeypatch.setattr(csv, "BLOCK_BYTES", block)
+    monkeypatch.setattr(csv_text, "BLOCK_BYTES", block)
     empty.csv(text)
     found = pa.concat_tables(read(source_of(empty, **CSV)))
     assert [found["id"].to_pylist(), found["x"].to_pylist()] == CSV_TEXTS[text]
