@@ -18,6 +18,21 @@ if TYPE_CHECKING:
 HELP = "answer requests for predictions over HTTP, with the jobs' own models and contracts"
 
 
+_LIMITS = (
+    ("--max-batch", "ROWS", 4096, "rows of waiting requests that are scored together"),
+    (
+        "--max-queue",
+        "ROWS",
+        50_000,
+        "rows that may wait; beyond, requests are answered 503 with Retry-After",
+    ),
+    ("--max-rows", "ROWS", 10_000, "rows of one request"),
+    ("--max-body-mb", "MB", 16, "size of one request"),
+    ("--timeout-seconds", "S", 30, "how long a request may take to arrive, and to be answered"),
+    ("--watch-seconds", "S", 5, "how often job files and models are looked at for changes"),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "job",
@@ -48,13 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="listen on other addresses than loopback without asking for a token",
     )
-    parser.add_argument(
-        "--max-batch",
-        type=shared.positive,
-        metavar="ROWS",
-        default=4096,
-        help="rows of waiting requests that are scored together (%(default)s)",
-    )
+    for option, unit, default, what in _LIMITS:
+        parser.add_argument(
+            option,
+            type=shared.positive,
+            metavar=unit,
+            default=default,
+            help=f"{what} (%(default)s)",
+        )
     parser.add_argument(
         "--max-wait-ms",
         type=_milliseconds,
@@ -62,41 +78,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=2.0,
         help="how long a batch waits for further requests, once several come at a time "
         "(%(default)s)",
-    )
-    parser.add_argument(
-        "--max-queue",
-        type=shared.positive,
-        metavar="ROWS",
-        default=50_000,
-        help="rows that may wait; beyond, requests are answered 503 with Retry-After (%(default)s)",
-    )
-    parser.add_argument(
-        "--max-rows",
-        type=shared.positive,
-        metavar="ROWS",
-        default=10_000,
-        help="rows of one request (%(default)s)",
-    )
-    parser.add_argument(
-        "--max-body-mb",
-        type=shared.positive,
-        metavar="MB",
-        default=16,
-        help="size of one request (%(default)s)",
-    )
-    parser.add_argument(
-        "--timeout-seconds",
-        type=shared.positive,
-        metavar="S",
-        default=30,
-        help="how long a request may take to arrive, and to be answered (%(default)s)",
-    )
-    parser.add_argument(
-        "--watch-seconds",
-        type=shared.positive,
-        metavar="S",
-        default=5,
-        help="how often job files and models are looked at for changes (%(default)s)",
     )
     parser.add_argument(
         "--log",

@@ -63,14 +63,14 @@ class RowChecker:
         self._job_file = job_file
         self._partition = partition
         self._publisher = publisher
-        self._expressions = open_expressions(job_file)
+        self.expressions = open_expressions(job_file)
         self._contract: Contract | None = None
         self._schema: pa.Schema | None = None
         self._moments: dict[str, str] = {}
 
     def close(self) -> None:
         """End the evaluation of expressions."""
-        self._expressions.close()
+        self.expressions.close()
 
     def check_alone(
         self,
@@ -85,7 +85,7 @@ class RowChecker:
         read, where they are known.
         """
         self._contract = self._schema = None
-        self._expressions.types = dict(types)
+        self.expressions.types = dict(types)
         return self.check(source, batch, 0, unread)
 
     def check(
@@ -99,7 +99,7 @@ class RowChecker:
         job, key = self._job_file.job, self._partition.key if self._partition else ""
         rows = np.arange(batch.num_rows) + rows_before + 1
         try:
-            table, reasons = self._expressions.evaluate(batch, source.text_only, source.uri)
+            table, reasons = self.expressions.evaluate(batch, source.text_only, source.uri)
         except ExpressionsError as error:
             raise self._job_file.errors(error.problems) from None
         if self._contract is None and self._publisher is not None:
@@ -118,7 +118,7 @@ class RowChecker:
         typed, verdicts = contract.check(stored, source.uri, unread)
         typed = self._in_one_schema(typed, source.uri)
         outside = contract.left_out(typed, verdicts) & (reasons == 0)
-        names = [*self._expressions.reasons, OUTSIDE_PARTITION]
+        names = [*self.expressions.reasons, OUTSIDE_PARTITION]
         reasons = np.where(outside, len(names), reasons)
         left, broken = reasons > 0, (verdicts > 0) & (reasons == 0)
         quarantined = left_out = None
@@ -137,20 +137,20 @@ class RowChecker:
     @property
     def source_types(self) -> dict[str, str]:
         """The stored types of the columns that expressions read, and of moments, for the manifest."""
-        return self._moments | self._expressions.types
+        return self._moments | self.expressions.types
 
     def _check_types_of_other_partitions(self, origin: str) -> None:
         """Raise SourceError where a column whose type matters to expressions was stored in another
         type for a partition that is published: the same value would become another one.
         """
         assert self._publisher is not None
-        if not self._expressions.by_type & {*self._expressions.types}:
+        if not self.expressions.by_type & {*self.expressions.types}:
             return
         key = self._partition.key if self._partition else None
         published = self._publisher.all_published()
         other = next((m for m in published if m.partition != key and m.source_types), None)
-        for name in sorted(self._expressions.by_type & {*self._expressions.types}):
-            kind = self._expressions.types[name]
+        for name in sorted(self.expressions.by_type & {*self.expressions.types}):
+            kind = self.expressions.types[name]
             before = other.source_types.get(name) if other else None
             if before is not None and before != kind:
                 assert other is not None

@@ -15,13 +15,12 @@ import pyarrow as pa
 from scoring.arrow.columns import combined_column
 from scoring.arrow.text import decoded
 from scoring.serving.bodies import Row, Rows
-from scoring.serving.columns import echoed
-from scoring.serving.scorer import Answers, Refused, RequestScorer
+from scoring.serving.scorer import LEFT_OUT, QUARANTINED, SCORED, Answers, Refused, RequestScorer
 
 
 def refused_all(answers: Answers) -> bool:
     """Return whether no row got further than the quarantine."""
-    quarantined = sum(refused.status == "quarantined" for refused in answers.refused.values())
+    quarantined = sum(refused.status == QUARANTINED for refused in answers.refused.values())
     return quarantined == answers.count > 0
 
 
@@ -48,13 +47,13 @@ def encoded(document: Row) -> bytes:
 def json_rows(scorer: RequestScorer, rows: Rows, answers: Answers) -> list[Row]:
     """Return one object for each row of the request, in its order."""
     given = _given(scorer, rows)
-    names = [name for name in _made(scorer, answers) if name not in given]
+    names = _made(scorer, answers)
     outputs = [_json_values(answers.scored, name) for name in names]
     scored = iter(zip(*outputs, strict=True)) if outputs else iter([()] * len(answers.rows))
     found = []
     for number in range(answers.count):
         refused = answers.refused.get(number)
-        row: Row = {"row": number + 1, "status": refused.status if refused else "scored"}
+        row: Row = {"row": number + 1, "status": refused.status if refused else SCORED}
         for name, values in given.items():
             row[name] = values[number]
         if refused is None:
@@ -69,21 +68,14 @@ def arrow_body(scorer: RequestScorer, rows: Rows, answers: Answers) -> bytes:
     """Return the answers as an Arrow stream: ``row``, ``status``, row ids and kept columns, the
     outputs, ``reason``, ``column``, ``value``, ``model_version``, ``model_sha256``.
     """
-    place = np.full(answers.count, -1, dtype=np.int64)
-    place[answers.rows] = np.arange(len(answers.rows))
-    at = pa.array(place, mask=place < 0)
-    refused = [answers.refused.get(number) for number in range(answers.count)]
     columns: dict[str, Any] = {
         "row": pa.array(np.arange(1, answers.count + 1)),
-        "status": pa.array([r.status if r else "scored" for r in refused], pa.string()),
+        "status": answers.statuses(),
     }
-    for name in echoed(scorer.job, scorer.columns):
+    for name in scorer.echoed:
         columns[name] = decoded(combined_column(rows.table, name))
-    for name in _made(scorer, answers):
-        if name not in columns:
-            columns[name] = decoded(combined_column(answers.scored, name)).take(at)
-    for name in ("reason", "column", "value"):
-        columns[name] = pa.array([getattr(r, name) if r else None for r in refused], pa.string())
+    columns |= answers.outputs(_made(scorer, answers))
+    columns |= answers.reasons()
     for name, text in (
         ("model_version", scorer.file.version),
         ("model_sha256", scorer.file.sha256),
@@ -97,20 +89,23 @@ def arrow_body(scorer: RequestScorer, rows: Rows, answers: Answers) -> bytes:
 
 
 def _made(scorer: RequestScorer, answers: Answers) -> list[str]:
-    """Return the columns of the predictions, but for those of a row's place in a source."""
-    return [name for name in answers.scored.column_names if name not in scorer.job.added_columns]
+    """Return the columns of the predictions that the request does not have: not what is repeated,
+    nor a row's place in a source.
+    """
+    others = {*scorer.echoed, *scorer.job.added_columns}
+    return [name for name in answers.scored.column_names if name not in others]
 
 
 def _given(scorer: RequestScorer, rows: Rows) -> dict[str, Sequence[Any]]:
     """Return the columns that an answer repeats as they came."""
-    names = echoed(scorer.job, scorer.columns)
+    names = scorer.echoed
     if rows.given is not None:
         return {name: [row[name] for row in rows.given] for name in names}
     return {name: _json_values(rows.table, name) for name in names}
 
 
 def _why(refused: Refused, number: int, rows: Rows) -> Row:
-    if refused.status == "left_out":
+    if refused.status == LEFT_OUT:
         return {"reason": refused.reason}
     value = refused.value
     if refused.reason == "wrong_type" and rows.given is not None and refused.column is not None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -26,7 +26,7 @@ from scoring.job.schema import Job
 from scoring.serving.arrow_stream import is_compressed
 from scoring.serving.columns import RequestColumns
 from scoring.sources.csv_text import read_csv_text
-from scoring.sources.rechunk import check_columns
+from scoring.sources.rechunk import check_columns, describe_missing
 
 JSON, ARROW, CSV = "application/json", "application/vnd.apache.arrow.stream", "text/csv"
 
@@ -92,16 +92,12 @@ def checked_rows(rows: list[Any], columns: RequestColumns) -> list[Row]:
                 f"row {number} is {_kind(row)}; a row is a JSON object with the columns of the job, "
                 "and the body is one of them or an array of them"
             )
-        if any(name not in row for name in columns.names):
-            try:
-                check_columns(f"row {number} of the request", columns.names, list(row))
-            except SourceError as error:
-                text = str(error).partition(" Correct the names")
-                hint = text[2].partition(" (perhaps ")[2].partition(")")[0]
-                hint = f" Perhaps {hint}." if hint else ""
-                raise BodyError(
-                    f"{text[0]}{hint} Each row has every column, with null for what is missing"
-                ) from None
+        if missing := [name for name in columns.names if name not in row]:
+            what, hint = describe_missing(f"row {number} of {ORIGIN}", missing, list(row))
+            raise BodyError(
+                f"{what}.{f' Perhaps {hint}.' if hint else ''} Each row has every column, with null "
+                "for what is missing"
+            )
     return rows
 
 
@@ -134,23 +130,24 @@ def rows_of_arrow(body: bytes, columns: RequestColumns) -> Rows:
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise BodyError(f"the body is not an Arrow IPC stream: {error}") from None
-    _check(columns, table.column_names)
+    with _bodies_fault():
+        check_columns(ORIGIN, columns.names, table.column_names)
     table = table.select(columns.names).unify_dictionaries().combine_chunks()
     return Rows(table, False)
 
 
 def rows_of_csv(body: bytes, columns: RequestColumns) -> Rows:
     """Return the rows of a CSV text with a header; raise BodyError for what is none."""
-    try:
+    with _bodies_fault():
         tables = list(read_csv_text(ORIGIN, io.BufferedReader(io.BytesIO(body)), columns.names))
-    except SourceError as error:
-        raise BodyError(str(error)) from None
     return Rows(pa.concat_tables(tables).combine_chunks(), True)
 
 
-def _check(columns: RequestColumns, present: list[str]) -> None:
+@contextmanager
+def _bodies_fault() -> Iterator[None]:
+    """Raise what is wrong with a source as a BodyError."""
     try:
-        check_columns(ORIGIN, columns.names, present)
+        yield
     except SourceError as error:
         raise BodyError(str(error)) from None
 

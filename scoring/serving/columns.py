@@ -34,31 +34,40 @@ class RequestColumns:
     expressions: Mapping[str, str]
 
 
-def request_columns(job: Job, expressions: RowExpressions, publisher: Publisher) -> RequestColumns:
+@dataclass(frozen=True)
+class PublishedTypes:
+    """The types of what is published so far: as it was read (by name), and as it is stored."""
+
+    read: Mapping[str, str]
+    columns: pa.Schema
+
+
+def published_types(publisher: Publisher) -> PublishedTypes:
+    """Return the types of what is published; those that were read as the last partition records
+    them that has any.
+    """
+    read: Mapping[str, str] = {}
+    for manifest in publisher.all_published():
+        read = manifest.source_types or read
+    return PublishedTypes(read, publisher.columns() or pa.schema({}))
+
+
+def request_columns(
+    job: Job, expressions: RowExpressions, published: PublishedTypes
+) -> RequestColumns:
     """Return the columns of a request, with the types of what is published so far."""
-    read = _types_of_source(publisher)
-    published = publisher.columns() or pa.schema({})
+    read = published.read
     names = [name for name in expressions.columns_to_read() if name not in job.added_columns]
     types: dict[str, ColumnConfig] = {}
     for name in names:
         found = column_of_type(_arrow_type(read[name])) if name in read else None
         if found is None and name not in job.source.derive:
             found = job.inputs.get(name)
-        if found is None and name in published.names:
-            found = column_of_type(published.field(name).type)
+        if found is None and name in published.columns.names:
+            found = column_of_type(published.columns.field(name).type)
         if found is not None:
             types[name] = found
     return RequestColumns(names, types, {n: k for n, k in read.items() if n in expressions.reads})
-
-
-def _types_of_source(publisher: Publisher) -> dict[str, str]:
-    """Return the types of the columns that expressions read, as the last partition that has any
-    records them.
-    """
-    found: dict[str, str] = {}
-    for manifest in publisher.all_published():
-        found = manifest.source_types or found
-    return found
 
 
 def _arrow_type(text: str) -> pa.DataType:

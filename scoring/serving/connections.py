@@ -6,7 +6,7 @@ import os
 from functools import partial
 from typing import Any
 
-from scoring.errors import MissingPackageError, SourceError
+from scoring.errors import SourceError, needs_extra
 from scoring.job.schema import Job
 from scoring.sources.databases.environment import connection_in_environment
 from scoring.storage.connections import Connections
@@ -28,16 +28,11 @@ def _s3_client(conn_id: str) -> Any:
     found = connection_in_environment(conn_id)
     if found.conn_type not in ("aws", "s3"):
         raise SourceError(f"the connection {conn_id!r} is of the type {found.conn_type!r}, not aws")
-    try:
+    with needs_extra("s3", "files in S3"):
         import boto3
         from botocore.config import Config
 
         from scoring.storage.s3.client import client_config
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            "the Python package boto3 is missing, which files in S3 need: "
-            "pip install 'batch-scoring[s3]'"
-        ) from error
     return boto3.client(
         "s3",
         aws_access_key_id=found.login or None,

@@ -22,6 +22,7 @@ from scoring.models.prepare import forget_models
 from scoring.models.resolve import environment_spec
 from scoring.models.user_scorer import read_scorer
 from scoring.pipeline.context import PartitionContext
+from scoring.serving.columns import published_types
 from scoring.serving.connections import connections_of
 from scoring.serving.scorer import RequestScorer
 from scoring.serving.settings import Settings
@@ -56,6 +57,7 @@ class ServedJob:
         self._pinned: OrderedDict[tuple[str | None, str | None], RequestScorer] = OrderedDict()
         self._lock = threading.Lock()
         self.signature = self._signature()
+        self._published = published_types(context_of(job_file, settings).publisher)
         self.in_force = self._load(None, None)
 
     def scorer(self, version: str | None, as_of: str | None) -> RequestScorer:
@@ -83,7 +85,7 @@ class ServedJob:
 
     def _load(self, version: str | None, partition: Partition | None) -> RequestScorer:
         context = context_of(self.job_file, self._settings, partition)
-        return RequestScorer(context, context.model_file(version), partition)
+        return RequestScorer(context, context.model_file(version), partition, self._published)
 
     def _signature(self) -> tuple[object, ...]:
         """Return what shows, without reading a model, that something else would be loaded now."""

@@ -69,16 +69,19 @@ def router(jobs: Jobs, predictor: Predictor) -> APIRouter:
     @routes.post("/models/{name}/infer")
     @routes.post("/models/{name}/versions/{version}/infer")
     async def infer(request: Request, name: str, version: str | None = None) -> Response:
-        try:
-            scorer = await predictor.scorer(name, version, None)
-            body = await predictor.body(request)
-            rows, number = _rows(body, scorer.columns)
-            answered = await predictor.ask(Asked(scorer, rows, _Encoder(number)))
-        except Exception as error:  # noqa: BLE001 - each has an answer
-            return answer_to(error, name)
-        return Response(answered.body, media_type="application/json")
+        return await predictor.counted(name, _inferred(predictor, request, name, version))
 
     return routes
+
+
+async def _inferred(
+    predictor: Predictor, request: Request, name: str, version: str | None
+) -> Response:
+    scorer = await predictor.scorer(name, version, None)
+    body = await predictor.body(request)
+    rows, number = _rows(body, scorer.columns)
+    answered = await predictor.ask(Asked(scorer, rows, _Encoder(number)))
+    return Response(answered.body, media_type="application/json")
 
 
 def _rows(body: bytes, columns: RequestColumns) -> tuple[list[Row], str | None]:
@@ -144,8 +147,8 @@ class _Encoder:
 
     def __call__(self, scorer: RequestScorer, rows: Rows, answers: Answers) -> bytes:
         found = json_rows(scorer, rows, answers)
-        names = [name for name in answers.scored.column_names if name not in scorer.columns.names]
-        names = [name for name in names if name not in scorer.job.added_columns]
+        others = {*scorer.columns.names, *scorer.job.added_columns}
+        names = [name for name in answers.scored.column_names if name not in others]
         outputs = [
             _tensor(name, _OF_ARROW.get(answers.scored.schema.field(name).type, "BYTES"), found)
             for name in names

@@ -8,7 +8,7 @@ from scoring import __version__
 from scoring.serving.bodies import ARROW, CSV, JSON
 from scoring.serving.jobs import Jobs
 from scoring.serving.problems import TYPE
-from scoring.serving.schema import PROBLEM, answer_schema, row_schema
+from scoring.serving.schema import ANSWER, PROBLEM, row_schema
 
 
 def document(jobs: Jobs, secured: bool) -> dict[str, Any]:
@@ -43,8 +43,8 @@ def document(jobs: Jobs, secured: bool) -> dict[str, Any]:
                     },
                 },
                 "responses": {
-                    "200": _json("an answer for each row, in order", answer_schema(served)),
-                    "422": _json("no row could be scored", answer_schema(served)),
+                    "200": _json("an answer for each row, in order", ANSWER),
+                    "422": _json("no row could be scored", ANSWER),
                     **{
                         code: _problem(text)
                         for code, text in {

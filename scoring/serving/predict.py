@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -82,9 +82,15 @@ class Predictor:
 
     async def __call__(self, request: Request, name: str) -> Response:
         """Return the answer to a request for predictions of the job ``name``."""
+        return await self.counted(name, self._respond(request, name))
+
+    async def counted(self, name: str, answer: Awaitable[Response]) -> Response:
+        """Return ``answer`` to a request for the job ``name``, or what its error is answered with;
+        count it.
+        """
         started = time.perf_counter()
         try:
-            response = await self._respond(request, name)
+            response = await answer
         except Exception as error:  # noqa: BLE001 - each has an answer
             response = answer_to(error, name)
         known = name if name in self._batchers else "unknown"
@@ -100,28 +106,14 @@ class Predictor:
         as_arrow = wants_arrow(request.headers.get("accept", ""), media)
         body = await self.body(request)
         version, as_of = (request.query_params.get(key) for key in ("version", "as_of"))
-        answered = await self.answer(
-            name, body, media, version, as_of, arrow_body if as_arrow else json_body
-        )
+        scorer = await self.scorer(name, version, as_of)
+        if len(body) > _LARGE_BYTES:
+            rows = await asyncio.to_thread(_READ[media], body, scorer.columns)
+        else:
+            rows = _READ[media](body, scorer.columns)
+        answered = await self.ask(Asked(scorer, rows, arrow_body if as_arrow else json_body))
         status = 422 if answered.all_refused else 200
         return Response(answered.body, status, media_type=ARROW if as_arrow else JSON)
-
-    async def answer(
-        self,
-        name: str,
-        body: bytes,
-        media: str,
-        version: str | None,
-        as_of: str | None,
-        encode: Encode,
-    ) -> Answered:
-        """Return the answer to ``body``, encoded.
-
-        Raises ScoringError, BusyError, TimeoutError and RefusedError.
-        """
-        scorer = await self.scorer(name, version, as_of)
-        asked = await self._read(scorer, body, media, encode)
-        return await self.ask(asked)
 
     async def scorer(self, name: str, version: str | None, as_of: str | None) -> RequestScorer:
         """Return what answers requests for the job ``name``; see ``ServedJob.scorer``."""
@@ -131,7 +123,10 @@ class Predictor:
         return await asyncio.to_thread(served.scorer, version, as_of)  # a model may be loaded
 
     async def ask(self, asked: Asked) -> Answered:
-        """Return the answer to what was read, when its turn comes."""
+        """Return the answer to what was read, when its turn comes.
+
+        Raises ScoringError, BusyError, TimeoutError and RefusedError.
+        """
         name, limit = asked.scorer.job.name, self._settings.max_rows
         if asked.count > limit:
             raise RefusedError(
@@ -140,13 +135,6 @@ class Predictor:
         batcher = self._batcher(name)
         async with asyncio.timeout(self._settings.timeout_seconds):
             return await batcher.submit(asked, asked.count, asked.kind)
-
-    async def _read(self, scorer: RequestScorer, body: bytes, media: str, encode: Encode) -> Asked:
-        if len(body) > _LARGE_BYTES:
-            rows = await asyncio.to_thread(_READ[media], body, scorer.columns)
-        else:
-            rows = _READ[media](body, scorer.columns)
-        return Asked(scorer, rows, encode)
 
     async def body(self, request: Request) -> bytes:
         """Return the body of ``request``; RefusedError where it is too large or comes too slowly."""

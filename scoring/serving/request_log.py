@@ -29,7 +29,7 @@ from scoring.arrow.text import decoded
 from scoring.errors import ScoringError
 from scoring.serving.bodies import Rows
 from scoring.serving.connections import connections_of
-from scoring.serving.scorer import Answers, RequestScorer
+from scoring.serving.scorer import Answers, RequestScorer, outputs_of
 from scoring.serving.settings import Settings
 from scoring.storage.base import pending
 
@@ -111,17 +111,9 @@ def _logged(scorer: RequestScorer, rows: Rows, answers: Answers, moment: datetim
     columns: dict[str, Any] = {}
     for name in scorer.columns.names:
         columns[name] = decoded(combined_column(rows.table, name))
-    count = answers.count
-    place: list[int | None] = [None] * count
-    for position, row in enumerate(answers.rows.tolist()):
-        place[row] = position
-    at = pa.array(place, pa.int64())
-    for name in (scorer.job.output.prediction, *scorer.job.output.probabilities):
-        columns[f"answered_{name}"] = decoded(combined_column(answers.scored, name)).take(at)
-    refused = [answers.refused.get(number) for number in range(count)]
-    columns["status"] = pa.array([r.status if r else "scored" for r in refused], pa.string())
-    for name in ("reason", "column", "value"):
-        columns[name] = pa.array([getattr(r, name) if r else None for r in refused], pa.string())
-    columns["model_version"] = pa.array([scorer.file.version] * count, pa.string())
-    columns["received_at"] = pa.array([moment] * count, pa.timestamp("us", "UTC"))
+    outputs = answers.outputs(outputs_of(scorer.job))
+    columns |= {f"answered_{name}": values for name, values in outputs.items()}
+    columns |= {"status": answers.statuses(), **answers.reasons()}
+    columns["model_version"] = pa.array([scorer.file.version] * answers.count, pa.string())
+    columns["received_at"] = pa.array([moment] * answers.count, pa.timestamp("us", "UTC"))
     return pa.table(columns)

@@ -18,6 +18,31 @@ PROBLEM: dict[str, Any] = {
     "required": ["title", "status", "detail"],
 }
 
+ANSWER: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "job": {"type": "string"},
+        "model_version": {"type": "string"},
+        "model_sha256": {"type": "string"},
+        "rows": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "row": {"type": "integer", "minimum": 1},
+                    "status": {"enum": ["scored", "quarantined", "left_out"]},
+                    "reason": {"type": "string"},
+                    "column": {"type": ["string", "null"]},
+                    "value": {"type": ["string", "null"]},
+                },
+                "required": ["row", "status"],
+            },
+        },
+    },
+    "required": ["job", "model_version", "model_sha256", "rows"],
+}
+"""The JSON schema of an answer."""
+
 _EXAMPLES = {
     "string": "text",
     "boolean": True,
@@ -88,33 +113,6 @@ def _json_type(config: ColumnConfig) -> str:
     return "boolean" if config.type == "boolean" else "string"
 
 
-def answer_schema(served: ServedJob) -> dict[str, Any]:
-    """Return the JSON schema of an answer."""
-    return {
-        "type": "object",
-        "properties": {
-            "job": {"type": "string"},
-            "model_version": {"type": "string"},
-            "model_sha256": {"type": "string"},
-            "rows": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "properties": {
-                        "row": {"type": "integer", "minimum": 1},
-                        "status": {"enum": ["scored", "quarantined", "left_out"]},
-                        "reason": {"type": "string"},
-                        "column": {"type": ["string", "null"]},
-                        "value": {"type": ["string", "null"]},
-                    },
-                    "required": ["row", "status"],
-                },
-            },
-        },
-        "required": ["job", "model_version", "model_sha256", "rows"],
-    }
-
-
 def about(served: ServedJob) -> dict[str, Any]:
     """Return what there is to know about a job before one asks it for predictions."""
     scorer, job = served.in_force, served.job_file.job
@@ -127,5 +125,5 @@ def about(served: ServedJob) -> dict[str, Any]:
         "outputs": outputs_of(job),
         "keep": job.output.keep,
         "row": row_schema(scorer),
-        "answer": answer_schema(served),
+        "answer": ANSWER,
     }

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from scoring.arrow.columns import combined_column
+from scoring.arrow.text import decoded
 from scoring.engine import score_table
 from scoring.errors import ScorerError
-from scoring.expressions.evaluate import open_expressions
 from scoring.job.columns import FILE, IN_FILE, ROW
 from scoring.job.partitions import Partition
 from scoring.job.schema import Job
@@ -21,7 +21,10 @@ from scoring.pipeline.checked_rows import RowChecker
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.score import checked_model
 from scoring.serving.bodies import Rows
-from scoring.serving.columns import RequestColumns, request_columns
+from scoring.serving.columns import PublishedTypes, echoed, request_columns
+
+SCORED, QUARANTINED, LEFT_OUT = "scored", "quarantined", "left_out"
+"""What becomes of a row."""
 
 FIELDS = ("row", "status", "reason", "column", "value", "model_version", "model_sha256")
 """What the answer to a row says besides its ids, outputs and kept columns."""
@@ -29,7 +32,7 @@ FIELDS = ("row", "status", "reason", "column", "value", "model_version", "model_
 
 @dataclass(frozen=True)
 class Refused:
-    """Why a row got no prediction: ``status`` is ``quarantined`` or ``left_out``."""
+    """Why a row got no prediction: ``status`` is QUARANTINED or LEFT_OUT."""
 
     status: str
     reason: str
@@ -50,6 +53,26 @@ class Answers:
     scored: pa.Table
     refused: dict[int, Refused]
 
+    def outputs(self, names: Iterable[str]) -> dict[str, pa.Array]:
+        """Return columns of ``scored``, one value for each row: null for those that got none."""
+        place = np.full(self.count, -1, dtype=np.int64)
+        place[self.rows] = np.arange(len(self.rows))
+        at = pa.array(place, mask=place < 0)
+        return {name: decoded(combined_column(self.scored, name)).take(at) for name in names}
+
+    def reasons(self) -> dict[str, pa.Array]:
+        """Return ``reason``, ``column`` and ``value`` of each row: null for those that were scored."""
+        refused = [self.refused.get(number) for number in range(self.count)]
+        return {
+            name: pa.array([getattr(r, name) if r else None for r in refused], pa.string())
+            for name in ("reason", "column", "value")
+        }
+
+    def statuses(self) -> pa.Array:
+        """Return what became of each row."""
+        refused = (self.refused.get(number) for number in range(self.count))
+        return pa.array([r.status if r else SCORED for r in refused], pa.string())
+
     def split(self, counts: Sequence[int]) -> list[Answers]:
         """Return the answers to requests of so many rows each, which were scored together."""
         found, start = [], 0
@@ -69,18 +92,24 @@ class Answers:
 class RequestScorer:
     """Scores the rows of requests with ``model``, as those of ``partition`` (None: of any).
 
-    One call at a time.
+    ``published`` are the types in which the job's partitions are stored.  One call at a time.
     """
 
-    def __init__(self, context: PartitionContext, file: ModelFile, partition: Partition | None):
+    def __init__(
+        self,
+        context: PartitionContext,
+        file: ModelFile,
+        partition: Partition | None,
+        published: PublishedTypes,
+    ) -> None:
         context = context.with_inputs_of(file)
         self.job = context.job
         self.file = file
         self.model: Model = checked_model(context, file)
-        with closing(open_expressions(context.job_file)) as expressions:
-            self.columns: RequestColumns = request_columns(self.job, expressions, context.publisher)
         _check_names([*self.job.kept_columns, *outputs_of(self.job)], self.job)
         self._checker = RowChecker(context.job_file, partition, None)
+        self.columns = request_columns(self.job, self._checker.expressions, published)
+        self.echoed = echoed(self.job, self.columns)
 
     def score(self, rows: Rows) -> Answers:
         """Return what becomes of ``rows``, each as in a partition, but for rules about a whole
@@ -100,19 +129,18 @@ class RequestScorer:
         at = found.good.column(ROW).to_numpy() - 1
         refused: dict[int, Refused] = {}
         if found.quarantined is not None:
-            refused |= _refused(found.quarantined, "quarantined")
+            refused |= _refused(found.quarantined, QUARANTINED)
         if found.left_out is not None:
-            refused |= _refused(found.left_out, "left_out")
+            refused |= _refused(found.left_out, LEFT_OUT)
         scored = np.ones(len(at), dtype=bool)
-        if predictions.rejected.num_rows or predictions.left_out.num_rows:
-            for status, table in (
-                ("quarantined", predictions.rejected),
-                ("left_out", predictions.left_out),
-            ):
-                for row in table.to_pylist():
-                    scored[row["position"]] = False
-                    number = int(at[row["position"]])
-                    refused[number] = Refused(status, row["reason"], row.get("column"))
+        for status, table in (
+            (QUARANTINED, predictions.rejected),
+            (LEFT_OUT, predictions.left_out),
+        ):
+            for row in table.to_pylist():
+                scored[row["position"]] = False
+                number = int(at[row["position"]])
+                refused[number] = Refused(status, row["reason"], row.get("column"))
         return Answers(count, at[scored], predictions.table, refused)
 
 

@@ -17,20 +17,27 @@ from scoring.errors import SourceColumnsError, SourceError, quoted
 
 def check_columns(uri: str, wanted: list[str], present: list[str]) -> None:
     """Raise SourceError if a wanted column is not there, or is there more than once."""
-    missing = [name for name in wanted if name not in present]
-    if missing:
-        hints = [f"{close!r} for {name!r}" for name in missing if (close := _close(name, present))]
+    if missing := [name for name in wanted if name not in present]:
+        what, hint = describe_missing(uri, missing, present)
         raise SourceColumnsError(
-            f"{uri} has no column {', '.join(map(repr, missing))}; it has "
-            f"{quoted(', '.join(present), 1000) or 'none at all'}. Correct the names in the job "
-            f"file{' (perhaps ' + ', '.join(hints) + ')' if hints else ''}, or add the column to "
-            "the source"
+            f"{what}. Correct the names in the job file{f' (perhaps {hint})' if hint else ''}, or add "
+            "the column to the source"
         )
     doubled = [name for name in wanted if present.count(name) > 1]
     if doubled:
         raise SourceColumnsError(
             f"{uri} has more than one column {', '.join(map(repr, doubled))}; rename one"
         )
+
+
+def describe_missing(uri: str, missing: list[str], present: list[str]) -> tuple[str, str]:
+    """Return which columns are missing, and which others may be meant by them; "" for none."""
+    hints = [f"{close!r} for {name!r}" for name in missing if (close := _close(name, present))]
+    what = (
+        f"{uri} has no column {', '.join(map(repr, missing))}; it has "
+        f"{quoted(', '.join(present), 1000) or 'none at all'}"
+    )
+    return what, ", ".join(hints)
 
 
 def _close(name: str, present: list[str]) -> str | None:

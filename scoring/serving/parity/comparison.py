@@ -20,8 +20,8 @@ from scoring.job.schema import Job
 from scoring.serving.parity.answered_rows import AnsweredRows, Column
 from scoring.serving.parity.differences import NOT_ANSWERED, NOT_PUBLISHED, Differences, differing
 from scoring.serving.parity.published_rows import PublishedRows, Unscored, UnscoredRows
+from scoring.serving.scorer import LEFT_OUT, QUARANTINED, SCORED
 
-SCORED, QUARANTINED, LEFT_OUT = "scored", "quarantined", "left_out"
 _DUPLICATE = "duplicate_row_id"
 _AHEAD_ROWS = 2_000
 """How far ahead a published row is looked for, when a row between is missing."""

@@ -57,16 +57,21 @@ def test_catchup_on_the_stack_publishes_the_bytes_of_the_laptop(cluster: Cluster
     assert cluster.uploads() == []
 
 
-def test_the_shell_of_the_stack_shows_what_is_published(cluster: Cluster) -> None:
-    """``airflow.env`` is enough for ``python -m scoring`` to read the bucket."""
-    command = f". {cluster.home.shell_environment} && exec {sys.executable} -m scoring"
+def in_its_shell(cluster: Cluster, arguments: str) -> str:
+    """What ``scoring`` prints in a shell that has read ``airflow.env`` and knows nothing else."""
+    command = f". {cluster.home.shell_environment} && exec {sys.executable} -m scoring {arguments}"
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "SCORING_"))}
     done = subprocess.run(
-        ["bash", "-c", f"{command} show flight_delay 2013-05"],
-        env=clean, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        ["bash", "-c", command], env=clean, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
-    assert "s3://scoring/predictions/flight_delay/month=2013-05/predictions.parquet" in done.stdout
+    return done.stdout
+
+
+def test_the_shell_of_the_stack_shows_what_is_published(cluster: Cluster) -> None:
+    """``airflow.env`` is enough for ``python -m scoring`` to read the bucket."""
+    printed = in_its_shell(cluster, "show flight_delay 2013-05")
+    assert "s3://scoring/predictions/flight_delay/month=2013-05/predictions.parquet" in printed
 
 
 def test_the_service_of_the_stack_answers_with_the_published_bits(cluster: Cluster) -> None:
@@ -83,15 +88,9 @@ def test_the_service_of_the_stack_answers_with_the_published_bits(cluster: Clust
     try:
         asked = subprocess.run(["bash", "-c", service.request], capture_output=True, text=True)
         assert json.loads(asked.stdout)["rows"][0]["status"] == "scored", asked.stderr
-        command = f". {cluster.home.shell_environment} && exec {sys.executable} -m scoring"
         options = f"--url {service.url} --token-file {service.token} --arrow --json"
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "SCORING_"))}
-        done = subprocess.run(
-            ["bash", "-c", f"{command} parity flight_delay 2013-05 {options}"],
-            env=clean, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        rows = json.loads(done.stdout)["rows"]
+        printed = in_its_shell(cluster, f"parity flight_delay 2013-05 {options}")
+        rows = json.loads(printed)["rows"]
         assert (rows["scored"], rows["quarantined"]) == (28_233, 563)
         assert cluster.stack.secrets.serve_token not in log.read_text()
     finally:
