@@ -13,7 +13,7 @@ from scoring.errors import quoted
 OF_AIRFLOW = ("openlineage",)
 """Keys that Airflow adds itself: ``TriggerDagRunOperator`` names the run that triggers another one."""
 
-KEYS = ("partition", "model_version", "replace_newer", "accept_drift")
+KEYS = ("partition", "model_version", "replace_newer", "accept_drift", "accept_changes")
 """Keys that the tasks of a job read."""
 
 _SHOWN_CHARACTERS = 100
@@ -57,10 +57,11 @@ def _problem_of(key: str, value: Any, params: list[str], keys: tuple[str, ...]) 
         if isinstance(value, bool):
             return None
         return f"replace_newer is {_shown(value)}: write true or false, without quotes"
-    if key == "accept_drift":
+    if key in ("accept_drift", "accept_changes"):
         if isinstance(value, str) and value.strip():
             return None
-        return f"accept_drift is {_shown(value)}: write why the drift is right, as text"
+        what = key.removeprefix("accept_")
+        return f"{key} is {_shown(value)}: write why the {what} {'is' if what == 'drift' else 'are'} right, as text"
     if key in params or key in OF_AIRFLOW or key.startswith(("_", "airflow")):
         return None
     known = list(dict.fromkeys([*keys, *params]))

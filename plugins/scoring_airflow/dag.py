@@ -62,6 +62,7 @@ def job_dag(job_file: JobFile) -> DAG:
             # Not a Param: Airflow takes 2 ms to check one, for each job at each parse.
             replace_newer="{{ (dag_run.conf or {}).get('replace_newer', false) }}",
             accept_drift="{{ (dag_run.conf or {}).get('accept_drift') or '' }}",
+            accept_changes="{{ (dag_run.conf or {}).get('accept_changes') or '' }}",
             outlets=[asset_of(job_file)],
         )
     return dag

@@ -24,7 +24,10 @@ def dag_doc(job_file: JobFile) -> str:
 def _model_doc(job: Job) -> str:
     if job.model is None:
         return f"Scored by `{job.scorer}`."
-    rows = "\n".join(f"| {v.version} | {v.in_force_from} | `{v.uri}` |" for v in job.model.versions)
+    rows = "\n".join(
+        f"| {v.version} | {v.in_force_from or 'candidate'} | `{v.uri}` |"
+        for v in job.model.versions
+    )
     policy = {
         "as_of": f"Each {job.partition} is scored with the version that was in force then.",
         "current": f"Every {job.partition} is scored with the newest version.",

@@ -157,10 +157,10 @@ def report_publication(
 def _drift_in(manifest: Manifest) -> str | None:
     """Return what a manifest warns of, unless somebody has accepted it."""
     from scoring.monitoring.judgement import drift_summary
-    from scoring.pipeline.hold import ACCEPTED
+    from scoring.pipeline.hold import DRIFT
 
     warned = any(warning.startswith("drift: ") for warning in manifest.warnings)
-    found = drift_summary(manifest) if warned and ACCEPTED not in manifest.run else None
+    found = drift_summary(manifest) if warned and DRIFT not in manifest.run else None
     if found is None:
         return None
     moved = "1 column has" if found.columns_moved == 1 else f"{found.columns_moved} columns have"

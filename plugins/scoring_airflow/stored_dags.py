@@ -67,7 +67,8 @@ class DatedRun(PartitionRun):
     @classmethod
     def of(cls, run: Any) -> DatedRun:
         conf = run.conf or {}
-        version, accepted = conf.get("model_version"), conf.get("accept_drift")
+        version = conf.get("model_version")
+        accepted = conf.get("accept_drift") or conf.get("accept_changes")
         return cls(
             run.run_id,
             str(run.state),

@@ -17,6 +17,7 @@ from scoring.cli import (
     check,
     clean,
     coverage,
+    diff,
     drift,
     env,
     evaluate,
@@ -44,6 +45,7 @@ COMMANDS = {
     "coverage": coverage,
     "plan": plan,
     "drift": drift,
+    "diff": diff,
     "evaluate": evaluate,
     "publish": publish,
     "profile": profile,
@@ -60,7 +62,7 @@ exit status:
   4  contract      5  model                                6  scorer
   7  publication   8  verify or parity found a difference  1  anything else
   9  out of open files, disk space or memory, or a package is missing
-  10 held because of drift                             130  interrupted
+  10 held: drift, or changes of what is published      130  interrupted
 """
 
 

@@ -1,4 +1,4 @@
-"""``publish``: publish a partition that is held because of drift."""
+"""``publish``: publish a partition that is held."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import getpass
 from scoring.cli import options as shared
 from scoring.cli import output
 
-HELP = "publish a partition that is held because of drift"
+HELP = "publish a partition that is held: for drift, or for what it changes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         type=_reason,
         metavar="WHY",
-        help="why the drift is right; it is kept in the manifest, with your name",
+        help="why it is right all the same; it is kept in the manifest, with your name",
     )
     shared.add_data_and_json(parser)
 

@@ -13,7 +13,8 @@
     DESTINATION/_timeline.json                                the figures of all manifests and evaluations
     DESTINATION/_stale.json                                   which stale partitions were reported
     DESTINATION/_staging/month=2013-05/ATTEMPT.lock           held by a run from the shell (S3: .owner)
-    DESTINATION/_held/month=2013-05.json                      what is staged, and held because of drift
+    DESTINATION/_held/month=2013-05.json                      what is staged, and held, and why
+    DESTINATION/_challengers/VERSION/…                        the same, of a version that is not published
     DESTINATION/_evaluations/month=2013-05.json               how wrong the predictions were
     DESTINATION/_locks/month=2013-05                          held by the one that publishes
 
@@ -29,6 +30,7 @@ from scoring.job.schema import Job
 from scoring.job.uri_templates import Roots
 
 NEXT = ".next-"
+CHALLENGERS = "_challengers"
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,12 @@ class Layout:
 
     def path_of(self, uri: str) -> str:
         """Return the path of the partition that a published object belongs to, or one that waits or
-        is hidden.
+        is hidden; that of a challenger, too.
         """
         first, _, rest = uri.removeprefix(f"{self.uri}/").partition("/")
+        if first == CHALLENGERS:
+            version = rest.partition("/")[0]
+            return Layout(f"{self.uri}/{CHALLENGERS}/{version}").path_of(uri)
         if not first.startswith("_"):
             return first
         name = rest.partition("/")[0].lstrip(".").partition("?")[0]

@@ -109,6 +109,21 @@ class ObjectRecord(_Record):
     sha256: str
 
 
+class ChallengerRecord(_Record):
+    """What another version made of the same rows; ``error`` says why it made nothing.
+
+    ``difference`` is how its predictions differ from the published ones
+    (``scoring.monitoring.difference.Difference``).
+    """
+
+    version: str
+    sha256: str | None = None
+    output: ObjectRecord | None = None
+    rows_scored: int | None = None
+    difference: dict[str, Any] | None = None
+    error: str | None = None
+
+
 class _Format(_Record):
     format_version: int = FORMAT_VERSION
 
@@ -117,7 +132,8 @@ class Manifest(_Format):
     """One published partition.  Times are ISO 8601 with offset; durations are in seconds.
 
     ``job_sha256`` is of the job file's bytes, ``job_meaning_sha256`` of what of it can change the
-    predictions (``scoring.job.meaning``); releases before 0.1 did not record that.
+    predictions (``scoring.job.meaning``); releases before 0.1 did not record that. ``difference`` is
+    how the predictions differ from those that were published before, where the job limits that.
     """
 
     job: str
@@ -140,6 +156,8 @@ class Manifest(_Format):
     inputs: dict[str, dict[str, Any]] = {}
     statistics: dict[str, dict[str, Any]]
     drift: list[dict[str, Any]] = []
+    difference: dict[str, Any] | None = None
+    challengers: list[ChallengerRecord] = []
     run: dict[str, str]
     code_version: str
     packages: dict[str, str]

@@ -84,6 +84,26 @@ class ChecksConfig(Section):
             "quarantined or left out."
         ),
     ] = {}
+    max_changed_fraction: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1,
+            description="A partition that is scored again is [held](candidates.md#scored-again) "
+            "where a larger fraction of its rows differs from what is published: another "
+            "prediction, or one in one of the two only.",
+        ),
+    ] = None
+    max_abs_change: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1e18,
+            allow_inf_nan=False,
+            description="The same where a prediction changes by more than this. Predictions that are "
+            "numbers only.",
+        ),
+    ] = None
     min_rows: Annotated[
         int,
         Field(

@@ -111,8 +111,16 @@ def add_model_file(file: Schema, installed: bool, more: tuple[str, ...] = ()) ->
         },
     ]
     if folders:
+        file["allOf"].append(_in_force())
         of_model = {"required": ["environment"], "properties": {"environment": {"const": "model"}}}
         file["allOf"].append({"if": of_model, "then": folders[0]})
+
+
+def _in_force() -> Schema:
+    """A version is in force from some partition on, or a candidate."""
+    candidate = {"required": ["candidate"], "properties": {"candidate": {"const": True}}}
+    never = absent("in_force_from", "is not for a candidate, which is never in force")
+    return {"if": candidate, "then": {"properties": never}, "else": given("in_force_from")}
 
 
 def add_destination(destination: Schema, installed: bool) -> None:

@@ -20,6 +20,7 @@ WITHOUT_EFFECT = frozenset(
         *("name", "description", "owner", "tags", "alerts", "actuals"),
         *("schedule", "start", "end", "run"),  # which partitions are scored, when and where
         *("checks", "destination"),  # whether and where the same predictions are published
+        "challengers",  # are never published
         "model",  # the version that scored counts, and that alone: see _meaning_of_model
         "scorer",  # the manifest has the digest of its code
     }

@@ -130,6 +130,14 @@ class Job(Section):
             "unless there is a `scorer`."
         ),
     ] = None
+    challengers: Annotated[
+        list[str],
+        Field(
+            description="Versions of the model that score the same rows beside the one in force: "
+            "[challengers](candidates.md#challengers). Their predictions are compared with the "
+            "published ones, and never published."
+        ),
+    ] = []
     scorer: Annotated[
         str | None,
         Field(
@@ -232,6 +240,19 @@ class Job(Section):
             found.update(partitions_between(start, end))
         return sorted(found)
 
+    def challengers_of(self, version: str) -> list[str]:
+        """Return the challengers of a partition that the model ``version`` scores."""
+        return [name for name in self.challengers if name != version]
+
+    @property
+    def history(self) -> list[tuple[Partition, ModelVersionConfig]]:
+        """Return the versions of the model but its candidates, and the first partition of each, in
+        that order.
+        """
+        versions = self.model.versions if self.model else []
+        found = [(self.parse(v.in_force_from), v) for v in versions if v.in_force_from is not None]
+        return sorted(found, key=lambda pair: pair[0])
+
     def version_for(self, partition: Partition, pinned: str | None = None) -> ModelVersionConfig:
         """Return the model version that scores ``partition``: ``pinned``, or by the job's policy.
 
@@ -252,14 +273,15 @@ class Job(Section):
                 f"{self.name} has no model version '{quoted(pinned, 64)}'; it has "
                 f"{', '.join(self.version_names)}"
             )
-        in_order = sorted(self.model.versions, key=lambda v: self.parse(v.in_force_from))
+        history = self.history
         if self.model.policy == "current":
-            return in_order[-1]
-        in_force = [v for v in in_order if not partition < self.parse(v.in_force_from)]
+            return history[-1][1]
+        in_force = [version for since, version in history if not partition < since]
         if not in_force:
+            since, first = history[0]
             raise ModelError(
                 f"no model version of {self.name} was in force in {partition.key}: the first, "
-                f"{in_order[0].version}, is in force from {in_order[0].in_force_from}; nothing was "
+                f"{first.version}, is in force from {since.key}; nothing was "
                 "scored. Select a version with model_version, or add an earlier one to "
                 "model.versions"
             )
@@ -285,7 +307,8 @@ class Job(Section):
         if self.end is not None:
             keys.append((("end",), self.end))
         for i, version in enumerate(self.model.versions if self.model else []):
-            keys.append((("model", "versions", i, "in_force_from"), version.in_force_from))
+            if version.in_force_from is not None:
+                keys.append((("model", "versions", i, "in_force_from"), version.in_force_from))
         digests = [(("source", "sha256", key), key) for key in self.source.sha256]
         wrong = False
         for loc, key in [*keys, *digests]:
@@ -324,10 +347,12 @@ class Job(Section):
         yield from problems_of_columns(self)
 
     def _model_problems(self) -> Iterator[Problem]:
+        yield from self._challenger_problems()
         if self.model is None:
             if self.scorer is None:
                 yield ("model",), "missing; a job needs a model or a scorer"
             return
+        yield from self.model.problems()
         seen: dict[str, str] = {}
         for i, version in enumerate(self.model.versions):
             loc = ("model", "versions", i)
@@ -336,7 +361,8 @@ class Job(Section):
             if version.in_force_from in seen:
                 other = seen[version.in_force_from]
                 yield (*loc, "in_force_from"), f"{version.in_force_from} is also that of {other}"
-            seen[version.in_force_from] = version.version
+            if version.in_force_from is not None:
+                seen[version.in_force_from] = version.version
             yield from _problems_of_folder(loc, version)
             if not version.is_folder:
                 yield from _problems_of_digest(loc, version)
@@ -344,6 +370,14 @@ class Job(Section):
         yield from self._artifact_problems(("model", "files"), self.model.files)
         if self.model.input != "frame" and self.scorer is not None:
             yield ("model", "input"), "not with a scorer, which is always given a DataFrame"
+
+    def _challenger_problems(self) -> Iterator[Problem]:
+        for i, name in enumerate(self.challengers):
+            if name not in self.version_names:
+                known = ", ".join(self.version_names) or "none, as there is no model"
+                yield ("challengers", i), f"{name!r} is not a version of the model ({known})"
+            elif name in self.challengers[:i]:
+                yield ("challengers", i), f"{name!r} is listed twice"
 
     def _artifact_problems(self, loc: Loc, files: dict[str, ArtifactConfig]) -> Iterator[Problem]:
         if files and self.scorer is None:

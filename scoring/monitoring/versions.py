@@ -62,9 +62,10 @@ def in_force(job: Job, version: str) -> InForce:
         newest = job.version_for(job.first_partition).version == version
         return InForce(job.first_partition if newest else None, None)
     of_version = job.version_for(job.first_partition, version)
+    if of_version.in_force_from is None:
+        return InForce(None, None)
     begins = job.parse(of_version.in_force_from)
-    starts = sorted(job.parse(other.in_force_from) for other in job.model.versions)
-    later = next((start for start in starts if begins < start), None)
+    later = next((start for start, _ in job.history if begins < start), None)
     return InForce(begins, later.previous() if later else None)
 
 

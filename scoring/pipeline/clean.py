@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from scoring.destinations.attempts import DAYS_KEPT, Attempt, attempts
 from scoring.destinations.base import open_publisher
 from scoring.errors import PublicationError
 from scoring.job.schema import Job
 from scoring.job.uri_templates import Roots
+from scoring.pipeline.challengers import job_of_challenger
 from scoring.storage.base import TreeEntry
 from scoring.storage.connections import Connections
 from scoring.storage.temporary import abandoned_folders
@@ -64,12 +66,13 @@ def clean(
                 paths.add(attempt.path)
         return paths
 
-    unpublished = getattr(publisher, "unpublished", None)  # a kind of destination may have it
     left: list[tuple[TreeEntry, Callable[[], None]]] = []
-    if unpublished is None:
-        at_work()
-    else:
-        left = unpublished(at_work)
+    busy = cache(at_work)
+    beside = [job_of_challenger(job, version) for version in job.version_names]
+    for published in (publisher, *(open_publisher(of, roots, connections) for of in beside)):
+        unpublished = getattr(published, "unpublished", None)  # a kind of destination may have it
+        left += unpublished(busy) if unpublished else []
+    busy()
     for entry, take_away in left:
         remove(Leftover(entry.uri, entry.bytes, "of an incomplete publication"), take_away)
     for folder in abandoned_folders():

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class PartitionContext:
     """``attempt`` names the staging folder, so two attempts at one partition never mix.
 
-    ``columns`` are the types to publish in, where those of the destination itself do not count.
+    ``columns`` are the types to publish in, where those of the destination itself do not count;
+    ``staged_in`` is the staging folder, where it is not one of the destination.
     """
 
     job_file: JobFile
@@ -33,6 +34,7 @@ class PartitionContext:
     attempt: str
     connections: Connections = field(default_factory=Connections)
     columns: pa.Schema | None = None
+    staged_in: str | None = None
 
     @property
     def job(self) -> Job:
@@ -49,7 +51,8 @@ class PartitionContext:
 
     @cached_property
     def staging(self) -> str:
-        return f"{self.publisher.staging}/{self.partition.path}/{self.attempt}"
+        own = f"{self.publisher.staging}/{self.partition.path}/{self.attempt}"
+        return self.staged_in or own
 
     @property  # not cached: a context is handed to other processes, a connection cannot be
     def storage(self) -> Storage:

@@ -26,7 +26,8 @@ def build_environments(
             spec = environment_spec(version.version, version.environment, roots)
             yield version.version, environment_of(spec)
         elif version.environment is not None:
-            first = job.parse(version.in_force_from)
+            since = version.in_force_from
+            first = job.parse(since) if since is not None else job.first_partition
             found = verify_digest(job, version, first, roots, Connections())
             assert found.environment is not None
             yield found.version, environment_of(found.environment)

@@ -1,41 +1,31 @@
 """How wrong the predictions of a published partition were: they are joined with their actuals.
 
-Both are read batch by batch into a DuckDB file, which joins them by the hash of the row id and
-computes the figures, so memory does not grow with the partition.  Hashes have 64 bits: of ten
-million rows, the chance that any two of them are taken for one is about three in a million, and
-published rows that share a hash are counted as ambiguous.
+Published rows whose keys are the same (``scoring.pipeline.joins``) are counted as ambiguous.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from scoring.arrow.columns import combined_column
 from scoring.arrow.contract import contract_type
-from scoring.arrow.hashing import hash_columns
 from scoring.destinations.manifest import Manifest
-from scoring.errors import JobError, PublicationError, SourceColumnsError
-from scoring.expressions.connection import SAFE
+from scoring.errors import PublicationError, SourceColumnsError
 from scoring.job.actuals import ActualsConfig, Task
 from scoring.job.inputs import ColumnType
 from scoring.monitoring.accuracy import classification, regression
 from scoring.monitoring.evaluation import EvaluatedRows, Evaluation, parse_evaluation
 from scoring.pipeline.actuals import Actuals
 from scoring.pipeline.context import PartitionContext
+from scoring.pipeline.joins import join_connection, joined_columns, keyed, load
+from scoring.pipeline.predictions import PublishedPredictions, published_manifest
 from scoring.sources.base import SourceFileRecord, SourceRecord
 from scoring.storage.base import write
-from scoring.storage.temporary import TemporaryFolder
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-_MEMORY = "512MB"
-_BATCH_ROWS = 131_072
 
 
 def evaluate(context: PartitionContext) -> Evaluation:
@@ -48,17 +38,34 @@ def evaluate(context: PartitionContext) -> Evaluation:
     config = context.job.actuals
     if config is None:
         raise context.job_file.error((), "has no actuals; add the section `actuals` to evaluate it")
-    manifest = _published(context)
-    predictions = _Predictions(context, manifest)
+    manifest = published_manifest(context)
+    found = compute_evaluation(context, config, manifest)
+    again = context.publisher.published(context.partition)
+    if again is None or again.identity != manifest.identity:
+        raise PublicationError(
+            f"{context.name} was published again while it was evaluated; evaluate it again"
+        )
+    write(context.storage, evaluation_uri(context), found.model_dump_json(indent=1).encode())
+    return found
+
+
+def compute_evaluation(
+    context: PartitionContext, config: ActualsConfig, manifest: Manifest
+) -> Evaluation:
+    """Return the evaluation of what ``manifest`` describes, without storing it; raises as
+    ``evaluate`` does.
+    """
+    predictions = PublishedPredictions(context, manifest)
     task = task_of(context, config, predictions.schema)
     actuals = Actuals(context, config, predictions.schema, _truth_type(context, task, predictions))
-    with _connection() as connection:
-        _load(connection, "predictions", predictions.batches())
-        _load(connection, "actuals", actuals.batches())
+    with join_connection("evaluate") as connection:
+        tables = predictions.batches(joined_columns(context.job))
+        load(connection, "predictions", (keyed(table, context.job) for table in tables))
+        load(connection, "actuals", actuals.batches())
         record = actuals.record()
         _check_places(context, manifest, record)
         rows = _join(connection, actuals.tally.quarantined)
-        found = Evaluation(
+        return Evaluation(
             job=context.job.name,
             partition=context.partition.key,
             model_version=manifest.model.version,
@@ -72,13 +79,6 @@ def evaluate(context: PartitionContext) -> Evaluation:
                 else None
             ),
         )
-    again = context.publisher.published(context.partition)
-    if again is None or again.identity != manifest.identity:
-        raise PublicationError(
-            f"{context.name} was published again while it was evaluated; evaluate it again"
-        )
-    write(context.storage, evaluation_uri(context), found.model_dump_json(indent=1).encode())
-    return found
 
 
 def evaluation_uri(context: PartitionContext) -> str:
@@ -108,7 +108,9 @@ def task_of(context: PartitionContext, config: ActualsConfig, published: pa.Sche
     )
 
 
-def _truth_type(context: PartitionContext, task: Task, predictions: _Predictions) -> ColumnType:
+def _truth_type(
+    context: PartitionContext, task: Task, predictions: PublishedPredictions
+) -> ColumnType:
     if task == "regression":
         return "float64"
     kind = predictions.schema.field(context.job.output.prediction).type
@@ -116,80 +118,6 @@ def _truth_type(context: PartitionContext, task: Task, predictions: _Predictions
     if found is None:
         raise context.job_file.error(("actuals",), f"predictions of type {kind} are not classes")
     return found
-
-
-def _published(context: PartitionContext) -> Manifest:
-    manifest = context.publisher.published(context.partition)
-    if manifest is None:
-        raise PublicationError(
-            f"nothing is published for {context.name}; `scoring run {context.job.name} "
-            f"{context.partition.key}` scores it"
-        )
-    if not context.job.is_own(manifest.job):
-        raise PublicationError(
-            f"what is published for {context.partition.key} under {context.publisher.uri} is the job "
-            f"{manifest.job}'s; give {context.job.name} a destination of its own, or list its former "
-            "names in destination.former_names"
-        )
-    if context.job.destination.format != "parquet":
-        raise JobError(
-            f"{context.name}: a destination of the kind {context.job.destination.format} cannot be "
-            "read back, so it cannot be evaluated"
-        )
-    return manifest
-
-
-class _Predictions:
-    """The published predictions, as the columns that are compared."""
-
-    def __init__(self, context: PartitionContext, manifest: Manifest) -> None:
-        self._context = context
-        self._manifest = manifest
-        with self._file() as file:
-            self.schema: pa.Schema = file.schema_arrow
-
-    @contextmanager
-    def _file(self) -> Iterator[pq.ParquetFile]:
-        storage, output = self._context.storage, self._manifest.output
-        with storage.open(output.uri) as opened, pq.ParquetFile(opened) as file:
-            if file.metadata.num_rows != self._manifest.rows.scored:
-                raise PublicationError(
-                    f"{output.uri} has {file.metadata.num_rows:,} rows, and its manifest says "
-                    f"{self._manifest.rows.scored:,}; score {self._context.name} again"
-                )
-            yield file
-
-    def batches(self) -> Iterator[pa.Table]:
-        """Yield ``key``, ``prediction``, and the probabilities as ``p0``, ``p1``, …"""
-        job = self._context.job
-        values = {"prediction": job.output.prediction}
-        values |= {f"p{number}": name for number, name in enumerate(job.output.probabilities)}
-        with self._file() as file:
-            for batch in file.iter_batches(
-                _BATCH_ROWS, columns=[*job.id_columns, *values.values()]
-            ):
-                table = pa.table(batch)
-                columns = {name: combined_column(table, of) for name, of in values.items()}
-                yield pa.table({"key": pa.array(hash_columns(table, job.id_columns)), **columns})
-
-
-@contextmanager
-def _connection() -> Iterator[DuckDBPyConnection]:
-    import duckdb
-
-    with closing(TemporaryFolder("evaluate")) as folder:
-        settings = SAFE | {"memory_limit": _MEMORY, "temp_directory": folder.name, "threads": 1}
-        with duckdb.connect(f"{folder.name}/pairs.duckdb", config=settings) as connection:
-            connection.execute("SET lock_configuration = true")
-            yield connection
-
-
-def _load(connection: DuckDBPyConnection, name: str, tables: Iterator[pa.Table]) -> None:
-    for number, table in enumerate(tables):
-        connection.register("batch", table)
-        into = f"INSERT INTO {name}" if number else f"CREATE TABLE {name} AS"
-        connection.execute(f"{into} FROM batch")
-        connection.unregister("batch")
 
 
 def _join(connection: DuckDBPyConnection, rejected: dict[str, int]) -> EvaluatedRows:

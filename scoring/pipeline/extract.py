@@ -29,6 +29,7 @@ from scoring.models.base import ModelFile
 from scoring.models.user_scorer import read_scorer
 from scoring.monitoring.statistics import Counts
 from scoring.pipeline.attempts import remove_abandoned_attempts
+from scoring.pipeline.challengers import NO_CHALLENGERS, Challengers
 from scoring.pipeline.checked_rows import RowChecker
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.handover import Extraction, extraction_uri
@@ -49,12 +50,14 @@ def extract(
     model: ModelFile,
     on_shard: OnShard = lambda shard: None,
     on_rows: OnRows = lambda rows, total: None,
+    challengers: Challengers = NO_CHALLENGERS,
 ) -> Extraction:
     """Stage the rows of the partition, to be scored with ``model``, and say what they are.
 
     ``on_shard`` is called with each shard as soon as it is staged, ``on_rows`` with each number of
     source rows taken in.  A shard given to ``on_shard`` may be replaced in the result (another
-    digest) if rows in it turn out to repeat the id of an earlier row.
+    digest) if rows in it turn out to repeat the id of an earlier row. ``challengers`` are recorded for
+    the next steps.
 
     Raises SourceMissingError, SourceError, and ContractError when the rows break the contract
     beyond what the job tolerates. Nothing is published by this step.
@@ -95,6 +98,7 @@ def extract(
         left_out_rows=left_out,
         source_types=checker.source_types,
         key_sum=stager.key_sum % (1 << 64),
+        challengers=challengers,
         seconds=time.monotonic() - started,
     )
     write(context.storage, extraction_uri(context), extraction.model_dump_json().encode())

@@ -15,6 +15,7 @@ from scoring.errors import RUN_AGAIN, NotStagedError
 from scoring.models.base import ModelFile
 from scoring.models.user_scorer import read_scorer
 from scoring.monitoring.statistics import Counts
+from scoring.pipeline.challengers import Challengers
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.staging import Staged
 from scoring.sources.base import SourceRecord
@@ -46,6 +47,7 @@ class Extraction(BaseModel):
     left_out_rows: Staged | None = None
     source_types: dict[str, str] = {}
     key_sum: int
+    challengers: Challengers = Challengers()
     seconds: float
 
     @property
@@ -63,7 +65,8 @@ class Scored(BaseModel):
     ``left_out`` those that the job's own scorer leaves out.
 
     ``predictions`` is None for a shard without rows that could be scored.  ``scorer_sha256`` is the
-    digest of the job's own scorer as it was run; None for a job without one.
+    digest of the job's own scorer as it was run; None for a job without one. ``challengers`` has what
+    other versions made of the same rows, ``challenger_errors`` why others failed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -76,6 +79,8 @@ class Scored(BaseModel):
     scorer_sha256: str | None
     environment: dict[str, str] = {}
     warnings: list[str]
+    challengers: dict[str, Scored] = {}
+    challenger_errors: dict[str, str] = {}
     seconds: float
 
 

@@ -1,4 +1,4 @@
-"""Partitions that are held: scored and staged, and published only when somebody accepts the drift."""
+"""Partitions that are held: scored and staged, and published only when somebody accepts why."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scoring.destinations.manifest import RowsRecord
 from scoring.errors import HeldError, PublicationError
+from scoring.monitoring.difference import Difference
 from scoring.monitoring.drift import ColumnDrift
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.handover import Extraction, Scored, load_extraction
 from scoring.storage.base import write
 
-ACCEPTED, BY = "accepted_drift", "accepted_by"
-"""The keys of a manifest's ``run`` that say why a partition was published in spite of drift, and
-who said so."""
+DRIFT, CHANGES, BY = "accepted_drift", "accepted_changes", "accepted_by"
+"""The keys of a manifest's ``run`` that say why a partition was published in spite of drift, or of how
+much it differs from what was published before, and who said so."""
 
 
 class Held(BaseModel):
-    """What is needed to publish a partition later: the attempt, and what its steps handed over."""
+    """What is needed to publish a partition later: the attempt, and what its steps handed over.
+
+    ``reasons`` are about drift, ``changes`` about what is published.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -30,6 +34,8 @@ class Held(BaseModel):
     model_version: str
     reasons: list[str]
     drift: list[ColumnDrift]
+    changes: list[str] = []
+    difference: Difference | None = None
     scored: list[Scored]
     run: dict[str, str]
 
@@ -41,21 +47,33 @@ def held_uri(context: PartitionContext) -> str:
 def hold(context: PartitionContext, held: Held) -> HeldError:
     """Record that the partition is held; return the error that says so."""
     write(context.storage, held_uri(context), held.model_dump_json(indent=1).encode())
-    listed = "\n".join(f"  {reason}" for reason in held.reasons)
     job, key = context.job.name, context.partition.key
+    parts, looks, conf = [f"{context.name} is held: "], [], []
+    if held.reasons:
+        parts.append("its values have moved beyond checks.drift.hold\n" + _listed(held.reasons))
+        looks.append(f"Look at `scoring drift {job} {key}`. ")
+        conf.append('"accept_drift": "why"')
+    if held.changes:
+        parts.append("\nand " if held.reasons else "")
+        parts.append("it differs from what is published\n" + _listed(held.changes))
+        conf.append('"accept_changes": "why"')
     error = HeldError(
-        f"{context.name} is held: its values have moved beyond checks.drift.hold\n{listed}\n"
-        "It is scored and staged, and readers have what they had before. Look at `scoring drift "
-        f'{job} {key}`. `scoring publish {job} {key} --accept "why"` publishes it as it is; in '
-        'Airflow, so does another run with the conf {"accept_drift": "why"}'
+        f"{''.join(parts)}\nIt is scored and staged, and readers have what they had before. "
+        f'{"".join(looks)}`scoring publish {job} {key} --accept "why"` publishes it as it is; in '
+        f"Airflow, so does another run with the conf {{{', '.join(conf)}}}"
     )
-    others = len(held.reasons) - 1
-    more = f"; and {others} more column{'' if others == 1 else 's'}" if others else ""
+    every = [*held.reasons, *held.changes]
+    others = len(every) - 1
+    more = f"; and {others} more reason{'' if others == 1 else 's'}" if others else ""
     error.summary = (
-        f'held: {held.reasons[0]}{more}. `scoring publish {job} {key} --accept "why"` publishes it '
+        f'held: {every[0]}{more}. `scoring publish {job} {key} --accept "why"` publishes it '
         "as it is; a corrected source or job is scored again"
     )
     return error
+
+
+def _listed(reasons: list[str]) -> str:
+    return "\n".join(f"  {reason}" for reason in reasons)
 
 
 def read_held(context: PartitionContext) -> Held | None:
@@ -107,6 +125,9 @@ def release(context: PartitionContext) -> None:
         context.storage.remove(held_uri(context))
 
 
-def accepted(run: Mapping[str, str], why: str, by: str) -> dict[str, str]:
-    """Return the ``run`` of the manifest: the run that scored, and who accepted what it found."""
-    return {**run, ACCEPTED: why, BY: by}
+def accepted(run: Mapping[str, str], by: str, drift: str = "", changes: str = "") -> dict[str, str]:
+    """Return the ``run`` of the manifest: the run that scored, why its ``drift`` and its ``changes``
+    are right (empty: nobody says so), and who says so.
+    """
+    said = {key: why for key, why in ((DRIFT, drift), (CHANGES, changes)) if why}
+    return {**run, **said, BY: by} if said else dict(run)

@@ -14,10 +14,12 @@ from scoring.contract.gates import check_gates
 from scoring.destinations.base import Publication
 from scoring.destinations.manifest import ObjectRecord
 from scoring.errors import ContractError, PublicationError
+from scoring.monitoring.difference import Difference
 from scoring.monitoring.drift import ColumnDrift
 from scoring.monitoring.judgement import drift_warnings
 from scoring.monitoring.statistics import PredictionStatistics
 from scoring.monitoring.warnings import constant_output
+from scoring.pipeline.changes import changes_of
 from scoring.pipeline.columns import PublishedColumns
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.handover import Extraction, Scored
@@ -51,6 +53,7 @@ class JoinedShards:
         self._left_out = [extraction.left_out_rows] if extraction.left_out_rows else []
         self._key_sum = 0
         self.drift: list[ColumnDrift] = []
+        self.difference: Difference | None = None
         in_force = context.columns or context.publisher.columns(but=context.partition)
         self._columns = PublishedColumns(context.name, in_force)
         self._empty: pa.Table | None = None
@@ -138,6 +141,18 @@ class JoinedShards:
             )
         for warning in warnings:
             log.warning("%s: %s", self.context.name, warning)
+
+    def find_changes(self, sha256: str, handed: list[Scored]) -> list[str]:
+        """Compare the table, whose file has the digest ``sha256``, with what is published; return why
+        the job holds it.
+        """
+        self.difference, reasons = changes_of(self.context, sha256, self.tables(handed))
+        return reasons
+
+    def tables(self, handed: list[Scored]) -> Iterator[pa.Table]:
+        """Yield the published table once more, from the shards that were added."""
+        for scored in handed:
+            yield from map(self._columns.cast, self._read(scored.predictions))
 
     def quarantined(self) -> Iterator[pa.Table]:
         """Yield the quarantined rows of all steps."""

@@ -18,6 +18,7 @@ from scoring.errors import ScorerError
 from scoring.models.base import ModelFile
 from scoring.models.environment.build import environment_of
 from scoring.pipeline.attempts import held
+from scoring.pipeline.challengers import Challengers, find_challengers
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.cpus import available_cores, threads_of_each
 from scoring.pipeline.handover import Scored
@@ -53,14 +54,15 @@ def score_partition(
     """
     model = context.model_file(pinned_version)
     context = context.with_inputs_of(model)
+    challengers = find_challengers(context, model)
     keep_freed_memory()
     with held(context):
         try:
-            with extraction_beside(context, model) as extraction:
+            with extraction_beside(context, model, challengers) as extraction:
                 workers = workers or available_cores()
                 threads = threads_of_each(workers)
                 with _pool_with_model(context, model, workers, threads) as pool:
-                    scored = _ScoringPool(pool, context, model, threads)
+                    scored = _ScoringPool(pool, context, model, threads, challengers)
                     shards = scored.follow(extraction, on_progress)
                     staged = sum(shard.rows for shard in shards)
                     return publish(
@@ -108,10 +110,17 @@ class _ScoringPool:
     """Shards being scored by the processes of ``pool``."""
 
     def __init__(
-        self, pool: ProcessPoolExecutor, context: PartitionContext, model: ModelFile, threads: int
+        self,
+        pool: ProcessPoolExecutor,
+        context: PartitionContext,
+        model: ModelFile,
+        threads: int,
+        challengers: Challengers,
     ) -> None:
         self._pool = pool
-        self._score = partial(score, context, file=model, threads=threads)
+        self._score = partial(
+            score, context, file=model, threads=threads, challengers=challengers.files
+        )
         self._futures: dict[Staged, Future[Scored]] = {}
 
     def follow(self, extraction: ExtractionProcess, on_progress: OnProgress) -> list[Staged]:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from scoring.destinations.manifest import (
+    ChallengerRecord,
     Manifest,
     ModelRecord,
     ObjectRecord,
@@ -20,13 +21,18 @@ from scoring.destinations.manifest import (
     package_versions,
 )
 from scoring.errors import (
+    ContractError,
     HeldError,
+    ModelError,
     NewerPublicationError,
     NotStagedError,
+    ScorerError,
 )
 from scoring.job.meaning import meaning_sha256
 from scoring.models.base import ModelFile
 from scoring.monitoring.judgement import reasons_to_hold
+from scoring.pipeline.challengers import NO_CHALLENGERS, challenger_context
+from scoring.pipeline.comparison import NotComparableError, compare_tables
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.handover import (
     Scored,
@@ -36,8 +42,9 @@ from scoring.pipeline.handover import (
     same_work,
 )
 from scoring.pipeline.hold import (
-    ACCEPTED,
     BY,
+    CHANGES,
+    DRIFT,
     Held,
     accepted,
     hold,
@@ -45,6 +52,9 @@ from scoring.pipeline.hold import (
     release,
 )
 from scoring.pipeline.joined import JoinedShards
+from scoring.pipeline.joins import joined_columns
+from scoring.pipeline.predictions import PublishedPredictions
+from scoring.storage.base import write
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +103,8 @@ def publish(
                 handed.append(shard)
                 on_rows(joined.add(shard))
             output = joined.close()
-            run = _hold_back(joined, handed, triggered_by)
+            run = _hold_back(joined, output.sha256, handed, triggered_by)
+            challengers = _publish_challengers(joined, handed, triggered_by)
             quarantined = publication.write_quarantine(joined.quarantined())
             left_out = None
             if context.job.output.keep_left_out:
@@ -103,6 +114,7 @@ def publish(
                     joined,
                     output,
                     (quarantined, left_out),
+                    challengers,
                     run,
                     time.monotonic() - started - waited,
                 )
@@ -112,14 +124,15 @@ def publish(
         if newer is None or not same_work(newer, extraction):
             raise
         manifest = newer
-    storage.remove(extraction_uri(context))  # first: it is never there without its shards
-    storage.remove_tree(context.staging)
+    if context.staged_in is None:  # or it goes with the staging that it lies in
+        storage.remove(extraction_uri(context))  # first: it is never there without its shards
+        storage.remove_tree(context.staging)
     release(context)
     return manifest
 
 
 def publish_held(context: PartitionContext, why: str, by: str) -> Manifest:
-    """Publish the partition although it has drifted: it is held, and ``by`` accepts it.
+    """Publish the partition for all that it is held for: ``by`` accepts it, and says ``why``.
 
     Raises HeldError where it is not held, and what ``publish`` raises.
     """
@@ -131,38 +144,101 @@ def publish_held(context: PartitionContext, why: str, by: str) -> Manifest:
         )
     attempt = replace(context, attempt=held.attempt)
     try:
-        return publish(attempt, held.scored, accepted(held.run, why, by))
+        return publish(attempt, held.scored, accepted(held.run, by, drift=why, changes=why))
     except NotStagedError:
         release(context)
         raise
 
 
 def _hold_back(
-    joined: JoinedShards, handed: list[Scored], triggered_by: Mapping[str, str]
+    joined: JoinedShards, sha256: str, handed: list[Scored], triggered_by: Mapping[str, str]
 ) -> dict[str, str]:
-    """Compare the partition with its references; raise HeldError where the job holds it.
+    """Compare the partition with its references and with what is published; raise HeldError where the
+    job holds it.
 
-    Returns the ``run`` of the manifest: who accepts drift stands there only where there was any.
+    Returns the ``run`` of the manifest: what somebody accepts stands there only where it was needed.
     """
     context, config = joined.context, joined.context.job.checks.drift
     joined.find_drift()
-    reasons = reasons_to_hold(joined.drift, config.hold) if config else []
-    if not reasons:
-        return {key: value for key, value in triggered_by.items() if key not in (ACCEPTED, BY)}
-    if not triggered_by.get(ACCEPTED):
+    reasons = {
+        DRIFT: reasons_to_hold(joined.drift, config.hold) if config else [],
+        CHANGES: joined.find_changes(sha256, handed),
+    }
+    needed = [key for key, found in reasons.items() if found]
+    if any(not triggered_by.get(key) for key in needed):
         raise hold(
             context,
             Held(
                 partition=context.partition.key,
                 attempt=context.attempt,
                 model_version=joined.extraction.model.version,
-                reasons=reasons,
+                reasons=reasons[DRIFT],
                 drift=joined.drift,
+                changes=reasons[CHANGES],
+                difference=joined.difference,
                 scored=handed,
                 run=dict(triggered_by),
             ),
         )
-    return dict(triggered_by)
+    without = {DRIFT, CHANGES, BY} - {*needed, *([BY] if needed else [])}
+    return {key: value for key, value in triggered_by.items() if key not in without}
+
+
+def _publish_challengers(
+    joined: JoinedShards, handed: list[Scored], triggered_by: Mapping[str, str]
+) -> list[ChallengerRecord]:
+    """Publish what the challengers made of the rows, each for itself; what is wrong is recorded."""
+    challengers = joined.extraction.challengers
+    errors, found = dict(challengers.errors), []
+    for shard in handed:
+        errors |= shard.challenger_errors
+    for version, file in challengers.files.items():
+        if version in errors:
+            continue
+        shards = [shard.challengers[version] for shard in handed]
+        try:
+            found.append(_publish_challenger(joined, handed, version, file, shards, triggered_by))
+        except (ModelError, ScorerError, ContractError, NotComparableError) as error:
+            errors[version] = str(error)
+    for version, why in errors.items():
+        log.warning("%s: the challenger %s failed: %s", joined.context.name, version, why)
+        found.append(ChallengerRecord(version=version, error=why))
+    return found
+
+
+def _publish_challenger(
+    joined: JoinedShards,
+    handed: list[Scored],
+    version: str,
+    file: ModelFile,
+    shards: list[Scored],
+    triggered_by: Mapping[str, str],
+) -> ChallengerRecord:
+    context, job = joined.context, joined.context.job
+    beside = challenger_context(context, version)
+    extraction = joined.extraction.model_copy(
+        update={
+            "model": file,
+            "replaces": beside.publisher.mark(context.partition),
+            "challengers": NO_CHALLENGERS,
+        }
+    )
+    write(beside.storage, extraction_uri(beside), extraction.model_dump_json().encode())
+    manifest = publish(beside, shards, triggered_by, replace_newer=True)
+    segments = job.output.keep
+    difference = compare_tables(
+        job,
+        joined.tables(handed),
+        PublishedPredictions(beside, manifest).batches(joined_columns(job, segments)),
+        segments,
+    )
+    return ChallengerRecord(
+        version=manifest.model.version,
+        sha256=manifest.model.sha256,
+        output=manifest.output,
+        rows_scored=manifest.rows.scored,
+        difference=difference.model_dump(mode="json"),
+    )
 
 
 def in_order(scored: Iterable[Scored]) -> Iterator[Scored]:
@@ -191,6 +267,7 @@ def _manifest(
     joined: JoinedShards,
     output: ObjectRecord,
     beside: tuple[ObjectRecord | None, ObjectRecord | None],
+    challengers: list[ChallengerRecord],
     triggered_by: Mapping[str, str],
     seconds: float,
 ) -> Manifest:
@@ -233,6 +310,8 @@ def _manifest(
         inputs={name: counts.model_dump() for name, counts in extraction.inputs.items()},
         statistics={name: s.result() for name, s in joined.statistics.items()},
         drift=[one.model_dump(mode="json") for one in joined.drift],
+        difference=joined.difference.model_dump(mode="json") if joined.difference else None,
+        challengers=challengers,
         run=dict(triggered_by),
         code_version=code_version(),
         packages=package_versions(),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -11,13 +13,14 @@ from threadpoolctl import threadpool_limits
 from scoring.arrow.columns import constant
 from scoring.contract import quarantine
 from scoring.engine import Predictions, check_model, no_predictions, score_table
-from scoring.errors import ScorerError
+from scoring.errors import ModelError, ScorerError
 from scoring.job.columns import ROW
 from scoring.models.base import Model, ModelFile
 from scoring.models.environment.model import EnvironmentModel
 from scoring.models.features import feature_warnings
 from scoring.models.prepare import prepare_model
 from scoring.models.user_scorer import UserScorer
+from scoring.pipeline.challengers import challenger_context
 from scoring.pipeline.columns import in_types_of
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.handover import Scored
@@ -26,7 +29,31 @@ from scoring.pipeline.staging import Staged, read_staged, staged_schema, staged_
 _WITH_SCORER = (UserScorer, EnvironmentModel)
 
 
-def score(context: PartitionContext, shard: Staged, file: ModelFile, threads: int = 1) -> Scored:
+def score(
+    context: PartitionContext,
+    shard: Staged,
+    file: ModelFile,
+    threads: int = 1,
+    challengers: Mapping[str, ModelFile] = MappingProxyType({}),
+) -> Scored:
+    """Stage the predictions of ``shard`` by ``file``, and beside them those of ``challengers``.
+
+    What is wrong with a challenger is in the result. Raises ModelError and ScorerError, and others for
+    what time may cure; the shard can be scored again at any time.
+    """
+    scored = _score_with(context, shard, file, threads)
+    found: dict[str, Scored] = {}
+    errors: dict[str, str] = {}
+    for version, challenger in challengers.items():
+        beside = challenger_context(context, version)
+        try:
+            found[version] = _score_with(beside, shard, challenger, threads)
+        except (ModelError, ScorerError) as error:
+            errors[version] = str(error)
+    return scored.model_copy(update={"challengers": found, "challenger_errors": errors})
+
+
+def _score_with(context: PartitionContext, shard: Staged, file: ModelFile, threads: int) -> Scored:
     """Stage the predictions of ``shard``, row for row in its order.
 
     ``threads`` is the number of OpenMP threads, such as gradient boosting's, if ``run.threads`` in
@@ -35,8 +62,6 @@ def score(context: PartitionContext, shard: Staged, file: ModelFile, threads: in
     The staged columns are the row ids, the outputs, the kept columns, ``model_version`` and
     ``partition``.  A row with an output that is null or infinite is quarantined
     (``null_prediction``, ``infinite_prediction``).
-
-    Raises ModelError and ScorerError; the shard can be scored again at any time.
     """
     started, context = time.monotonic(), context.with_inputs_of(file)
     limits = {"openmp": context.job.run.threads or threads, "blas": 1}

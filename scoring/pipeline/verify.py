@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from scoring.destinations.manifest import Manifest, code_version, package_versions
 from scoring.errors import VerifyError
-from scoring.job.loader import JobFile
 from scoring.pipeline.context import PartitionContext
+from scoring.pipeline.elsewhere import job_elsewhere
 from scoring.pipeline.local import OnProgress, score_partition
 from scoring.storage.temporary import TemporaryFolder
 
@@ -30,7 +30,7 @@ def verify_partition(
     with closing(TemporaryFolder("verify")) as folder:
         again = score_partition(
             PartitionContext(
-                _published_in(context.job_file, folder.name),
+                replace(context.job_file, job=job_elsewhere(context.job, folder.name)),
                 context.partition,
                 context.roots,
                 "verify",
@@ -77,15 +77,6 @@ def intact_manifest(context: PartitionContext) -> Manifest:
                 f"manifest says {published.sha256}. Score {what} again to repair it"
             )
     return manifest
-
-
-def _published_in(job_file: JobFile, folder: str) -> JobFile:
-    elsewhere = job_file.job.destination.model_copy(update={"uri": folder})
-    checks = job_file.job.checks.model_copy(
-        update={"drift": None}
-    )  # the bytes count, not the month
-    job = job_file.job.model_copy(update={"destination": elsewhere, "checks": checks})
-    return replace(job_file, job=job)
 
 
 def _changes(published: Manifest, again: Manifest) -> Iterator[str]:

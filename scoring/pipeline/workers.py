@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_info
 
 from scoring.errors import ScorerError
 from scoring.models.base import ModelFile
+from scoring.pipeline.challengers import Challengers
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.extract import OnRows, OnShard, extract
 from scoring.pipeline.handover import Extraction
@@ -65,11 +66,15 @@ def scoring_pool(
 class ExtractionProcess:
     """The extract step at work in a process of its own, while this one loads the model."""
 
-    def __init__(self, context: PartitionContext, model: ModelFile) -> None:
+    def __init__(
+        self, context: PartitionContext, model: ModelFile, challengers: Challengers
+    ) -> None:
         self._receiver, sender = _CONTEXT.Pipe(duplex=False)
         self.model = model
         self._what = context.name
-        self._process = _CONTEXT.Process(target=_extract, args=(context, model, sender))
+        self._process = _CONTEXT.Process(
+            target=_extract, args=(context, model, challengers, sender)
+        )
         self._process.start()
         sender.close()  # the other process has its own: when that is closed too, it has ended
 
@@ -102,9 +107,11 @@ class ExtractionProcess:
 
 
 @contextmanager
-def extraction_beside(context: PartitionContext, model: ModelFile) -> Iterator[ExtractionProcess]:
+def extraction_beside(
+    context: PartitionContext, model: ModelFile, challengers: Challengers
+) -> Iterator[ExtractionProcess]:
     """Yield the extract step of ``context``, begun now; end it with the block."""
-    process = ExtractionProcess(context, model)
+    process = ExtractionProcess(context, model, challengers)
     try:
         yield process
     finally:
@@ -138,12 +145,15 @@ def _end_openmp_threads() -> None:
                 ctypes.CDLL(library["filepath"]).omp_pause_resource_all(_OMP_PAUSE_HARD)
 
 
-def _extract(context: PartitionContext, model: ModelFile, sender: Connection) -> None:
+def _extract(
+    context: PartitionContext, model: ModelFile, challengers: Challengers, sender: Connection
+) -> None:
+    def on_rows(rows: int, total: int | None) -> None:
+        sender.send((rows, total))
+
     try:
         _begin(None)
-        sender.send(
-            extract(context, model, sender.send, lambda rows, total: sender.send((rows, total)))
-        )
+        sender.send(extract(context, model, sender.send, on_rows, challengers))
     except KeyboardInterrupt:
         pass  # the process that waits for this one has been interrupted too, and says so
     except Exception as error:  # noqa: BLE001 - whatever it is, the one that waits raises it

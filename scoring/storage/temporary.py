@@ -19,7 +19,7 @@ from pathlib import Path
 
 from scoring.storage.base import TreeEntry
 
-_NAME = re.compile(r"scoring-(model|query|row-ids|verify|evaluate|serve)-[a-z0-9_]{8}")
+_NAME = re.compile(r"scoring-(model|query|row-ids|verify|evaluate|compare|serve)-[a-z0-9_]{8}")
 
 
 class TemporaryFolder:

@@ -84,7 +84,7 @@ def checked(conf: Any, *params: str) -> str:
     return ""
 
 
-KNOWN = "(known here: partition, model_version, replace_newer, accept_drift)"
+KNOWN = "(known here: partition, model_version, replace_newer, accept_drift, accept_changes)"
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ class ExtractOperator(PartitionOperator):
         return self._extract(context, Waiting.of_event(event))
 
     def _extract(self, context: Context, waiting: Waiting | None) -> list[dict[str, Any]]:
+        from scoring.pipeline.challengers import find_challengers
         from scoring.pipeline.extract import extract
 
         with fail_if_permanent(context):
@@ -55,7 +56,8 @@ class ExtractOperator(PartitionOperator):
             model = attempt.model_file(self.model_version or None)
             try:
                 with counted_refusals(attempt.job.name):
-                    extraction = extract(attempt, model)
+                    challengers = find_challengers(attempt, model)
+                    extraction = extract(attempt, model, challengers=challengers)
             except SourceMissingError as missing:
                 self._wait_for(attempt, missing, waiting)
                 raise

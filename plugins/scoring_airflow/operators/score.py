@@ -47,7 +47,8 @@ class ScoreOperator(PartitionOperator):
         with fail_if_permanent(context):
             attempt = self.partition_context(context)
             try:
-                model = load_extraction(attempt).model
+                extraction = load_extraction(attempt)
+                model = extraction.model
             except NotStagedError:
                 asked = self.asked_model(context, attempt)
                 done = published_before(attempt, triggered_by(context), asked)
@@ -62,10 +63,13 @@ class ScoreOperator(PartitionOperator):
                 return None
             self._scores = f"{attempt.partition.key} {model.version}, "
             threads = threads_of_each(tasks_at_once(self.executor))
-            scored = score(attempt, Staged.model_validate(self.shard), model, threads)
+            shard, challengers = Staged.model_validate(self.shard), extraction.challengers.files
+            scored = score(attempt, shard, model, threads, challengers)
         rows = scored.predictions.rows
         self.log.info(
             f"{attempt.partition.key}, shard {scored.number}: {rows:,} rows scored with model version "
             f"{model.version} in {scored.seconds:.2f} s"
         )
+        for version, why in scored.challenger_errors.items():
+            self.log.warning(f"{attempt.partition.key}: the challenger {version} failed: {why}")
         return scored.model_dump()

@@ -30,6 +30,8 @@ class UploadOperator(PartitionOperator):
     :param scored: what the mapped ``ScoreOperator`` returned (``score.output``).  Templated.
     :param accept_drift: why the partition is published although it has drifted beyond
         ``checks.drift.hold``; empty or None holds it.  Templated.
+    :param accept_changes: why it is published although it differs from what is published by more
+        than ``checks.max_changed_fraction`` or ``checks.max_abs_change``; likewise.  Templated.
     :param replace_newer: publish even where another run has published the partition since this run
         read its source: true or false, or a text such as ``"True"``.  Templated.
     """
@@ -39,6 +41,7 @@ class UploadOperator(PartitionOperator):
         "scored",
         "replace_newer",
         "accept_drift",
+        "accept_changes",
     )
     operator_extra_links = (PartitionLink(), PredictionsLink(), QuarantineLink())
 
@@ -48,12 +51,14 @@ class UploadOperator(PartitionOperator):
         scored: Sequence[dict[str, Any]],
         replace_newer: bool | str = False,
         accept_drift: str | None = None,
+        accept_changes: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.scored = scored
         self.replace_newer = replace_newer
         self.accept_drift = accept_drift
+        self.accept_changes = accept_changes
         self.published: Manifest | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -61,9 +66,12 @@ class UploadOperator(PartitionOperator):
         from scoring.pipeline.hold import accepted
         from scoring.pipeline.publish import in_order, publish
 
-        run = triggered_by(context)
-        if self.accept_drift:
-            run = accepted(run, self.accept_drift, _triggering_user(context))
+        run = accepted(
+            triggered_by(context),
+            _triggering_user(context),
+            drift=self.accept_drift or "",
+            changes=self.accept_changes or "",
+        )
         with fail_if_permanent(context):
             attempt = self.partition_context(context)
             # As a slice: Airflow hands mapped results over with one request then, not one for each.

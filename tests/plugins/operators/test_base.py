@@ -15,7 +15,12 @@ from scoring import errors
 OWN = {
     ExtractOperator: {"model_version": "v1"},
     ScoreOperator: {"shard": {"number": 0}},
-    UploadOperator: {"scored": [{"number": 0}], "replace_newer": "False", "accept_drift": ""},
+    UploadOperator: {
+        "scored": [{"number": 0}],
+        "replace_newer": "False",
+        "accept_drift": "",
+        "accept_changes": "",
+    },
 }
 COMMON = {
     "job_file": "/nowhere/job.yaml",

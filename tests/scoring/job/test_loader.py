@@ -104,8 +104,8 @@ def test_a_file_named_relatively_has_an_absolute_path(
             "      sha: a\n      uri:",
             12,
             "model.versions[1].sha",
-            "did you mean 'sha256'? (known here: version, uri, sha256, trust, in_force_from, format, "
-            "accept, files, profile, environment)",
+            "did you mean 'sha256'? (known here: version, uri, sha256, trust, in_force_from, "
+            "candidate, format, accept, files, profile, environment)",
         ),
         ("row_id:", "xyz: 1\nrow_id:", 6, "xyz", "unknown key (known here: name, description"),
         ("row_id:", "run: {shards: 1}\nrow_id:", 6, "run.shards", "unknown key; did you mean"),

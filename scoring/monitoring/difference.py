@@ -1,0 +1,160 @@
+"""How the predictions of one version differ from those of another, row by row.
+
+The rows are the tables ``base`` and ``other`` of a DuckDB connection, which keeps on disk what does
+not fit into memory: ``key``, ``prediction``, ``p0``, ``p1``, …; ``other`` may have ``k0``, ``k1``, …, the
+columns that make segments.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+CLASSES_SHOWN = 20
+SEGMENTS_SHOWN = 20
+
+
+class _Figures(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class ChangedClass(_Figures):
+    """So many rows are of the class ``other`` instead of ``base``."""
+
+    base: str
+    other: str
+    rows: int
+
+
+class Segment(_Figures):
+    """The rows with one ``value`` of a kept column, None for null; figures as in ``Difference``."""
+
+    value: str | None
+    rows: int
+    changed: int
+    mean_change: float | None = None
+    max_abs_change: float | None = None
+
+
+class Difference(_Figures):
+    """``rows`` have a prediction in both, ``only_base`` and ``only_other`` in one of them.
+
+    ``changed`` of ``rows`` have another prediction. Changes are other minus base, over all ``rows``;
+    they are None for predictions that are no numbers, as ``classes`` is empty for those that are
+    fractions: the most frequent changes of class. ``probabilities`` has the largest change of each.
+    ``segments`` has, by kept column, the values with the most rows.
+    """
+
+    rows: int
+    only_base: int
+    only_other: int
+    changed: int
+    mean_change: float | None = None
+    mean_abs_change: float | None = None
+    max_abs_change: float | None = None
+    classes: list[ChangedClass] = []
+    probabilities: dict[str, float] = {}
+    segments: dict[str, list[Segment]] = {}
+
+    @property
+    def changed_fraction(self) -> float:
+        """The share of the rows in either that differ, or are in one only."""
+        differ = self.changed + self.only_base + self.only_other
+        return differ / self.rows_in_either if differ else 0.0
+
+    @property
+    def rows_in_either(self) -> int:
+        return self.rows + self.only_base + self.only_other
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Return whether predictions of this type can change by more or less."""
+    return bool(
+        pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)
+    )
+
+
+def difference(
+    connection: DuckDBPyConnection,
+    kind: pa.DataType,
+    probabilities: list[str],
+    segments: list[str],
+) -> Difference:
+    """Return the difference of the tables ``base`` and ``other``, of predictions of type ``kind``.
+
+    ``probabilities`` and ``segments`` are the names of the columns ``p0``, … and ``k0``, …
+    """
+    numbers = is_number(kind)
+    change = "CAST(b.prediction AS DOUBLE) - CAST(a.prediction AS DOUBLE)" if numbers else "NULL"
+    more = [f", abs(b.p{i} - a.p{i}) AS p{i}" for i in range(len(probabilities))]
+    more += [f", b.k{i}" for i in range(len(segments))]
+    connection.execute(
+        "CREATE TABLE pairs AS SELECT a.prediction AS base, b.prediction AS other, "
+        "a.key IS NOT NULL AS in_base, b.key IS NOT NULL AS in_other, "
+        "a.key IS NOT NULL AND b.key IS NOT NULL AND a.prediction IS DISTINCT FROM b.prediction "
+        f"AS changed, CAST({change} AS DOUBLE) AS change{''.join(more)} "
+        "FROM base a FULL JOIN other b ON a.key = b.key"
+    )
+    found = connection.execute(
+        "SELECT count(*) FILTER (in_base AND in_other), count(*) FILTER (NOT in_other), "
+        "count(*) FILTER (NOT in_base), count(*) FILTER (changed), fsum(change) / count(change), "
+        "fsum(abs(change)) / count(change), max(abs(change)) FROM pairs"
+    ).fetchone()
+    assert found is not None
+    rows, only_base, only_other, changed, mean, mean_abs, largest = found
+    return Difference(
+        rows=rows,
+        only_base=only_base,
+        only_other=only_other,
+        changed=changed,
+        mean_change=_finite(mean),
+        mean_abs_change=_finite(mean_abs),
+        max_abs_change=_finite(largest),
+        classes=[] if pa.types.is_floating(kind) else _classes(connection),
+        probabilities=_probabilities(connection, probabilities),
+        segments={name: _segments(connection, f"k{i}") for i, name in enumerate(segments)},
+    )
+
+
+def _classes(connection: DuckDBPyConnection) -> list[ChangedClass]:
+    found = connection.execute(
+        "SELECT CAST(base AS VARCHAR) AS one, CAST(other AS VARCHAR) AS two, count(*) AS n "
+        f"FROM pairs WHERE changed GROUP BY one, two ORDER BY n DESC, one, two LIMIT {CLASSES_SHOWN}"
+    ).fetchall()
+    return [ChangedClass(base=base, other=other, rows=rows) for base, other, rows in found]
+
+
+def _probabilities(connection: DuckDBPyConnection, names: list[str]) -> dict[str, float]:
+    if not names:
+        return {}
+    columns = ", ".join(f"max(p{i})" for i in range(len(names)))
+    found = connection.execute(f"SELECT {columns} FROM pairs").fetchone() or ()
+    return {name: of for name, of in zip(names, found, strict=True) if of is not None}
+
+
+def _segments(connection: DuckDBPyConnection, column: str) -> list[Segment]:
+    found = connection.execute(
+        f"SELECT CAST({column} AS VARCHAR) AS value, count(*) AS n, count(*) FILTER (changed), "
+        "fsum(change) / count(change), max(abs(change)) FROM pairs WHERE in_base AND in_other "
+        f"GROUP BY value ORDER BY n DESC, value LIMIT {SEGMENTS_SHOWN}"
+    ).fetchall()
+    return [
+        Segment(
+            value=value,
+            rows=rows,
+            changed=changed,
+            mean_change=_finite(mean),
+            max_abs_change=_finite(largest),
+        )
+        for value, rows, changed, mean, largest in found
+    ]
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None

@@ -1,0 +1,60 @@
+"""A partition that is scored again: how it differs from what is published, and whether by too much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from scoring.job.checks import ChecksConfig
+from scoring.monitoring.difference import Difference
+from scoring.pipeline.comparison import NotComparableError, compare_tables
+from scoring.pipeline.context import PartitionContext
+from scoring.pipeline.joins import joined_columns
+from scoring.pipeline.predictions import PublishedPredictions
+
+
+def changes_of(
+    context: PartitionContext, sha256: str, tables: Iterator[pa.Table]
+) -> tuple[Difference | None, list[str]]:
+    """Return how ``tables``, the predictions with the digest ``sha256`` that are about to be
+    published, differ from what is, and why they are held therefore.
+
+    Nothing is compared where the job has no limit, nothing is published, or the same bytes are.
+    """
+    checks = context.job.checks
+    if checks.max_changed_fraction is None and checks.max_abs_change is None:
+        return None, []
+    manifest = context.publisher.published(context.partition)
+    if manifest is None or manifest.output.sha256 == sha256:
+        return None, []
+    published, columns = PublishedPredictions(context, manifest), joined_columns(context.job)
+    if missing := published.missing(columns):
+        return None, [
+            f"what is published has no column {', '.join(map(repr, missing))} to compare with"
+        ]
+    try:
+        found = compare_tables(context.job, published.batches(columns), tables)
+    except NotComparableError as error:
+        return None, [str(error)]
+    return found, list(_beyond(found, checks))
+
+
+def _beyond(found: Difference, checks: ChecksConfig) -> Iterator[str]:
+    """Yield a sentence for each limit of the job that ``found`` is beyond."""
+    fraction, largest = checks.max_changed_fraction, checks.max_abs_change
+    if fraction is not None and found.changed_fraction > fraction:
+        yield (
+            f"{found.changed_fraction:.4f} of {found.rows_in_either:,} rows differ, and "
+            f"checks.max_changed_fraction is {fraction:g}: {found.changed:,} have another prediction, "
+            f"{found.only_base:,} no prediction any longer, {found.only_other:,} had none before"
+        )
+    if largest is None:
+        return
+    if found.max_abs_change is None and found.changed:
+        yield f"checks.max_abs_change is {largest:g}, and predictions changed that are not numbers"
+    elif found.max_abs_change is not None and found.max_abs_change > largest:
+        yield (
+            f"a prediction changes by {found.max_abs_change:.6g}, and checks.max_abs_change is "
+            f"{largest:g}; the mean change is {found.mean_change:.6g}"
+        )

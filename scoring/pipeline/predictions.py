@@ -1,0 +1,76 @@
+"""The published predictions of a partition, read back batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scoring.destinations.manifest import Manifest
+from scoring.errors import JobError, PublicationError
+from scoring.pipeline.context import PartitionContext
+
+_BATCH_ROWS = 131_072
+
+
+class PublishedPredictions:
+    """The file that ``manifest`` describes; PublicationError where it has other rows."""
+
+    def __init__(self, context: PartitionContext, manifest: Manifest) -> None:
+        if context.job.destination.format != "parquet":
+            raise JobError(
+                f"{context.name}: a destination of the kind {context.job.destination.format} cannot "
+                "be read back"
+            )
+        self._context = context
+        self._manifest = manifest
+        with self._file() as file:
+            self.schema: pa.Schema = file.schema_arrow
+
+    @contextmanager
+    def _file(self) -> Iterator[pq.ParquetFile]:
+        storage, output = self._context.storage, self._manifest.output
+        with storage.open(output.uri) as opened, pq.ParquetFile(opened) as file:
+            if file.metadata.num_rows != self._manifest.rows.scored:
+                raise PublicationError(
+                    f"{output.uri} has {file.metadata.num_rows:,} rows, and its manifest says "
+                    f"{self._manifest.rows.scored:,}; score {self._context.name} again"
+                )
+            yield file
+
+    def missing(self, columns: list[str]) -> list[str]:
+        """Return which of ``columns`` are not published: an earlier state of the job had others."""
+        return [name for name in columns if name not in self.schema.names]
+
+    def batches(self, columns: list[str]) -> Iterator[pa.Table]:
+        """Yield ``columns``, in at least one table; PublicationError where one is missing."""
+        if missing := self.missing(columns):
+            raise PublicationError(
+                f"{self._manifest.output.uri} has no column {', '.join(map(repr, missing))}, which the "
+                f"job file names today; score {self._context.name} again"
+            )
+        yield self.schema.empty_table().select(columns)
+        with self._file() as file:
+            for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
+                yield pa.table(batch)
+
+
+def published_manifest(context: PartitionContext) -> Manifest:
+    """Return the manifest of what the job has published; PublicationError where that is nothing, or
+    another job's.
+    """
+    manifest = context.publisher.published(context.partition)
+    if manifest is None:
+        raise PublicationError(
+            f"nothing is published for {context.name}; `scoring run {context.job.name} "
+            f"{context.partition.key}` scores it"
+        )
+    if not context.job.is_own(manifest.job):
+        raise PublicationError(
+            f"what is published for {context.partition.key} under {context.publisher.uri} is the job "
+            f"{manifest.job}'s; give {context.job.name} a destination of its own, or list its former "
+            "names in destination.former_names"
+        )
+    return manifest
