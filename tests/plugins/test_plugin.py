@@ -63,17 +63,26 @@ def test_only_the_api_server_imports_the_pages() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_airflow_starts_without_the_pages_where_something_is_missing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    for name in [name for name in sys.modules if name.startswith("scoring_airflow.web.")]:
-        monkeypatch.delitem(sys.modules, name)
-    plugin = ScoringPlugin()
-    assert plugin.fastapi_apps == []
-    assert plugin.external_views == []
-    (line,) = [r.getMessage() for r in caplog.records if r.name == "scoring_airflow.plugin"]
-    assert line.startswith("the pages of batch-scoring are left out of the web UI: ")
+WITHOUT_JINJA = """
+import logging, sys
+sys.modules["jinja2"] = None
+from scoring_airflow.plugin import ScoringPlugin
+shown = logging.StreamHandler(sys.stdout)
+shown.setFormatter(logging.Formatter("said: %(message)s"))
+logging.getLogger("scoring_airflow.plugin").addHandler(shown)
+plugin = ScoringPlugin()
+print(plugin.fastapi_apps, plugin.external_views)
+"""
+
+
+def test_airflow_starts_without_the_pages_where_something_is_missing() -> None:
+    # In a process of its own: modules that are imported twice would be two for the tests that follow.
+    command = [sys.executable, "-c", WITHOUT_JINJA]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    *logged, found = done.stdout.splitlines()
+    assert found == "[] []"
+    (line,) = [line for line in logged if line.startswith("said: ")]
+    assert line.startswith("said: the pages of batch-scoring are left out of the web UI: ")
     assert "jinja2" in line
 
 
