@@ -9,14 +9,20 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scoring.cli import options as shared
 from scoring.cli import output
-from scoring.errors import JobError
+from scoring.errors import JobError, ScoringError
 from scoring.job.destinations import message, shared_destinations
 from scoring.job.loader import JobFile, check_every_partition, load_job
 
-HELP = "validate job files and report every problem"
+if TYPE_CHECKING:
+    from scoring.monitoring.history import StaleModel
+
+HELP = (
+    "validate job files and report every problem, and what a change of model versions makes stale"
+)
 
 _DEEP = """\
 also open the source, load the model, score the first 100 rows and see whether the destination can be written: \
@@ -47,9 +53,34 @@ def command(options: argparse.Namespace) -> int:
             right.append(path)
             if not options.json:
                 print(f"ok: {path} is the job {job_file.job.name}")
+    stale = {path: _stale(files[path], options.data) for path in right}
     if options.json:
-        print(json.dumps([{"file": str(p), "valid": p in right} for p in paths], indent=2))
+        facts = [
+            {"file": str(p), "valid": p in right, "stale": [str(one) for one in stale.get(p, [])]}
+            for p in paths
+        ]
+        print(json.dumps(facts, indent=2))
     return status
+
+
+def _stale(job_file: JobFile, data: str | None) -> list[StaleModel]:
+    """Return, and say on stderr, which published partitions another model would score now: a change
+    of history is never without a word.
+    """
+    from scoring.monitoring.history import stale_models
+    from scoring.storage.connections import Connections
+
+    job = job_file.job
+    if job.model is None:
+        return []
+    try:
+        found = stale_models(job, job_file.roots(data), Connections())
+    except (ScoringError, OSError) as error:
+        print(f"warning: {job.name}: what is published was not compared: {error}", file=sys.stderr)
+        return []
+    for one in found:
+        print(f"warning: {job.name}: published, and stale by this file: {one}", file=sys.stderr)
+    return found
 
 
 def _deep(options: argparse.Namespace) -> int:

@@ -24,12 +24,14 @@ from scoring.cli import (
     parity,
     plan,
     profile,
+    promote,
     publish,
     run,
     schema,
     serve,
     show,
     verify,
+    versions,
 )
 from scoring.cli import list as list_jobs
 from scoring.cli.options import add_jobs_folder
@@ -46,6 +48,8 @@ COMMANDS = {
     "plan": plan,
     "drift": drift,
     "diff": diff,
+    "versions": versions,
+    "promote": promote,
     "evaluate": evaluate,
     "publish": publish,
     "profile": profile,

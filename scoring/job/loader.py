@@ -78,6 +78,11 @@ def load_job(path: str | os.PathLike[str]) -> JobFile:
             text = file.read(FILE_BYTES + 1)
     except OSError as error:
         raise JobError(f"{path} cannot be read: {error.strerror}") from None
+    return parse_job(path, text)
+
+
+def parse_job(path: Path, text: bytes) -> JobFile:
+    """Return the job that ``text`` says, as if it were in the file ``path``; raise as ``load_job``."""
     if len(text) > FILE_BYTES:
         raise JobError(f"{path} is larger than a job file may be, {FILE_BYTES >> 10} KiB")
     values, lines = parse_yaml(path, text)

@@ -32,7 +32,7 @@ def parse_yaml(path: Path, data: bytes) -> tuple[dict[str, Any], dict[Loc, int]]
 
     Raises JobError, with the line where the mistake begins, for what is not a mapping in YAML.
     """
-    text = _decoded(path, data)
+    text, _ = decode_yaml(path, data)
     try:
         _check_size(path, text)
         loader = _Loader(text)
@@ -62,21 +62,32 @@ def parse_yaml(path: Path, data: bytes) -> tuple[dict[str, Any], dict[Loc, int]]
     return values, lines
 
 
-def _not_yaml(path: Path, line: int, problem: str) -> JobError:
-    return JobError(f"{path}, line {line}: not valid YAML: {problem}")
-
-
-def _decoded(path: Path, data: bytes) -> str:
-    encoding = (
-        "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    )
+def compose_yaml(text: str) -> yaml.Node:
+    """Return the nodes of a YAML text that ``parse_yaml`` accepts: their marks say where they stand."""
+    loader = _Loader(text)
     try:
-        return data.decode(encoding)
+        root: yaml.Node = loader.get_single_node()
+        return root
+    finally:
+        loader.dispose()
+
+
+def decode_yaml(path: Path, data: bytes) -> tuple[str, str]:
+    """Return the text of a file and its encoding; JobError where it is not UTF-8 or UTF-16."""
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
+    if data.startswith(codecs.BOM_UTF8):
+        encoding = "utf-8-sig"
+    try:
+        return data.decode(encoding), encoding
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise _not_yaml(
             path, line, f"the byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8"
         ) from None
+
+
+def _not_yaml(path: Path, line: int, problem: str) -> JobError:
+    return JobError(f"{path}, line {line}: not valid YAML: {problem}")
 
 
 def _check_size(path: Path, text: str) -> None:

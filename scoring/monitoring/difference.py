@@ -46,7 +46,7 @@ class Difference(_Figures):
     """``rows`` have a prediction in both, ``only_base`` and ``only_other`` in one of them.
 
     ``changed`` of ``rows`` have another prediction. Changes are other minus base, over all ``rows``;
-    they are None for predictions that are no numbers, as ``classes`` is empty for those that are
+    they are None for predictions other than numbers, as ``classes`` is empty for those that are
     fractions: the most frequent changes of class. ``probabilities`` has the largest change of each.
     ``segments`` has, by kept column, the values with the most rows.
     """

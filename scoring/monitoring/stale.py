@@ -16,6 +16,7 @@ from scoring.errors import ModelError, SourceError
 from scoring.job.loader import JobFile
 from scoring.job.meaning import meaning_sha256
 from scoring.job.partitions import Partition
+from scoring.job.schema import Job
 from scoring.monitoring.source_changes import NotComparableError, SourceComparison
 from scoring.storage.base import Storage
 
@@ -58,16 +59,12 @@ class StaleCheck:
         return found, unchecked
 
     def _model(self, partition: Partition, of: ManifestSummary) -> Iterator[Reason]:
-        if self.job_file.job.model is None:
-            return  # a scorer alone: its code is compared with the job
         try:
-            version = self.job_file.job.version_for(partition)
+            change = model_change(self.job_file.job, partition, of)
         except ModelError:
             raise NotComparableError("no model version is in force by the job's policy") from None
-        if version.version != of.model_version and not version.pinned_to(of.model_version):
-            yield Reason("model", f"{version.version} is in force, {of.model_version} scored it")
-        elif version.sha256 not in (None, of.model_sha256):
-            yield Reason("model", f"the job pins another file as {version.version}")
+        if change is not None:
+            yield Reason("model", change)
 
     def _source(self, partition: Partition, of: ManifestSummary) -> Iterator[Reason]:
         try:
@@ -128,6 +125,20 @@ class StaleCheck:
             return hashlib.sha256(path.read_bytes()).hexdigest() if path else None
         except OSError as error:
             raise NotComparableError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def model_change(job: Job, partition: Partition, of: ManifestSummary) -> str | None:
+    """Return how the model that scored ``partition`` differs from the one in force now; None where it
+    does not. Raises ModelError where no version is in force.
+    """
+    if job.model is None:
+        return None  # a scorer alone: its code is compared with the job
+    version = job.version_for(partition)
+    if version.version != of.model_version and not version.pinned_to(of.model_version):
+        return f"{version.version} is in force, {of.model_version} scored it"
+    if version.sha256 not in (None, of.model_sha256):
+        return f"the job pins another file as {version.version}"
+    return None
 
 
 def _release(version: str) -> str:

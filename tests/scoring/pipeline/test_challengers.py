@@ -157,7 +157,7 @@ def test_a_challenger_that_fails_keeps_nobody_from_publishing(
     assert by_version(manifest)["v2"].error is None
 
 
-def test_the_version_in_force_is_no_challenger_of_itself(place: Place):
+def test_the_version_in_force_does_not_challenge_itself(place: Place):
     later = {"version": "v2", "uri": "{models}/v2.skops", "in_force_from": "2013-03"}
     place.source(rows(10, shop=["a"] * 10), "2013-03.parquet")
     job = {"model": {"versions": [V1, later, V3]}, "challengers": ["v2"]}

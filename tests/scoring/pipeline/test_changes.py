@@ -112,7 +112,7 @@ def test_the_first_publication_and_the_same_bytes_are_not_held(place: Place):
     assert again.output.sha256 == first.output.sha256
 
 
-def test_predictions_that_are_no_numbers_any_longer_are_held(place: Place):
+def test_predictions_that_were_numbers_and_are_not_any_longer_are_held(place: Place):
     run_steps(context(place))
     place.scorer("def run(df, model):\n    return df.assign(y='high')[['y']]\n")
     with pytest.raises(HeldError, match="y is float64 in one, and text in the other"):

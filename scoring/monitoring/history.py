@@ -1,0 +1,60 @@
+"""Published partitions that another model version would score now: what a change of history costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from scoring.destinations.base import open_publisher
+from scoring.destinations.catalog import catalog_of
+from scoring.errors import ModelError, PartitionError
+from scoring.job.partitions import Partition
+from scoring.job.schema import Job
+from scoring.job.uri_templates import Roots
+from scoring.monitoring.plan import Stretch, stretches
+from scoring.monitoring.stale import model_change
+from scoring.storage.connections import Connections
+
+
+@dataclass(frozen=True)
+class StaleModel:
+    """Partitions in order that are stale for one reason: the model."""
+
+    reason: str
+    partitions: tuple[Partition, ...]
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        return stretches(self.partitions)
+
+    def __str__(self) -> str:
+        return f"{' '.join(one.keys for one in self.stretches)}: {self.reason}"
+
+
+def stale_models(job: Job, roots: Roots, connections: Connections) -> list[StaleModel]:
+    """Return the published partitions of ``job`` whose model is not the one in force now, by reason.
+
+    One listing and one read, for any number of partitions; sources and other reasons are not looked
+    at.
+    """
+    found: dict[str, list[Partition]] = {}
+    summaries = catalog_of(open_publisher(job, roots, connections)).summaries
+    for partition in sorted(_partitions(job, summaries)):
+        summary = summaries[partition.key]
+        if not job.is_own(summary.job):
+            continue
+        try:
+            change = model_change(job, partition, summary)
+        except ModelError:
+            change = "no model version is in force"
+        if change is not None:
+            found.setdefault(change, []).append(partition)
+    return [StaleModel(reason, tuple(of)) for reason, of in found.items()]
+
+
+def _partitions(job: Job, keys: Iterable[str]) -> Iterator[Partition]:
+    """Yield those of ``keys`` that are partitions of ``job``, which may have had another kind of them."""
+    for key in keys:
+        with suppress(PartitionError):
+            yield job.parse(key)
