@@ -25,6 +25,7 @@ from sklearn.linear_model import LinearRegression
 from scoring.destinations.layout import Layout
 from scoring.destinations.manifest import Manifest
 from scoring.job.loader import JobFile, load_job
+from scoring.pipeline.challengers import find_challengers
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.extract import extract
 from scoring.pipeline.handover import Extraction, Scored
@@ -138,11 +139,13 @@ def in_shards_of(job_file: JobFile, shard_rows: int) -> JobFile:
 
 
 def extracted(run: PartitionContext, pinned: str | None = None) -> Extraction:
-    return extract(run, run.model_file(pinned))
+    model = run.model_file(pinned)
+    return extract(run, model, challengers=find_challengers(run, model))
 
 
 def scored(run: PartitionContext, extraction: Extraction) -> list[Scored]:
-    return [score(run, shard, extraction.model) for shard in extraction.shards]
+    model, others = extraction.model, extraction.challengers.files
+    return [score(run, shard, model, challengers=others) for shard in extraction.shards]
 
 
 def run_steps(run: PartitionContext, pinned: str | None = None) -> Manifest:

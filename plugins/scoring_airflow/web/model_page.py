@@ -120,6 +120,9 @@ def _in_force(file: JobFile | None, name: str) -> str:
     if name not in file.job.version_names:
         alias = name.rpartition(".")[0]  # such as champion, of the registered version champion.3
         return f"where {alias} meant it" if _config(file, name) else _in_force(None, name)
+    config = _config(file, name)
+    if config is not None and config.candidate:
+        return "candidate, challenger" if name in file.job.challengers else "candidate"
     force = in_force(file.job, name)
     if force.first is None:
         return "never: the newest version scores all partitions"

@@ -15,11 +15,12 @@ from typing import Any, Generic, TypeVar
 from scoring.contract.advice import advice_for
 from scoring.contract.rules import Rule
 from scoring.destinations.examples import QuarantinedRow, quarantine_examples
-from scoring.destinations.manifest import Manifest, RowsRecord
+from scoring.destinations.manifest import ChallengerRecord, Manifest, RowsRecord
 from scoring.errors import ModelError, PublicationError
 from scoring.job.partitions import Partition
 from scoring.models.base import ProfileFile
 from scoring.monitoring.accuracy import ClassFigures
+from scoring.monitoring.difference import Difference
 from scoring.monitoring.distribution import Distribution, of_manifest
 from scoring.monitoring.drift import ColumnDrift, worst_first
 from scoring.monitoring.evaluation import Evaluation
@@ -245,6 +246,17 @@ class Month:
         return next((run.model_version for run in self.runs if run.run_id == run_id), None)
 
     @property
+    def challengers(self) -> list[tuple[ChallengerRecord, Difference | None]]:
+        """Return what other versions made of the same rows, and how that differs."""
+        records = self.manifest.challengers if self.manifest else []
+        return [(one, _difference(one.difference)) for one in records]
+
+    @property
+    def changes(self) -> Difference | None:
+        """Return how the predictions differ from those that were published before."""
+        return _difference(self.manifest.difference) if self.manifest else None
+
+    @property
     def calibrations(self) -> list[tuple[ClassFigures, charts.Drawing]]:
         found = self.evaluation.value.classification if self.evaluation.value else None
         classes = found.classes if found else []
@@ -363,6 +375,10 @@ def _examples(
         raise PublicationError(f"{uri} does not lie under {folder}, so it is not read")
     storage = context.connections.storage(uri, context.job.destination.encryption)
     return quarantine_examples(storage, uri, manifest.rows.reasons, each)
+
+
+def _difference(found: dict[str, Any] | None) -> Difference | None:
+    return Difference.model_validate(found) if found is not None else None
 
 
 def _evaluation(context: PartitionContext, manifest: Manifest | None) -> Evaluation | None:

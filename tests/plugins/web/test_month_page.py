@@ -25,6 +25,7 @@ from scoring.monitoring.histogram import histogram
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.evaluate import evaluate
 from scoring.pipeline.hold import read_held
+from scoring.pipeline.publish import publish_held
 from scoring.storage.connections import Connections
 from tests.plugins.web.conftest import Store, Stored
 
@@ -268,7 +269,7 @@ def test_the_runs_of_the_partition_with_what_they_asked_for(
         run.conf = {"partition": "2013-03", "model_version": "v2", "accept_drift": HOSTILE}
     found = section(page(viewer, job, "2013-03"), "runs")
     assert found.count("manual__") == 1
-    assert "model version v2 to accept drift: " in found
+    assert "model version v2 to accept: " in found
     assert "by ann <b>" in found
 
 
@@ -383,6 +384,60 @@ def test_what_another_job_has_published_is_not_shown(viewer: TestClient, job: St
     assert viewer.get(address).status_code == 404
 
 
+# ---- Compared
+
+CANDIDATES = {
+    "versions": [
+        {"version": "v1", "uri": "{models}/v1.skops", "in_force_from": "2013-02"},
+        {"version": "v2", "uri": "{models}/v2.skops", "candidate": True},
+        {"version": "gone", "uri": "{models}/<b>gone.skops", "candidate": True},
+    ]
+}
+
+
+def test_challengers_stand_beside_what_is_published(viewer: TestClient, store: Store) -> None:
+    job = store(model=CANDIDATES, challengers=["v2", "gone"])
+    job.publish("2013-03")
+    text = page(viewer, job, "2013-03")
+    rows = {row[0]: row[1:] for row in tables(text) if row[0].startswith("challenger")}
+    # v1 predicts twice the delay and v2 three times; a delay of 0 is the same in both.
+    delays = [i % 60 for i in range(1, 1201) if i % 50]
+    changed = sum(delay != 0 for delay in delays) / len(delays)
+    mean = sum(delays) / len(delays)
+    assert rows["challenger v2"] == (
+        "1,176",
+        percent(changed).replace("\u202f", " "),
+        figure(mean),
+        "59",
+        "0",
+        "0",
+    )
+    assert "<b>gone" in rows["challenger gone"][0]
+    assert "<b>gone" not in text
+    assert 'id="compared"' not in page(viewer, job, "2013-02")
+
+
+def test_a_month_that_changes_too_much_is_held_and_then_says_how_it_differs(
+    viewer: TestClient, store: Store
+) -> None:
+    job = store(checks={"max_changed_fraction": 0.1}, model=CANDIDATES)
+    job.publish("2013-03")
+    text = job.path.read_text()
+    job.path.write_text(text.replace("{models}/v1.skops", "{models}/v2.skops"))
+    with pytest.raises(HeldError):
+        job.publish("2013-03")
+    said = verdict(page(viewer, job, "2013-03"))
+    assert "Held: scored by v1, and waits for a decision" in said
+    assert "It differs from what is published:" in said
+    assert "checks.max_changed_fraction is 0.1" in said
+    assert "checks.drift.hold" not in said
+    publish_held(context(job, "2013-03"), "a better model", "ann")
+    found = page(viewer, job, "2013-03")
+    (row,) = (row for row in tables(found) if row[0] == "what was published before")
+    assert (row[1], row[4], row[5], row[6]) == ("1,176", "59", "0", "0")
+    assert "a better model (ann)" in section(found, "made")
+
+
 # ---- Held
 
 
@@ -428,8 +483,6 @@ def test_what_is_held_stays_shown_when_its_rows_are_gone(viewer: TestClient, hel
 
 
 def test_drift_that_was_recorded_and_accepted(viewer: TestClient, held: Stored) -> None:
-    from scoring.pipeline.publish import publish_held
-
     m = publish_held(context(held, "2013-03"), "school holidays", "ann")
     text = page(viewer, held, "2013-03")
     assert "As it was found when the rows were scored." in section(text, "published-values")
