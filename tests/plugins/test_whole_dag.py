@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from airflow.dag_processing.dagbag import BundleDagBag
 from airflow.models.dagrun import DagRun
@@ -116,6 +117,63 @@ def test_a_month_that_fails_publishes_nothing(job: Path, dags_folder: Path, data
     assert run.state == "failed"
     assert _tasks(run)["upload", -1] == "upstream_failed"
     assert not (data / "predictions/small_flights/_manifests").exists()
+
+
+CANDIDATE = {
+    "versions": [
+        {"version": "v1", "uri": "{models}/v1.skops", "in_force_from": "2013-02"},
+        {"version": "v2", "uri": "{models}/v2.skops", "candidate": True},
+    ]
+}
+
+
+def test_challengers_score_the_same_rows_in_the_same_tasks(
+    dags_folder: Path, data: Path, small_data: Path, tmp_path: Path
+) -> None:
+    shutil.copy(REPOSITORY / "dags" / "scoring_jobs.py", dags_folder)
+    changes: dict[str, Any] = {"model": CANDIDATE, "challengers": ["v2"]}
+    small_job.write_job(dags_folder / "jobs", **changes)
+    run = _dag(dags_folder, "small_flights").test(logical_date=FEBRUARY_IS_OVER)
+    assert run.state == "success"
+    elsewhere = shutil.copytree(small_data, tmp_path / "data")
+    job = small_job.write_job(tmp_path, **changes)
+    expected = shell.score(job, "2013-02", elsewhere)
+    assert (data / PUBLISHED).read_bytes() == (elsewhere / PUBLISHED).read_bytes()
+    (record,) = _manifest(data)["challengers"]
+    assert record["difference"] == expected["challengers"][0]["difference"]
+    assert record["difference"]["rows"] == 2450
+    beside = data / "predictions/small_flights/_challengers/v2/month=2013-02/predictions.parquet"
+    assert pq.ParquetFile(beside).metadata.num_rows == 2450
+    assert not (data / "predictions/small_flights/_staging/month=2013-02").exists()
+
+
+def test_a_month_that_changes_too_much_waits_for_a_conf_that_accepts_it(
+    dags_folder: Path, data: Path
+) -> None:
+    shutil.copy(REPOSITORY / "dags" / "scoring_jobs.py", dags_folder)
+    small_job.write_job(dags_folder / "jobs", model=CANDIDATE, checks={"max_changed_fraction": 0.1})
+    dag = _dag(dags_folder, "small_flights")
+    assert dag.test(logical_date=FEBRUARY_IS_OVER).state == "success"
+    published = (data / PUBLISHED).read_bytes()
+    pinned = {"model_version": "v2"}
+    assert dag.test(logical_date=FEBRUARY_IS_OVER, run_conf=pinned).state == "failed"
+    drift = {**pinned, "accept_drift": "summer"}
+    assert dag.test(logical_date=FEBRUARY_IS_OVER, run_conf=drift).state == "failed"
+    assert (data / PUBLISHED).read_bytes() == published
+    accepted = {**pinned, "accept_changes": "v2 is right"}
+    assert dag.test(logical_date=FEBRUARY_IS_OVER, run_conf=accepted).state == "success"
+    manifest = _manifest(data)
+    assert manifest["model"]["version"] == "v2"
+    assert manifest["run"]["accepted_changes"] == "v2 is right"
+    assert manifest["difference"]["changed"] > 0.9 * 2450
+
+
+def _manifest(data: Path) -> dict[str, Any]:
+    found = json.loads(
+        (data / "predictions/small_flights/_manifests/month=2013-02.json").read_text()
+    )
+    assert isinstance(found, dict)
+    return found
 
 
 def test_the_operators_in_a_dag_of_ones_own(dags_folder: Path, data: Path) -> None:
