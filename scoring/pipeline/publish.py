@@ -9,17 +9,8 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
-from scoring.destinations.manifest import (
-    ChallengerRecord,
-    Manifest,
-    ModelRecord,
-    ObjectRecord,
-    RowsRecord,
-    code_version,
-    package_versions,
-)
+from scoring.destinations.manifest import ChallengerRecord, Manifest
 from scoring.errors import (
     ContractError,
     HeldError,
@@ -28,7 +19,6 @@ from scoring.errors import (
     NotStagedError,
     ScorerError,
 )
-from scoring.job.meaning import meaning_sha256
 from scoring.models.base import ModelFile
 from scoring.monitoring.judgement import reasons_to_hold
 from scoring.pipeline.challengers import NO_CHALLENGERS, challenger_context
@@ -54,6 +44,7 @@ from scoring.pipeline.hold import (
 from scoring.pipeline.joined import JoinedShards
 from scoring.pipeline.joins import joined_columns
 from scoring.pipeline.predictions import PublishedPredictions
+from scoring.pipeline.record import manifest_of
 from scoring.storage.base import write
 
 log = logging.getLogger(__name__)
@@ -110,7 +101,7 @@ def publish(
             if context.job.output.keep_left_out:
                 left_out = publication.write_left_out(joined.left_out())
             manifest = publication.commit(
-                _manifest(
+                manifest_of(
                     joined,
                     output,
                     (quarantined, left_out),
@@ -255,65 +246,3 @@ def _timed(scored: Iterable[Scored]) -> Iterator[tuple[Scored, float]]:
         if shard is None:
             return
         yield shard, time.monotonic() - started
-
-
-def _inputs_of_signature(model: ModelFile) -> dict[str, dict[str, Any]] | None:
-    if model.inputs is None:
-        return None
-    return {name: column.model_dump(exclude_defaults=True) for name, column in model.inputs.items()}
-
-
-def _manifest(
-    joined: JoinedShards,
-    output: ObjectRecord,
-    beside: tuple[ObjectRecord | None, ObjectRecord | None],
-    challengers: list[ChallengerRecord],
-    triggered_by: Mapping[str, str],
-    seconds: float,
-) -> Manifest:
-    context, extraction, tally = joined.context, joined.extraction, joined.tally
-    rows: dict[str, Any] = {
-        "in": tally.rows_in,
-        "scored": joined.rows,
-        "quarantined": tally.rows_quarantined,
-        "left_out": tally.rows_left_out,
-        "reasons": tally.quarantined,
-        "left_out_reasons": tally.left_out,
-    }
-    model = extraction.model.model_dump() | {
-        "runtime_versions": joined.runtime_versions,
-        "environment": joined.environment or {},
-        "inputs": _inputs_of_signature(extraction.model),
-    }
-    return Manifest(
-        job=context.job.name,
-        job_sha256=context.job_file.sha256,
-        job_meaning_sha256=meaning_sha256(
-            context.job,
-            extraction.model.version,
-            inputs_of_model=extraction.model.inputs is not None,
-        ),
-        partition=context.partition.key,
-        interval_start=context.partition.start.isoformat(),
-        interval_end=context.partition.end.isoformat(),
-        model=ModelRecord(**model),
-        scorer_sha256=extraction.scorer_sha256,
-        source=extraction.source,
-        source_types=extraction.source_types,
-        rows=RowsRecord(**rows),
-        output=output,
-        columns=joined.columns,
-        quarantine=beside[0],
-        left_out=beside[1],
-        gates=joined.verdicts,
-        warnings=joined.warnings,
-        inputs={name: counts.model_dump() for name, counts in extraction.inputs.items()},
-        statistics={name: s.result() for name, s in joined.statistics.items()},
-        drift=[one.model_dump(mode="json") for one in joined.drift],
-        difference=joined.difference.model_dump(mode="json") if joined.difference else None,
-        challengers=challengers,
-        run=dict(triggered_by),
-        code_version=code_version(),
-        packages=package_versions(),
-        durations_seconds=joined.seconds | {"upload": seconds},
-    )

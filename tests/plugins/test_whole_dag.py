@@ -135,8 +135,8 @@ def test_challengers_score_the_same_rows_in_the_same_tasks(
     small_job.write_job(dags_folder / "jobs", **changes)
     run = _dag(dags_folder, "small_flights").test(logical_date=FEBRUARY_IS_OVER)
     assert run.state == "success"
-    elsewhere = shutil.copytree(small_data, tmp_path / "data")
-    job = small_job.write_job(tmp_path, **changes)
+    elsewhere = shutil.copytree(small_data, tmp_path / "shell" / "data")
+    job = small_job.write_job(elsewhere.parent, **changes)
     expected = shell.score(job, "2013-02", elsewhere)
     assert (data / PUBLISHED).read_bytes() == (elsewhere / PUBLISHED).read_bytes()
     (record,) = _manifest(data)["challengers"]
@@ -144,7 +144,8 @@ def test_challengers_score_the_same_rows_in_the_same_tasks(
     assert record["difference"]["rows"] == 2450
     beside = data / "predictions/small_flights/_challengers/v2/month=2013-02/predictions.parquet"
     assert pq.ParquetFile(beside).metadata.num_rows == 2450
-    assert not (data / "predictions/small_flights/_staging/month=2013-02").exists()
+    staging = data / "predictions/small_flights/_staging"
+    assert [path.name for path in staging.rglob("*")] == ["month=2013-02"]
 
 
 def test_a_month_that_changes_too_much_waits_for_a_conf_that_accepts_it(
