@@ -116,7 +116,11 @@ def _print(found: list[VersionDiff], by: str | None) -> None:
             )
     if by is not None:
         print()
-        segments = [_segment(one, by, of) for one in found for of in one.difference.segments[by]]
+        segments = [
+            _segment(one, by, of) for one in found for of in one.difference.segments.get(by, [])
+        ]
+        if not segments:
+            print(f"{by} has too many values to compare by them", file=sys.stderr)
         output.table_of(segments, as_json=False)
     for changed in dict.fromkeys(one.partition for one in found if one.source_changed):
         print(

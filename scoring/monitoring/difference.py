@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 CLASSES_SHOWN = 20
 SEGMENTS_SHOWN = 20
+SEGMENTS_AT_MOST = 1_000
+"""A column with more values, such as an id, does not make segments."""
 
 
 class _Figures(BaseModel):
@@ -48,7 +50,7 @@ class Difference(_Figures):
     ``changed`` of ``rows`` have another prediction. Changes are other minus base, over all ``rows``;
     they are None for predictions other than numbers, as ``classes`` is empty for those that are
     fractions: the most frequent changes of class. ``probabilities`` has the largest change of each.
-    ``segments`` has, by kept column, the values with the most rows.
+    ``segments`` has, by column, the values with the most rows, where there are few enough of them.
     """
 
     rows: int
@@ -118,7 +120,11 @@ def difference(
         max_abs_change=_finite(largest),
         classes=[] if pa.types.is_floating(kind) else _classes(connection),
         probabilities=_probabilities(connection, probabilities),
-        segments={name: _segments(connection, f"k{i}") for i, name in enumerate(segments)},
+        segments={
+            name: _segments(connection, f"k{i}")
+            for i, name in enumerate(segments)
+            if _has_few_values(connection, f"k{i}")
+        },
     )
 
 
@@ -136,6 +142,11 @@ def _probabilities(connection: DuckDBPyConnection, names: list[str]) -> dict[str
     columns = ", ".join(f"max(p{i})" for i in range(len(names)))
     found = connection.execute(f"SELECT {columns} FROM pairs").fetchone() or ()
     return {name: of for name, of in zip(names, found, strict=True) if of is not None}
+
+
+def _has_few_values(connection: DuckDBPyConnection, column: str) -> bool:
+    found = connection.execute(f"SELECT approx_count_distinct({column}) FROM pairs").fetchone()
+    return found is not None and found[0] <= SEGMENTS_AT_MOST
 
 
 def _segments(connection: DuckDBPyConnection, column: str) -> list[Segment]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from scoring.errors import PublicationError
 from scoring.job.checks import ChecksConfig
 from scoring.monitoring.difference import Difference
 from scoring.pipeline.comparison import NotComparableError, compare_tables
@@ -20,7 +21,8 @@ def changes_of(
     """Return how ``tables``, the predictions with the digest ``sha256`` that are about to be
     published, differ from what is, and why they are held therefore.
 
-    Nothing is compared where the job has no limit, nothing is published, or the same bytes are.
+    Nothing is compared where the job has no limit, nothing is published, the same bytes are, or the
+    published file is gone.
     """
     checks = context.job.checks
     if checks.max_changed_fraction is None and checks.max_abs_change is None:
@@ -28,7 +30,13 @@ def changes_of(
     manifest = context.publisher.published(context.partition)
     if manifest is None or manifest.output.sha256 == sha256:
         return None, []
-    published, columns = PublishedPredictions(context, manifest), joined_columns(context.job)
+    if context.storage.version(manifest.output.uri) is None:
+        return None, []
+    try:
+        published = PublishedPredictions(context, manifest)
+    except PublicationError as error:
+        return None, [f"what is published cannot be compared: {error}"]
+    columns = joined_columns(context.job)
     if missing := published.missing(columns):
         return None, [
             f"what is published has no column {', '.join(map(repr, missing))} to compare with"

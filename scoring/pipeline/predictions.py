@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +16,7 @@ _BATCH_ROWS = 131_072
 
 
 class PublishedPredictions:
-    """The file that ``manifest`` describes; PublicationError where it has other rows."""
+    """The file that ``manifest`` describes; PublicationError where it is gone, broken or another one."""
 
     def __init__(self, context: PartitionContext, manifest: Manifest) -> None:
         if context.job.destination.format != "parquet":
@@ -32,7 +32,15 @@ class PublishedPredictions:
     @contextmanager
     def _file(self) -> Iterator[pq.ParquetFile]:
         storage, output = self._context.storage, self._manifest.output
-        with storage.open(output.uri) as opened, pq.ParquetFile(opened) as file:
+        with ExitStack() as stack:
+            try:
+                opened = stack.enter_context(storage.open(output.uri))
+                file = stack.enter_context(pq.ParquetFile(opened))
+            except (FileNotFoundError, pa.ArrowInvalid) as error:
+                what = "is gone" if isinstance(error, FileNotFoundError) else f"is broken: {error}"
+                raise PublicationError(
+                    f"{output.uri} {what}; score {self._context.name} again"
+                ) from None
             if file.metadata.num_rows != self._manifest.rows.scored:
                 raise PublicationError(
                     f"{output.uri} has {file.metadata.num_rows:,} rows, and its manifest says "

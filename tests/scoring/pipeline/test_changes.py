@@ -16,7 +16,16 @@ from scoring.errors import HeldError
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.hold import read_held
 from scoring.pipeline.publish import publish, publish_held
-from tests.scoring.factories import MONTH, Place, extracted, predictions, rows, run_steps, scored
+from tests.scoring.factories import (
+    MONTH,
+    Place,
+    extracted,
+    linear,
+    predictions,
+    rows,
+    run_steps,
+    scored,
+)
 
 TWO = {
     "model": {
@@ -172,3 +181,36 @@ def test_a_version_that_changes_30_percent(place: Place):
     assert manifest.run["accepted_changes"] == "v2 sees the summer"
     assert manifest.difference is not None
     assert manifest.difference["changed"] == 30
+
+
+def test_a_month_whose_file_is_gone_is_repaired_without_a_question(place: Place):
+    first = run_steps(context(place))
+    (place.out / "month=2013-02" / "predictions.parquet").unlink()
+    again = changed = run_steps(context(place, **limits(max_changed_fraction=0.0)))
+    assert (again.output.sha256, changed.difference) == (first.output.sha256, None)
+
+
+def test_a_month_whose_file_is_broken_is_held(place: Place):
+    run_steps(context(place))
+    (place.out / "month=2013-02" / "predictions.parquet").write_bytes(b"PAR1 no longer")
+    place.model(linear(slope=3.0))
+    with pytest.raises(HeldError, match=r"cannot be compared: .* is broken"):
+        run_steps(context(place, **limits(max_changed_fraction=0.5)))
+
+
+def test_classes_that_differ_from_shard_to_shard(place: Place):
+    """Text is encoded by shard, each with a dictionary of its own."""
+    place.source(rows(3000))
+    label = (
+        "def run(df, model):\n    return df.assign(y=[f'{x // 500:.0f}' for x in df.x])[['y']]\n"
+    )
+    job = {"scorer": "scorer.py", **limits(max_changed_fraction=0.9)}
+    place.scorer(label)
+    run_steps(context(place, **job))
+    place.scorer(label.replace("500", "600"))
+    manifest = run_steps(context(place, **job))
+    assert manifest.difference is not None
+    expected = sum(x // 500 != x // 600 for x in range(1, 3001))
+    assert (manifest.difference["rows"], manifest.difference["changed"]) == (3000, expected)
+    assert manifest.difference["max_abs_change"] is None
+    assert {"base": "1", "other": "0", "rows": 100} in manifest.difference["classes"]

@@ -178,3 +178,23 @@ def test_from_the_shell(place: Place, capsys: pytest.CaptureFixture[str], tmp_pa
     assert [line.split()[0] for line in printed.out.splitlines()[1:]] == ["2013-02", "2013-03"]
     assert main(["diff", job, "v3", "--from", "2014-01", *data]) == 0
     assert "nothing to compare with" in capsys.readouterr().out
+
+
+def test_a_column_of_many_values_makes_no_segments(
+    place: Place, capsys: pytest.CaptureFixture[str]
+):
+    place.source(rows(1500, code=[f"c{i}" for i in range(1500)], shop=["a", "b"] * 750))
+    keep = {"output": {"keep": ["code", "shop"]}}
+    publish(place, **keep)
+    (found,) = diff(place, "v3", **keep)
+    assert list(found.difference.segments) == ["shop"]
+    arguments = [str(place.folder / "sample.yaml"), "v3", "--by", "code", "--data", str(place.data)]
+    assert main(["diff", *arguments]) == 0
+    assert "code has too many values" in capsys.readouterr().err
+
+
+def test_a_published_file_that_is_gone_is_said(place: Place):
+    publish(place)
+    (place.out / "month=2013-02" / "predictions.parquet").unlink()
+    with pytest.raises(PublicationError, match="is gone; score sample 2013-02 again"):
+        diff(place, "v3")
