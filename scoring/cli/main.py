@@ -28,6 +28,7 @@ from scoring.cli import (
     schema,
     serve,
     show,
+    try_,
     verify,
 )
 from scoring.cli import list as list_jobs
@@ -36,6 +37,7 @@ from scoring.errors import ScorerError, ScoringError, resource_error
 
 COMMANDS = {
     "run": run,
+    "try": try_,
     "verify": verify,
     "parity": parity,
     "check": check,

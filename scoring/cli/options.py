@@ -30,6 +30,14 @@ def add_partition(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("partition", help="the partition, such as 2013-05")
 
 
+def add_model_version(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model-version",
+        metavar="V",
+        help="score with this version, overriding the job's policy",
+    )
+
+
 def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",

@@ -143,13 +143,13 @@ def rehearsal(job: Job, found: Rehearsal) -> dict[str, Any]:
             "reasons": tally.quarantined,
             "left_out_reasons": tally.left_out,
             "examples": tally.examples,
-            "scored_example": found.example and {k: _in_json(v) for k, v in found.example.items()},
+            "scored_example": found.example and {k: in_json(v) for k, v in found.example.items()},
         },
         "destination": {"uri": found.destination, "writable": True},
     }
 
 
-def _in_json(value: Any) -> Any:
+def in_json(value: Any) -> Any:
     """Return a value of a row as JSON can have it: moments, and numbers that are not finite, are
     text.
     """

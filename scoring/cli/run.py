@@ -45,11 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "partition", help="the partition, such as 2013-05, or a range: 2013-02..2013-05"
     )
     shared.add_workers(parser)
-    parser.add_argument(
-        "--model-version",
-        metavar="V",
-        help="score with this version, overriding the job's policy",
-    )
+    shared.add_model_version(parser)
     for state, what in ONLY.items():
         parser.add_argument(
             f"--only-{state}",
