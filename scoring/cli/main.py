@@ -25,6 +25,7 @@ from scoring.cli import (
     profile,
     publish,
     run,
+    sample,
     schema,
     serve,
     show,
@@ -38,6 +39,7 @@ from scoring.errors import ScorerError, ScoringError, resource_error
 COMMANDS = {
     "run": run,
     "try": try_,
+    "sample": sample,
     "verify": verify,
     "parity": parity,
     "check": check,
