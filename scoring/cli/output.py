@@ -248,19 +248,21 @@ def partitions(job: Job, published: list[Manifest], as_json: bool) -> None:
     table_of(facts, as_json)
 
 
-def outcomes(found: list[Outcome], as_json: bool) -> None:
-    """Print what became of each partition of a range, one line each."""
-    table_of([_outcome_facts(outcome) for outcome in found], as_json)
+def outcomes(found: list[Outcome], as_json: bool, done: str = "published") -> None:
+    """Print what became of each partition of a range, one line each; ``done`` is the state of one
+    that was scored.
+    """
+    table_of([_outcome_facts(outcome, done) for outcome in found], as_json)
 
 
-def _outcome_facts(outcome: Outcome) -> dict[str, Any]:
+def _outcome_facts(outcome: Outcome, done: str) -> dict[str, Any]:
     facts: dict[str, Any] = {"partition": outcome.partition.key}
     if outcome.error is not None:
         return facts | {"state": "failed", "error": str(outcome.error).partition("\n")[0]}
     assert outcome.manifest is not None
     rows, took = outcome.manifest.rows, outcome.manifest.durations_seconds
     return facts | {
-        "state": "published before" if outcome.skipped else "published",
+        "state": "published before" if outcome.skipped else done,
         "model_version": outcome.manifest.model.version,
         "rows_in": rows.rows_in,
         "scored": rows.scored,

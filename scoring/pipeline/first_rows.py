@@ -72,7 +72,7 @@ def score_beginning(
     PublicationError where an output does not fit what is published so far.
     """
     job, key = context.job, context.partition.key
-    with closing(RowChecker(context.job_file, context.partition, context.publisher)) as checker:
+    with closing(RowChecker(context.job_file, context.partition, context.so_far)) as checker:
         found = checker.check(source, batch, 0)
         given, _ = checker.expressions.evaluate(batch, source.text_only, source.uri)
     quarantined = [found.quarantined] if found.quarantined is not None else []
@@ -93,7 +93,7 @@ def score_beginning(
         quarantined.append(quarantine.of_rejected(ids, rows, predictions.rejected, key))
     published = predictions.table
     if published.num_rows:
-        in_force = context.publisher.columns(but=context.partition)
+        in_force = context.so_far.columns(but=context.partition)
         published = PublishedColumns(context.name, in_force).cast(published)
     return FirstRows(given, rows, predictions, published, quarantined, found.left_out, repeated_ids)
 

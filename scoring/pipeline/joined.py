@@ -51,7 +51,7 @@ class JoinedShards:
         self._left_out = [extraction.left_out_rows] if extraction.left_out_rows else []
         self._key_sum = 0
         self.drift: list[ColumnDrift] = []
-        in_force = context.columns or context.publisher.columns(but=context.partition)
+        in_force = context.columns or context.so_far.columns(but=context.partition)
         self._columns = PublishedColumns(context.name, in_force)
         self._empty: pa.Table | None = None
         self._next = 0

@@ -65,7 +65,7 @@ def sample(
         context = context.with_inputs_of(context.model_file(pinned_version))
     source = open_beginning(context)
     chosen, rows_in, rows_to_score = _Chosen(count, source.uri), 0, 0
-    with closing(RowChecker(context.job_file, context.partition, context.publisher)) as checker:
+    with closing(RowChecker(context.job_file, context.partition, context.so_far)) as checker:
         for batch in source.batches(repeat(BATCH_ROWS)):
             good = checker.check(source, batch, rows_in).good
             as_read = _as_read(context, checker, source)
