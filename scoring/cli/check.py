@@ -14,6 +14,7 @@ from scoring.cli import options as shared
 from scoring.cli import output
 from scoring.errors import JobError
 from scoring.job.destinations import message, shared_destinations
+from scoring.job.folder import job_path, job_paths
 from scoring.job.loader import JobFile, check_every_partition, load_job
 
 HELP = "validate job files and report every problem"
@@ -32,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def command(options: argparse.Namespace) -> int:
     if options.deep:
         return _deep(options)
-    named = [shared.job_path(job, options.jobs) for job in options.job]
-    paths = named or shared.job_paths(options.jobs)
+    named = [job_path(job, options.jobs) for job in options.job]
+    paths = named or job_paths(options.jobs)
     files, status = shared.load_each(paths)
     destinations = _shared_destinations(files.values(), options.data)
     right = []
@@ -56,7 +57,7 @@ def _deep(options: argparse.Namespace) -> int:
     """Try one partition of one job; what is wrong is raised, as by a run."""
     if len(options.job) not in (1, 2):
         raise JobError("--deep tries one job: check --deep JOB [PARTITION]")
-    job_file = load_job(shared.job_path(options.job[0], options.jobs))
+    job_file = load_job(job_path(options.job[0], options.jobs))
     _check(job_file, _shared_destinations([job_file], options.data))
     if not options.json:
         print(f"ok: {job_file.path} is the job {job_file.job.name}", flush=True)
