@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scoring.cli import options as shared
 from scoring.cli import output
@@ -16,6 +17,9 @@ from scoring.errors import JobError
 from scoring.job.destinations import message, shared_destinations
 from scoring.job.folder import job_path, job_paths
 from scoring.job.loader import JobFile, check_every_partition, load_job
+
+if TYPE_CHECKING:
+    from scoring.pipeline.rehearsal import Rehearsal
 
 HELP = "validate job files and report every problem"
 
@@ -58,25 +62,33 @@ def _deep(options: argparse.Namespace) -> int:
     if len(options.job) not in (1, 2):
         raise JobError("--deep tries one job: check --deep JOB [PARTITION]")
     job_file = load_job(job_path(options.job[0], options.jobs))
-    _check(job_file, _shared_destinations([job_file], options.data))
+    check_alone(job_file, options.data)
     if not options.json:
         print(f"ok: {job_file.path} is the job {job_file.job.name}", flush=True)
+    found = rehearsed(job_file, options.job[1:], options)
+    if options.json:
+        print(json.dumps(output.rehearsal(job_file.job, found), indent=2))
+    return 0
 
+
+def check_alone(job_file: JobFile, data: str | None) -> None:
+    """Raise JobError for what ``check`` finds in one job, also beside those of its folder."""
+    _check(job_file, _shared_destinations([job_file], data))
+
+
+def rehearsed(job_file: JobFile, named: list[str], options: argparse.Namespace) -> Rehearsal:
+    """Try the partition that is named, else the first whose source is there; print each step."""
     from scoring.pipeline.context import PartitionContext
     from scoring.pipeline.rehearsal import partition_with_source, rehearse
 
     job = job_file.job
     roots = job_file.roots(options.data)
     context = PartitionContext(job_file, job.first_partition, roots, "check")
-    named = options.job[1:]
     partition = job.partition_to_score(named[0]) if named else partition_with_source(context)
-    found = rehearse(
+    return rehearse(
         replace(context, partition=partition),
         on_step=output.no_step if options.json else output.rehearsal_step,
     )
-    if options.json:
-        print(json.dumps(output.rehearsal(job, found), indent=2))
-    return 0
 
 
 def _check(job_file: JobFile, destinations: dict[Path, JobFile]) -> None:

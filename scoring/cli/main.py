@@ -20,6 +20,7 @@ from scoring.cli import (
     drift,
     env,
     evaluate,
+    init,
     parity,
     plan,
     profile,
@@ -37,6 +38,7 @@ from scoring.cli.options import add_jobs_folder
 from scoring.errors import ScorerError, ScoringError, resource_error
 
 COMMANDS = {
+    "init": init,
     "run": run,
     "try": try_,
     "sample": sample,
