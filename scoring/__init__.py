@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from scoring.destinations.predictions import load_predictions
     from scoring.engine import Predictions, score_table
     from scoring.errors import (
         ContractError,
@@ -62,6 +63,7 @@ _WHERE = {
     "SourceMissingError": "scoring.errors",
     "VerifyError": "scoring.errors",
     "load_job": "scoring.job.loader",
+    "load_predictions": "scoring.destinations.predictions",
     "score_partition": "scoring.pipeline.local",
     "score_table": "scoring.engine",
     "training_profile": "scoring.monitoring.distribution",
@@ -89,6 +91,7 @@ __all__ = [
     "SourceMissingError",
     "VerifyError",
     "load_job",
+    "load_predictions",
     "score_partition",
     "score_table",
     "training_profile",

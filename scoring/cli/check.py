@@ -15,10 +15,12 @@ from scoring.cli import options as shared
 from scoring.cli import output
 from scoring.errors import JobError, ScoringError
 from scoring.job.destinations import message, shared_destinations
+from scoring.job.folder import job_path, job_paths
 from scoring.job.loader import JobFile, check_every_partition, load_job
 
 if TYPE_CHECKING:
     from scoring.monitoring.history import StaleModel
+    from scoring.pipeline.rehearsal import Rehearsal
 
 HELP = (
     "validate job files and report every problem, and what a change of model versions makes stale"
@@ -38,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def command(options: argparse.Namespace) -> int:
     if options.deep:
         return _deep(options)
-    named = [shared.job_path(job, options.jobs) for job in options.job]
-    paths = named or shared.job_paths(options.jobs)
+    named = [job_path(job, options.jobs) for job in options.job]
+    paths = named or job_paths(options.jobs)
     files, status = shared.load_each(paths)
     destinations = _shared_destinations(files.values(), options.data)
     right = []
@@ -87,26 +89,34 @@ def _deep(options: argparse.Namespace) -> int:
     """Try one partition of one job; what is wrong is raised, as by a run."""
     if len(options.job) not in (1, 2):
         raise JobError("--deep tries one job: check --deep JOB [PARTITION]")
-    job_file = load_job(shared.job_path(options.job[0], options.jobs))
-    _check(job_file, _shared_destinations([job_file], options.data))
+    job_file = load_job(job_path(options.job[0], options.jobs))
+    check_alone(job_file, options.data)
     if not options.json:
         print(f"ok: {job_file.path} is the job {job_file.job.name}", flush=True)
+    found = rehearsed(job_file, options.job[1:], options)
+    if options.json:
+        print(json.dumps(output.rehearsal(job_file.job, found), indent=2))
+    return 0
 
+
+def check_alone(job_file: JobFile, data: str | None) -> None:
+    """Raise JobError for what ``check`` finds in one job, also beside those of its folder."""
+    _check(job_file, _shared_destinations([job_file], data))
+
+
+def rehearsed(job_file: JobFile, named: list[str], options: argparse.Namespace) -> Rehearsal:
+    """Try the partition that is named, else the first whose source is there; print each step."""
     from scoring.pipeline.context import PartitionContext
     from scoring.pipeline.rehearsal import partition_with_source, rehearse
 
     job = job_file.job
     roots = job_file.roots(options.data)
     context = PartitionContext(job_file, job.first_partition, roots, "check")
-    named = options.job[1:]
     partition = job.partition_to_score(named[0]) if named else partition_with_source(context)
-    found = rehearse(
+    return rehearse(
         replace(context, partition=partition),
         on_step=output.no_step if options.json else output.rehearsal_step,
     )
-    if options.json:
-        print(json.dumps(output.rehearsal(job, found), indent=2))
-    return 0
 
 
 def _check(job_file: JobFile, destinations: dict[Path, JobFile]) -> None:

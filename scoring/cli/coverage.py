@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from scoring.cli import clock
 from scoring.cli import options as shared
 from scoring.errors import ScoringError
+from scoring.job.folder import job_path, job_paths
 from scoring.job.loader import JobFile
 from scoring.storage.connections import Connections
 
@@ -31,8 +32,8 @@ def command(options: argparse.Namespace) -> int:
     from scoring.cli import coverage_table
     from scoring.monitoring.source_changes import SourceListings
 
-    named = [shared.job_path(job, options.jobs) for job in options.job]
-    files, status = shared.load_each(named or shared.job_paths(options.jobs))
+    named = [job_path(job, options.jobs) for job in options.job]
+    files, status = shared.load_each(named or job_paths(options.jobs))
     now, connections = clock.now_or(options.moment), Connections()
     listings = SourceListings()
 

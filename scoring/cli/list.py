@@ -7,6 +7,7 @@ import argparse
 from scoring.cli import options as shared
 from scoring.cli import output
 from scoring.destinations.base import open_publisher
+from scoring.job.folder import job_paths
 from scoring.storage.connections import Connections
 
 HELP = "list the jobs and how many partitions are published"
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    files, status = shared.load_each(shared.job_paths(options.jobs))
+    files, status = shared.load_each(job_paths(options.jobs))
     found = []
     for file in files.values():
         publisher = open_publisher(file.job, file.roots(options.data), Connections())

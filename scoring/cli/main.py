@@ -21,15 +21,18 @@ from scoring.cli import (
     drift,
     env,
     evaluate,
+    init,
     parity,
     plan,
     profile,
     promote,
     publish,
     run,
+    sample,
     schema,
     serve,
     show,
+    try_,
     verify,
     versions,
 )
@@ -38,7 +41,10 @@ from scoring.cli.options import add_jobs_folder
 from scoring.errors import ScorerError, ScoringError, resource_error
 
 COMMANDS = {
+    "init": init,
     "run": run,
+    "try": try_,
+    "sample": sample,
     "verify": verify,
     "parity": parity,
     "check": check,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from scoring.cli import clock
 from scoring.errors import JobError
+from scoring.job.folder import job_path, jobs_folder
 from scoring.job.loader import JobFile, load_job
 
 
@@ -17,7 +17,7 @@ def add_jobs_folder(parser: argparse.ArgumentParser) -> None:
         "--jobs",
         metavar="DIR",
         type=Path,
-        default=Path(os.environ.get("SCORING_JOBS", "dags/jobs")),
+        default=jobs_folder(),
         help="folder of the job files (default: $SCORING_JOBS, else dags/jobs)",
     )
 
@@ -28,6 +28,14 @@ def add_job(parser: argparse.ArgumentParser) -> None:
 
 def add_partition(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("partition", help="the partition, such as 2013-05")
+
+
+def add_model_version(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model-version",
+        metavar="V",
+        help="score with this version, overriding the job's policy",
+    )
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
@@ -68,26 +76,6 @@ def add_coverage(parser: argparse.ArgumentParser) -> None:
 def job_file(options: argparse.Namespace) -> JobFile:
     """Return the job that the command names."""
     return load_job(job_path(options.job, options.jobs))
-
-
-def job_path(job: str, folder: Path) -> Path:
-    """Return the file of a job that is named, or given as a path ending in .yaml."""
-    if job.endswith((".yaml", ".yml")):
-        return Path(job)
-    path = folder / f"{job}.yaml"
-    if not path.is_file():
-        if path.with_suffix(".yml").is_file():
-            raise JobError(f"{path.with_suffix('.yml')} is not read: a job file ends in .yaml")
-        known = ", ".join(p.stem for p in job_paths(folder))
-        raise JobError(f"there is no job {job!r}: {path} does not exist; jobs there: {known}")
-    return path
-
-
-def job_paths(folder: Path) -> list[Path]:
-    paths = sorted(folder.glob("*.yaml"))
-    if not paths:
-        raise JobError(f"there is no job file (*.yaml) in {folder}; --jobs names another folder")
-    return paths
 
 
 def load_each(paths: list[Path]) -> tuple[dict[Path, JobFile], int]:

@@ -143,13 +143,13 @@ def rehearsal(job: Job, found: Rehearsal) -> dict[str, Any]:
             "reasons": tally.quarantined,
             "left_out_reasons": tally.left_out,
             "examples": tally.examples,
-            "scored_example": found.example and {k: _in_json(v) for k, v in found.example.items()},
+            "scored_example": found.example and {k: in_json(v) for k, v in found.example.items()},
         },
         "destination": {"uri": found.destination, "writable": True},
     }
 
 
-def _in_json(value: Any) -> Any:
+def in_json(value: Any) -> Any:
     """Return a value of a row as JSON can have it: moments, and numbers that are not finite, are
     text.
     """
@@ -248,19 +248,21 @@ def partitions(job: Job, published: list[Manifest], as_json: bool) -> None:
     table_of(facts, as_json)
 
 
-def outcomes(found: list[Outcome], as_json: bool) -> None:
-    """Print what became of each partition of a range, one line each."""
-    table_of([_outcome_facts(outcome) for outcome in found], as_json)
+def outcomes(found: list[Outcome], as_json: bool, done: str = "published") -> None:
+    """Print what became of each partition of a range, one line each; ``done`` is the state of one
+    that was scored.
+    """
+    table_of([_outcome_facts(outcome, done) for outcome in found], as_json)
 
 
-def _outcome_facts(outcome: Outcome) -> dict[str, Any]:
+def _outcome_facts(outcome: Outcome, done: str) -> dict[str, Any]:
     facts: dict[str, Any] = {"partition": outcome.partition.key}
     if outcome.error is not None:
         return facts | {"state": "failed", "error": str(outcome.error).partition("\n")[0]}
     assert outcome.manifest is not None
     rows, took = outcome.manifest.rows, outcome.manifest.durations_seconds
     return facts | {
-        "state": "published before" if outcome.skipped else "published",
+        "state": "published before" if outcome.skipped else done,
         "model_version": outcome.manifest.model.version,
         "rows_in": rows.rows_in,
         "scored": rows.scored,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from scoring.cli import options as shared
 from scoring.errors import JobError, ScoringError
+from scoring.job.folder import job_path
 from scoring.job.loader import JobFile
 from scoring.job.partitions import Partition
 from scoring.job.promotion import Promotion, promote
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    path = shared.job_path(options.job, options.jobs)
+    path = job_path(options.job, options.jobs)
     found = promote(path, options.version, options.since)
     stale = _newly_stale(found, options.data)
     moved = found.moved_from

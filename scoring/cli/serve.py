@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from scoring.cli import clock
 from scoring.cli import options as shared
 from scoring.errors import needs_extra
+from scoring.job.folder import job_path, job_paths
 
 if TYPE_CHECKING:
     from scoring.serving.settings import Settings
@@ -127,9 +128,9 @@ def _settings(options: argparse.Namespace) -> Settings:
     from scoring.serving.auth import token_of_connection, tokens_in_file
     from scoring.serving.settings import Settings
 
-    paths = tuple(shared.job_path(job, options.jobs) for job in options.job)
+    paths = tuple(job_path(job, options.jobs) for job in options.job)
     if not paths:
-        shared.job_paths(options.jobs)  # there is one at least
+        job_paths(options.jobs)  # there is one at least
     tokens = None
     if options.tokens is not None:
         tokens = tokens_in_file(options.tokens)

@@ -70,6 +70,11 @@ def canonical(uri: str) -> str:
     return uri.rstrip("/") if "://" in uri else os.path.realpath(uri)
 
 
+def overlap(place: str, other: str) -> bool:
+    """Return whether two canonical URIs are one folder, or one is within the other."""
+    return place == other or place in _folders_of(other) or other in _folders_of(place)
+
+
 def _folders_of(place: str) -> Iterable[str]:
     """Iterate over the parent folders of ``place``, nearest first."""
     root = place.partition("://")[0] + "://" if "://" in place else "/"

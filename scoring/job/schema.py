@@ -142,8 +142,9 @@ class Job(Section):
         str | None,
         Field(
             min_length=1,
-            description="A Python file with a [function `run`](#a-scorer-of-your-own), in the job "
-            "file's folder or a subfolder of it.",
+            description="A Python file, or a [notebook](#a-notebook-as-scorer) (`.ipynb`), with a "
+            "[function `run`](#a-scorer-of-your-own), in the job file's folder or a subfolder of "
+            "it.",
         ),
     ] = None
     output: Annotated[OutputConfig, Field(description="The published columns.")] = OutputConfig()

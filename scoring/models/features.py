@@ -38,6 +38,30 @@ def feature_warnings(model: Model, inputs: list[str], with_nulls: set[str]) -> l
     return found
 
 
+def refused_categories(native: Any) -> dict[str, list[Any]]:
+    """Return the values by input that encoders of ``native`` were fitted on, of those that fail for
+    any other one (``handle_unknown="error"``).
+    """
+    found: dict[str, list[Any]] = {}
+    for part in _parts(native):
+        categories = getattr(part, "categories_", None)
+        names = getattr(part, "feature_names_in_", None)
+        refuses = getattr(part, "handle_unknown", None) == "error"
+        if refuses and isinstance(categories, list) and names is not None:
+            for name, values in zip(names, categories, strict=False):
+                found[str(name)] = [getattr(value, "item", lambda v=value: v)() for value in values]
+    return found
+
+
+def record_names(native: Any) -> list[str] | None:
+    """Return the keys of the records that ``native`` takes, a model behind a DictVectorizer; None
+    for one that takes a table.
+    """
+    steps = getattr(native, "steps", None)
+    first = steps[0][1] if isinstance(steps, list) and steps else native
+    return sorted(_vectorized_names(first)) or None
+
+
 def _parts(value: Any, depth: int = 0) -> Iterator[Any]:
     """Yield ``value`` and the estimators within it: of pipelines, column transformers, pairs."""
     if depth > 8 or value is None or isinstance(value, str | bytes):

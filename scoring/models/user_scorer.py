@@ -1,4 +1,5 @@
-"""A job's own scorer: the function of the classic batch script, in a file that the job names.
+"""A job's own scorer: the function of the classic batch script, in a file or notebook that the job
+names.
 
 ::
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import linecache
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from scoring.errors import ScorerError, raise_if_resource_error
+from scoring.job.notebook import SKIP, Cell, code_cells, code_of, is_notebook
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,24 +32,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScorerFile:
-    """A job's own scorer: the very bytes that are run, and their digest."""
+    """A job's own scorer: the very bytes that are run, and their digest.
+
+    ``cells`` are those of a notebook; ``code`` is that of all of them.
+    """
 
     path: Path
     code: bytes
     sha256: str
+    cells: tuple[Cell, ...] = ()
+
+    @property
+    def parts(self) -> list[tuple[str, bytes]]:
+        """What is run, one after the other, and what tracebacks call it: the file, or its cells."""
+        if not self.cells:
+            return [(str(self.path), self.code)]
+        return [(f"{self.path}, cell {cell.number}", cell.code.encode()) for cell in self.cells]
 
 
 def read_scorer(path: Path) -> ScorerFile:
-    """Return the file at ``path``; ScorerError if there is none."""
+    """Return the file at ``path``, of a notebook its code (``scoring.job.notebook``).
+
+    Raises ScorerError if there is none, or if a notebook has other code than Python.
+    """
     try:
-        code = path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise_if_resource_error(error)
         raise ScorerError(
             f"the scorer {path} cannot be read: {error.strerror}; scorer: in the job file is "
             "relative to that file's folder"
         ) from None
-    return ScorerFile(path, code, hashlib.sha256(code).hexdigest())
+    cells = code_cells(path, data) if is_notebook(path) else []
+    code = code_of(cells) if is_notebook(path) else data
+    return ScorerFile(path, code, hashlib.sha256(code).hexdigest(), tuple(cells))
 
 
 class UserScorer:
@@ -83,11 +102,15 @@ def _function(
     sys.modules[module.__name__] = module  # where dataclasses look for the module they are in
     try:
         # Not by Python's import, which would read the file once more, or a compiled copy of it.
-        exec(compile(file.code, path, "exec", dont_inherit=True), vars(module))
+        for name, code in file.parts:
+            if file.cells:  # the lines that a traceback shows are not those of the notebook's file
+                lines = code.decode().splitlines(keepends=True)
+                linecache.cache[name] = (len(code), None, lines, name)
+            exec(compile(code, name, "exec", dont_inherit=True), vars(module))
     except Exception as error:
         raise_if_resource_error(error)
         raise ScorerError(
-            f"the scorer {path} cannot be imported: {type(error).__name__}: {error}",
+            f"the scorer {path} cannot be imported: {type(error).__name__}: {error}{_advice(path)}",
             code_of=error,
         ) from error
     run = getattr(module, "run", None)
@@ -97,6 +120,12 @@ def _function(
         raise wrong_signature(path, artifacts)
     arguments = [artifacts.get(name, native) for name in parameters[1:]]
     return lambda frame: run(frame, *arguments)
+
+
+def _advice(path: Path) -> str:
+    if not is_notebook(path):
+        return ""
+    return f". Tag the cells that scoring does not need, such as those of training, {SKIP}"
 
 
 def wrong_signature(path: Path, artifacts: Iterable[str]) -> ScorerError:

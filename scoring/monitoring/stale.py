@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,9 +11,10 @@ from scoring.destinations.catalog import Catalog
 from scoring.destinations.index import ManifestSummary
 from scoring.destinations.layout import Layout
 from scoring.destinations.manifest import code_version
-from scoring.errors import ModelError, SourceError
+from scoring.errors import ModelError, ScorerError, SourceError
 from scoring.job.loader import JobFile
 from scoring.job.meaning import meaning_sha256
+from scoring.job.notebook import scorer_sha256
 from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.monitoring.source_changes import NotComparableError, SourceComparison
@@ -122,9 +122,11 @@ class StaleCheck:
     def _scorer_sha256(self) -> str | None:
         path = self.job_file.scorer_path
         try:
-            return hashlib.sha256(path.read_bytes()).hexdigest() if path else None
+            return scorer_sha256(path, path.read_bytes()) if path else None
         except OSError as error:
             raise NotComparableError(f"{path} cannot be read: {error.strerror}") from None
+        except ScorerError as error:  # a notebook that is not one
+            raise NotComparableError(str(error)) from None
 
 
 def model_change(job: Job, partition: Partition, of: ManifestSummary) -> str | None:

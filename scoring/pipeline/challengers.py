@@ -56,6 +56,7 @@ def challenger_context(context: PartitionContext, version: str) -> PartitionCont
         context,
         job_file=replace(context.job_file, job=job),
         columns=None,
+        published_by=None,
         staged_in=f"{context.staging}/challengers/{version}",
     )
 

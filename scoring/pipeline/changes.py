@@ -12,7 +12,7 @@ from scoring.monitoring.difference import Difference
 from scoring.pipeline.comparison import NotComparableError, compare_tables
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.joins import joined_columns
-from scoring.pipeline.predictions import PublishedPredictions
+from scoring.pipeline.published_file import PublishedPredictions, storage_of
 
 
 def changes_of(
@@ -27,10 +27,10 @@ def changes_of(
     checks = context.job.checks
     if checks.max_changed_fraction is None and checks.max_abs_change is None:
         return None, []
-    manifest = context.publisher.published(context.partition)
+    manifest = context.so_far.published(context.partition)
     if manifest is None or manifest.output.sha256 == sha256:
         return None, []
-    if context.storage.version(manifest.output.uri) is None:
+    if storage_of(context, manifest).version(manifest.output.uri) is None:
         return None, []
     try:
         published = PublishedPredictions(context, manifest)
@@ -45,10 +45,10 @@ def changes_of(
         found = compare_tables(context.job, published.batches(columns), tables)
     except NotComparableError as error:
         return None, [str(error)]
-    return found, list(_beyond(found, checks))
+    return found, list(beyond(found, checks))
 
 
-def _beyond(found: Difference, checks: ChecksConfig) -> Iterator[str]:
+def beyond(found: Difference, checks: ChecksConfig) -> Iterator[str]:
     """Yield a sentence for each limit of the job that ``found`` is beyond."""
     fraction, largest = checks.max_changed_fraction, checks.max_abs_change
     if fraction is not None and found.changed_fraction > fraction:

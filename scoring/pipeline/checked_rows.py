@@ -23,6 +23,9 @@ from scoring.job.loader import JobFile
 from scoring.job.partitions import Partition
 from scoring.sources.rechunk import in_schema
 
+SCORED, QUARANTINED, LEFT_OUT = "scored", "quarantined", "left_out"
+"""What becomes of a row."""
+
 OUTSIDE_PARTITION = "outside_partition"
 """Why rows are left out for which ``source.outside_partition`` is ``leave_out``."""
 

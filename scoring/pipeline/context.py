@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 class PartitionContext:
     """``attempt`` names the staging folder, so two attempts at one partition never mix.
 
-    ``columns`` are the types to publish in, where those of the destination itself do not count;
+    ``columns`` are the types to publish in, where those of the destination itself do not count.
     ``staged_in`` is the staging folder, where it is not one of the destination.
+    ``published_by`` is the job whose partitions count as published so far, where it is not this
+    one with its own destination.
     """
 
     job_file: JobFile
@@ -35,6 +37,7 @@ class PartitionContext:
     connections: Connections = field(default_factory=Connections)
     columns: pa.Schema | None = None
     staged_in: str | None = None
+    published_by: Job | None = None
 
     @property
     def job(self) -> Job:
@@ -48,6 +51,11 @@ class PartitionContext:
     @property
     def publisher(self) -> Publisher:
         return open_publisher(self.job, self.roots, self.connections)
+
+    @property
+    def so_far(self) -> Publisher:
+        """What is published so far, to be read only: types of columns, references of drift."""
+        return open_publisher(self.published_by or self.job, self.roots, self.connections)
 
     @cached_property
     def staging(self) -> str:

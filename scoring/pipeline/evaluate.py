@@ -20,7 +20,7 @@ from scoring.monitoring.evaluation import EvaluatedRows, Evaluation, parse_evalu
 from scoring.pipeline.actuals import Actuals
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.joins import join_connection, joined_columns, keyed, load
-from scoring.pipeline.predictions import PublishedPredictions, published_manifest
+from scoring.pipeline.published_file import PublishedPredictions, published_manifest
 from scoring.sources.base import SourceFileRecord, SourceRecord
 from scoring.storage.base import write
 

@@ -67,7 +67,7 @@ def extract(
     # First: what another run publishes while this one reads its source is newer than that source.
     published = context.publisher.mark(context.partition)
     with contextlib.closing(
-        RowChecker(context.job_file, context.partition, context.publisher)
+        RowChecker(context.job_file, context.partition, context.so_far)
     ) as checker:
         source = open_source(job, context.partition, context.roots, context.connections)
         # Not earlier: it may leave a folder, so not for nothing.

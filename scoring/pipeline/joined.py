@@ -54,7 +54,7 @@ class JoinedShards:
         self._key_sum = 0
         self.drift: list[ColumnDrift] = []
         self.difference: Difference | None = None
-        in_force = context.columns or context.publisher.columns(but=context.partition)
+        in_force = context.columns or context.so_far.columns(but=context.partition)
         self._columns = PublishedColumns(context.name, in_force)
         self._empty: pa.Table | None = None
         self._next = 0

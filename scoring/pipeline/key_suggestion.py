@@ -86,7 +86,7 @@ def _rows_of(context: PartitionContext, source: Source, repeated: Hashes) -> pa.
     """Return the rows, as far as they are read, whose ids are among ``repeated``."""
     names = [*context.job.id_columns, *context.job.output.keep]
     found, seen = [], 0
-    with closing(RowChecker(context.job_file, context.partition, context.publisher)) as checker:
+    with closing(RowChecker(context.job_file, context.partition, context.so_far)) as checker:
         for batch in source.batches(repeat(_BATCH_ROWS)):
             good = checker.check(source, batch, seen).good
             wanted = np.isin(hash_columns(good, context.job.id_columns), repeated)

@@ -43,7 +43,7 @@ from scoring.pipeline.hold import (
 )
 from scoring.pipeline.joined import JoinedShards
 from scoring.pipeline.joins import joined_columns
-from scoring.pipeline.predictions import PublishedPredictions
+from scoring.pipeline.published_file import PublishedPredictions
 from scoring.pipeline.record import manifest_of
 from scoring.storage.base import write
 

@@ -46,7 +46,7 @@ def references(
     if profile is not None:
         yield "the training profile", load_profile(profile, context)
     for partition in _earlier(context.partition, context.job):
-        manifest = context.publisher.published(partition)
+        manifest = context.so_far.published(partition)
         if manifest is not None:
             yield partition.key, of_manifest(manifest)
 

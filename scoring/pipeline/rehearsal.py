@@ -6,37 +6,27 @@ Nothing is staged, published or left behind.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import islice, repeat
+from itertools import islice
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from scoring.arrow.hashing import hash_columns
-from scoring.contract import quarantine
-from scoring.contract.duplicates import repeated_rows
 from scoring.contract.gates import check_gates, max_quarantined_fraction
 from scoring.contract.rules import Rule
 from scoring.contract.tally import Tally
-from scoring.engine import score_table
 from scoring.errors import ContractError, SourceMissingError
-from scoring.job.columns import ROW
 from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.models.base import Model, ModelFile
-from scoring.pipeline.checked_rows import RowChecker
-from scoring.pipeline.columns import PublishedColumns
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.cpus import available_cores
+from scoring.pipeline.first_rows import open_beginning, read_beginning, score_beginning
 from scoring.pipeline.key_suggestion import suggest_key
 from scoring.pipeline.score import checked_model
-from scoring.sources.base import Source, open_source
+from scoring.sources.base import Source
 from scoring.sources.files import FileSource
-from scoring.storage.base import ObjectInfo, ReadableStorage
-from scoring.storage.connections import Connections
 from scoring.storage.local import without_new_folders
 
 ROWS = 100
@@ -80,7 +70,7 @@ def partition_with_source(context: PartitionContext) -> Partition:
     job = context.job
     for partition in islice(_partitions(job), PARTITIONS_LOOKED_FOR):
         try:
-            _open(replace(context, partition=partition))
+            open_beginning(replace(context, partition=partition))
         except SourceMissingError:
             continue
         return partition
@@ -108,10 +98,8 @@ def rehearse(
     file = context.model_file(pinned_version) if context.job.has_inputs_of_model else None
     if file is not None:  # its signature says which columns are read
         context = context.with_inputs_of(file)
-    source = _open(context)
-    batches = source.batches(repeat(ROWS))
-    batch = next(batches)
-    getattr(batches, "close", lambda: None)()  # a generator lets go of its file, or its query
+    source = open_beginning(context)
+    batch = read_beginning(source, ROWS)
     found.source = _described(source, batch)
     on_step("source", found)
     limits = {"openmp": context.job.run.threads or available_cores(), "blas": 1}
@@ -145,36 +133,19 @@ def _scored(
     """Return the tally of ``batch``, checked and scored as a run does it, and one row that was
     scored.
     """
-    job, key = context.job, context.partition.key
+    job = context.job
     tally = Tally(examples_per_rule=job.checks.examples)
-    with closing(RowChecker(context.job_file, context.partition, context.publisher)) as checker:
-        found = checker.check(source, batch, 0)
+    found = score_beginning(context, source, batch, model)
     tally.rows_in = batch.num_rows
-    if found.quarantined is not None:
-        tally.add(found.quarantined)
+    for rows in found.quarantined:
+        tally.add(rows)
     if found.left_out is not None:
         tally.leave_out(found.left_out.column("reason").to_pylist())
-    typed, rows = found.good, found.good.column(ROW).to_numpy()
-    if typed.num_rows:
-        hash_columns(typed, job.id_columns)  # which knows fewer types than a source may have
-        numbered = typed.select([*job.id_columns, ROW])
-        again = np.isin(rows, repeated_rows(rows, [numbered], job.id_columns, ROW))
-        if again.any():
-            ids = typed.select(job.leading_columns).filter(pa.array(again))
-            tally.advice[str(Rule("duplicate_row_id"))] = suggest_key(
-                context, source, hash_columns(ids, job.id_columns)
-            )
-            tally.add(quarantine.by_rule(ids, rows[again], Rule("duplicate_row_id"), key))
-            typed, rows = typed.filter(pa.array(~again)), rows[~again]
-    predictions = score_table(typed, model, job)
-    if predictions.rejected.num_rows:
-        ids = typed.select(job.leading_columns)
-        tally.add(quarantine.of_rejected(ids, rows, predictions.rejected, key))
-    tally.leave_out(predictions.left_out.column("reason").to_pylist())
-    if predictions.table.num_rows:
-        in_force = context.publisher.columns(but=context.partition)
-        PublishedColumns(context.name, in_force).cast(predictions.table)
-    examples = predictions.table.slice(0, 1).to_pylist()
+    tally.leave_out(found.predictions.left_out.column("reason").to_pylist())
+    if len(found.repeated_ids):
+        advice = suggest_key(context, source, found.repeated_ids)
+        tally.advice[str(Rule("duplicate_row_id"))] = advice
+    examples = found.predictions.table.slice(0, 1).to_pylist()
     return tally, examples[0] if examples and job.checks.examples else None
 
 
@@ -199,29 +170,3 @@ def _described(source: Source, batch: pa.Table) -> SourceFound:
         bytes=sum(file.bytes for file in files) if files is not None else None,
         files=len(files) if files is not None else None,
     )
-
-
-def _open(context: PartitionContext) -> Source:
-    connections = _WithoutDigests(context.connections)
-    return open_source(context.job, context.partition, context.roots, connections)
-
-
-class _WithoutDigests(Connections):
-    """Connections that do not read whole files for a digest that nothing will be compared with."""
-
-    def __init__(self, connections: Connections) -> None:
-        super().__init__(connections.s3_client, connections.database)
-
-    def readable_storage(self, uri: str) -> ReadableStorage:
-        return _Unidentified(super().readable_storage(uri))
-
-
-class _Unidentified:
-    """``storage``, but for what ``identify`` would read."""
-
-    def __init__(self, storage: ReadableStorage) -> None:
-        self._storage = storage
-        self.find, self.sha256, self.open = storage.find, storage.sha256, storage.open
-
-    def identify(self, found: ObjectInfo) -> ObjectInfo:
-        return found

@@ -23,7 +23,7 @@ from scoring.pipeline.elsewhere import job_elsewhere
 from scoring.pipeline.evaluate import compute_evaluation
 from scoring.pipeline.joins import joined_columns
 from scoring.pipeline.local import OnProgress, score_partition
-from scoring.pipeline.predictions import PublishedPredictions, published_manifest
+from scoring.pipeline.published_file import PublishedPredictions, published_manifest
 from scoring.sources.base import SourceRecord
 from scoring.storage.temporary import TemporaryFolder
 

@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from scoring.arrow.columns import combined_column
 from scoring.arrow.text import decoded
+from scoring.pipeline.checked_rows import LEFT_OUT, QUARANTINED, SCORED
 from scoring.serving.bodies import Row, Rows
-from scoring.serving.scorer import LEFT_OUT, QUARANTINED, SCORED, Answers, Refused, RequestScorer
+from scoring.serving.scorer import Answers, Refused, RequestScorer
 
 
 def refused_all(answers: Answers) -> bool:

@@ -17,14 +17,11 @@ from scoring.job.columns import FILE, IN_FILE, ROW
 from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.models.base import Model, ModelFile
-from scoring.pipeline.checked_rows import RowChecker
+from scoring.pipeline.checked_rows import LEFT_OUT, QUARANTINED, SCORED, RowChecker
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.score import checked_model
 from scoring.serving.bodies import Rows
 from scoring.serving.columns import PublishedTypes, echoed, request_columns
-
-SCORED, QUARANTINED, LEFT_OUT = "scored", "quarantined", "left_out"
-"""What becomes of a row."""
 
 FIELDS = ("row", "status", "reason", "column", "value", "model_version", "model_sha256")
 """What the answer to a row says besides its ids, outputs and kept columns."""

@@ -108,13 +108,16 @@ MAY_IMPORT = {
         "arrow", "contract", "destinations", "engine", "errors", "expressions", "job", "models",
         "monitoring", "sources", "storage",
     },
+    "drafting": {
+        "arrow", "errors", "job", "models", "pipeline", "registry", "sources", "storage",
+    },
     "serving": {
         "arrow", "contract", "destinations", "engine", "errors", "expressions", "job", "models",
         "pipeline", "sources", "storage",
     },
     "cli": {
-        "destinations", "errors", "expressions", "job", "monitoring", "pipeline", "serving",
-        "storage",
+        "destinations", "drafting", "errors", "expressions", "job", "monitoring", "pipeline",
+        "serving", "storage",
     },
 }  # fmt: skip
 """Which rooms the code of each room may import: each only from below (docs/architecture.md)."""

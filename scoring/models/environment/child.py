@@ -20,6 +20,7 @@ import ctypes
 import inspect
 import io
 import json
+import linecache
 import os
 import platform
 import re
@@ -176,7 +177,8 @@ def load(header: Facts, payload: bytes) -> Facts:
             raise Failed("file " + name) from error
     run = None
     if header["scorer"]:
-        run = scorer(parts.pop(0), header["scorer"], model, files)
+        named = [(name, parts.pop(0)) for name in header["scorer_parts"]]
+        run = scorer(named, header["scorer"], model, files)
     else:  # as scoring.models.sklearn does it
         warnings.filterwarnings("ignore", "X has feature names, but", UserWarning)
     return {"model": model, "run": run, "facts": facts(model, saved_by)}
@@ -238,14 +240,18 @@ def artifact(data: bytes, kind: str, trusted_types: List[str]) -> Any:
 
 
 def scorer(
-    code: bytes, path: str, model: Any, files: Dict[str, Any]
+    parts: List[Tuple[str, bytes]], path: str, model: Any, files: Dict[str, Any]
 ) -> Callable[[pd.DataFrame], Any]:
     """Return ``run`` of a scorer, which is given a frame; as ``scoring.models.user_scorer`` does."""
     module = types.ModuleType("scoring_job_" + Path(path).stem)
     module.__file__ = path
     sys.modules[module.__name__] = module
     try:
-        exec(compile(code, path, "exec", dont_inherit=True), vars(module))
+        for name, code in parts:
+            if name != path:  # a cell of a notebook, whose file has other lines
+                lines = code.decode().splitlines(True)
+                linecache.cache[name] = (len(code), None, lines, name)
+            exec(compile(code, name, "exec", dont_inherit=True), vars(module))
     except Exception as error:
         raise Failed("scorer") from error
     run = getattr(module, "run", None)

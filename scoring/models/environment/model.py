@@ -61,7 +61,7 @@ class Parts:
         """The header and the payload that a child is sent."""
         data = [self.model, *self.artifacts.values()]
         if self.scorer:
-            data.append(self.scorer.code)
+            data += [code for _, code in self.scorer.parts]
         header = {
             "op": "load",
             "format": self.kind,
@@ -70,6 +70,7 @@ class Parts:
             "files": [(name, self.file.files[name].format) for name in self.artifacts],
             "sizes": [len(part) for part in data],
             "scorer": str(self.scorer.path) if self.scorer else None,
+            "scorer_parts": [name for name, _ in self.scorer.parts] if self.scorer else [],
             "folders": [str(folder) for folder in (self.folder, self.code) if folder],
         }
         return header, data

@@ -17,10 +17,10 @@ from scoring.arrow.text import as_text, decoded, is_numeric_text
 from scoring.destinations.manifest import Manifest
 from scoring.job.columns import ROW_NUMBER
 from scoring.job.schema import Job
+from scoring.pipeline.checked_rows import LEFT_OUT, QUARANTINED, SCORED
 from scoring.serving.parity.answered_rows import AnsweredRows, Column
 from scoring.serving.parity.differences import NOT_ANSWERED, NOT_PUBLISHED, Differences, differing
 from scoring.serving.parity.published_rows import PublishedRows, Unscored, UnscoredRows
-from scoring.serving.scorer import LEFT_OUT, QUARANTINED, SCORED
 
 _DUPLICATE = "duplicate_row_id"
 _AHEAD_ROWS = 2_000

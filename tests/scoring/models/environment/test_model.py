@@ -22,6 +22,7 @@ from scoring.pipeline.local import score_partition
 from scoring.pipeline.score import checked_model
 from tests.old_python import Old
 from tests.scoring.factories import Place, in_shards_of, predictions, rows, run_steps
+from tests.scoring.notebooks import code, text, write_notebook
 
 Version = Callable[..., dict[str, Any]]
 
@@ -233,6 +234,28 @@ def test_a_scorer_that_cannot_be_imported_is_named(empty: Place, old: Old, versi
         scored_by(empty, old, version, "import not_there\ndef run(df, model): ...\n")
     with pytest.raises(ScorerError, match=r"must define run\(df, model\) or run\(df\)"):
         scored_by(empty, old, version, "x = 1\n")
+
+
+def test_a_notebook_is_the_scorer_there_too(empty: Place, old: Old, version: Version):
+    source(empty)
+    model = trained(empty, old)
+    cells = [
+        text("words"),
+        code("%matplotlib inline", "skip"),
+        code("factor = 2"),
+        code("def run(df, model):\n    return df.assign(y=model.predict(df) * factor)[['y']]"),
+    ]
+    name = write_notebook(empty.folder / "score.ipynb", *cells)
+    manifest = run_steps(empty.run(job_of(empty, version(old), scorer=name)))
+    got = predictions(manifest)["y"].to_numpy()
+    assert np.array_equal(got, own_digits(empty, old, model) * 2)
+    write_notebook(
+        empty.folder / name, text("words"), code("def run(df):\n    x = 1\n    return df['no']")
+    )
+    with pytest.raises(ScorerError) as raised:
+        run_steps(empty.run(job_of(empty, version(old), scorer=name)))
+    assert 'score.ipynb, cell 2", line 3, in run' in raised.value.frames
+    assert "return df['no']" in raised.value.frames
 
 
 @pytest.mark.parametrize(

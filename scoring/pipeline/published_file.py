@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from scoring.destinations.manifest import Manifest
 from scoring.errors import JobError, PublicationError
 from scoring.pipeline.context import PartitionContext
+from scoring.storage.base import Storage
 
 _BATCH_ROWS = 131_072
 
@@ -31,7 +32,7 @@ class PublishedPredictions:
 
     @contextmanager
     def _file(self) -> Iterator[pq.ParquetFile]:
-        storage, output = self._context.storage, self._manifest.output
+        storage, output = storage_of(self._context, self._manifest), self._manifest.output
         with ExitStack() as stack:
             try:
                 opened = stack.enter_context(storage.open(output.uri))
@@ -63,6 +64,11 @@ class PublishedPredictions:
         with self._file() as file:
             for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
                 yield pa.table(batch)
+
+
+def storage_of(context: PartitionContext, manifest: Manifest) -> Storage:
+    """Return where the file lies that ``manifest`` describes, which need not be where is staged."""
+    return context.connections.storage(manifest.output.uri, context.job.destination.encryption)
 
 
 def published_manifest(context: PartitionContext) -> Manifest:

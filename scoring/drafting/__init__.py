@@ -1,0 +1,1 @@
+"""A first job file, drafted from a model, a sample of rows or a notebook: ``scoring init``."""
