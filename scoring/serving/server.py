@@ -37,6 +37,26 @@ class StartError(ScoringError):
     """A process of the service that cannot load its jobs."""
 
 
+class _Workers(Multiprocess):
+    """Processes of which it is noticed at once that they have ended.
+
+    uvicorn keeps both ends of the pipe over which it asks them whether they are well. Of a process
+    that ends before it answers, it would wait for the whole timeout.
+    """
+
+    def init_processes(self) -> None:
+        super().init_processes()
+        self._leave_their_ends()
+
+    def keep_subprocess_alive(self) -> None:
+        super().keep_subprocess_alive()
+        self._leave_their_ends()
+
+    def _leave_their_ends(self) -> None:
+        for process in self.processes:
+            process.child_conn.close()
+
+
 def serve(
     settings: Settings,
     host: str,
@@ -85,7 +105,7 @@ def serve(
     if workers == 1:
         uvicorn.Server(config).run(sockets=[listening])
     else:
-        processes = Multiprocess(config, sockets=[listening])
+        processes = _Workers(config, sockets=[listening])
         processes.run()
         if any(process.exitcode == _STARTUP_FAILURE for process in processes.processes):
             raise StartError("a process of the service could not start; the log says why")
