@@ -12,7 +12,7 @@ from dataclasses import replace
 from pydantic import BaseModel, ConfigDict
 
 from scoring.destinations.layout import CHALLENGERS
-from scoring.errors import ModelError
+from scoring.errors import ContractError, JobError, MissingPackageError, ModelError, ScorerError
 from scoring.job.schema import Job
 from scoring.models.base import ModelFile
 from scoring.pipeline.context import PartitionContext
@@ -30,6 +30,9 @@ class Challengers(BaseModel):
 
 NO_CHALLENGERS = Challengers()
 
+OWN_ERRORS = (ModelError, ScorerError, ContractError, JobError, MissingPackageError)
+"""What is wrong with a challenger itself, and stays. Other errors may be gone at the next try."""
+
 
 def find_challengers(context: PartitionContext, champion: ModelFile) -> Challengers:
     """Return the challengers of a partition that ``champion`` scores; it is none of its own."""
@@ -38,7 +41,7 @@ def find_challengers(context: PartitionContext, champion: ModelFile) -> Challeng
     for version in context.job.challengers:
         try:
             file = context.model_file(version)
-        except ModelError as error:
+        except OWN_ERRORS as error:
             errors[version] = str(error)
             continue
         if file.version != champion.version:

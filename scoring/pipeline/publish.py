@@ -12,12 +12,11 @@ from dataclasses import replace
 
 from scoring.destinations.manifest import ChallengerRecord, Manifest
 from scoring.errors import (
-    ContractError,
     HeldError,
-    ModelError,
     NewerPublicationError,
     NotStagedError,
-    ScorerError,
+    ResourceError,
+    ScoringError,
 )
 from scoring.models.base import ModelFile
 from scoring.monitoring.judgement import reasons_to_hold
@@ -189,7 +188,9 @@ def _publish_challengers(
         shards = [shard.challengers[version] for shard in handed]
         try:
             found.append(_publish_challenger(joined, handed, version, file, shards, triggered_by))
-        except (ModelError, ScorerError, ContractError, NotComparableError) as error:
+        except ResourceError:
+            raise  # it is the machine's
+        except (ScoringError, NotComparableError) as error:
             errors[version] = str(error)
     for version, why in errors.items():
         log.warning("%s: the challenger %s failed: %s", joined.context.name, version, why)

@@ -13,14 +13,14 @@ from threadpoolctl import threadpool_limits
 from scoring.arrow.columns import constant
 from scoring.contract import quarantine
 from scoring.engine import Predictions, check_model, no_predictions, score_table
-from scoring.errors import ModelError, ScorerError
+from scoring.errors import ScorerError
 from scoring.job.columns import ROW
 from scoring.models.base import Model, ModelFile
 from scoring.models.environment.model import EnvironmentModel
 from scoring.models.features import feature_warnings
 from scoring.models.prepare import prepare_model
 from scoring.models.user_scorer import UserScorer
-from scoring.pipeline.challengers import challenger_context
+from scoring.pipeline.challengers import OWN_ERRORS, challenger_context
 from scoring.pipeline.columns import in_types_of
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.handover import Scored
@@ -48,7 +48,7 @@ def score(
         beside = challenger_context(context, version)
         try:
             found[version] = _score_with(beside, shard, challenger, threads)
-        except (ModelError, ScorerError) as error:
+        except OWN_ERRORS as error:
             errors[version] = str(error)
     return scored.model_copy(update={"challengers": found, "challenger_errors": errors})
 

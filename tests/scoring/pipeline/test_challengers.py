@@ -17,7 +17,7 @@ from scoring.cli.main import main
 from scoring.destinations.layout import Layout
 from scoring.destinations.manifest import ChallengerRecord, Manifest
 from scoring.destinations.parquet import ParquetPublication
-from scoring.errors import HeldError
+from scoring.errors import HeldError, MissingPackageError
 from scoring.pipeline.challengers import find_challengers
 from scoring.pipeline.extract import extract
 from scoring.pipeline.local import score_partition
@@ -25,7 +25,7 @@ from scoring.pipeline.publish import publish, publish_held
 from scoring.pipeline.score import score
 from scoring.pipeline.verify import verify_partition
 from tests.s3_server import keys
-from tests.scoring.factories import Place, in_s3, linear, predictions, rows
+from tests.scoring.factories import Place, in_s3, linear, predictions, rows, run_steps
 
 V1 = {"version": "v1", "uri": "{models}/v1.skops", "in_force_from": "2013-02"}
 V2 = {"version": "v2", "uri": "{models}/v2.skops", "candidate": True}
@@ -254,3 +254,40 @@ def test_predictions_are_those_of_the_version_itself(place: Place):
     assert beside.output is not None
     assert published.output.sha256 == beside.output.sha256
     assert predictions(published).num_rows == 10
+
+
+def test_a_challenger_whose_predictions_have_another_type_than_before(place: Place):
+    """Its own earlier months stay as they are; the month that is published does not wait for it."""
+    expected = run(place).output.sha256
+    place.source(rows(10, shop=["a"] * 10), "2013-03.parquet")
+    place.scorer(
+        "def run(df, model):\n"
+        "    y = model.predict(df)\n"
+        "    return df.assign(y=y if y.max() < 25 else 'high')[['y']]\n"
+    )
+    manifest = run(place, "2013-03", scorer="scorer.py")
+    record = by_version(manifest)["v3"]
+    assert record.error is not None
+    assert "is published as float64 so far" in record.error
+    assert manifest.output.sha256 != expected
+    assert by_version(manifest)["v2"].error is None
+
+
+def test_a_challenger_whose_package_is_not_there(place: Place, monkeypatch: pytest.MonkeyPatch):
+    import scoring.pipeline.score as step
+
+    prepare = step.prepare_model
+
+    def without_package(job_file: Any, file: Any, *rest: Any) -> Any:
+        if file.version == "v3":
+            raise MissingPackageError(
+                "v3 needs the package xgboost: install batch-scoring[xgboost]"
+            )
+        return prepare(job_file, file, *rest)
+
+    monkeypatch.setattr(step, "prepare_model", without_package)
+    manifest = run_steps(place.run(place.job(**RIVALS)))
+    assert manifest.rows.scored == 10
+    assert by_version(manifest)["v3"].error == (
+        "v3 needs the package xgboost: install batch-scoring[xgboost]"
+    )
