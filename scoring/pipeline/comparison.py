@@ -12,6 +12,9 @@ from scoring.job.schema import Job
 from scoring.monitoring.difference import Difference, difference, is_number
 from scoring.pipeline.joins import join_connection, keyed, load
 
+_MEMORY_MB = 192
+"""Enough for 15 million rows; a run may do this while it holds a model."""
+
 
 class NotComparableError(Exception):
     """The predictions cannot be compared: they are numbers on one side only."""
@@ -35,7 +38,7 @@ def compare_tables(
         raise NotComparableError(
             f"{name} is {type_name(before)} in one, and {type_name(now)} in the other"
         )
-    with join_connection("compare") as connection:
+    with join_connection("compare", _MEMORY_MB) as connection:
         load(connection, "base", (keyed(table, job) for table in chain([first], base)))
         load(connection, "other", (keyed(table, job, segments) for table in chain([second], other)))
         probabilities = list(job.output.probabilities)

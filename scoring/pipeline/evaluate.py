@@ -27,6 +27,9 @@ from scoring.storage.base import write
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+_MEMORY_MB = 512
+"""For sorts over all pairs, which an AUC needs."""
+
 
 def evaluate(context: PartitionContext) -> Evaluation:
     """Evaluate what is published for the partition, store the result and return it.
@@ -58,7 +61,7 @@ def compute_evaluation(
     predictions = PublishedPredictions(context, manifest)
     task = task_of(context, config, predictions.schema)
     actuals = Actuals(context, config, predictions.schema, _truth_type(context, task, predictions))
-    with join_connection("evaluate") as connection:
+    with join_connection("evaluate", _MEMORY_MB) as connection:
         tables = predictions.batches(joined_columns(context.job))
         load(connection, "predictions", (keyed(table, context.job) for table in tables))
         load(connection, "actuals", actuals.batches())

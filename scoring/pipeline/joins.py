@@ -21,19 +21,21 @@ from scoring.storage.temporary import TemporaryFolder
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-_MEMORY = "512MB"
-
 
 @contextmanager
-def join_connection(purpose: str) -> Iterator[DuckDBPyConnection]:
+def join_connection(purpose: str, memory_mb: int) -> Iterator[DuckDBPyConnection]:
     """Yield a DuckDB file in a temporary folder called after ``purpose``, gone after the block.
 
-    With one thread, so that sums of floats do not depend on the machine.
+    What does not fit into ``memory_mb`` is in that folder. With one thread, so that sums of floats do not depend on the machine.
     """
     import duckdb
 
     with closing(TemporaryFolder(purpose)) as folder:
-        settings = SAFE | {"memory_limit": _MEMORY, "temp_directory": folder.name, "threads": 1}
+        settings = SAFE | {
+            "memory_limit": f"{memory_mb}MB",
+            "temp_directory": folder.name,
+            "threads": 1,
+        }
         with duckdb.connect(f"{folder.name}/pairs.duckdb", config=settings) as connection:
             connection.execute("SET lock_configuration = true")
             yield connection
