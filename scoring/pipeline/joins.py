@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 def join_connection(purpose: str, memory_mb: int) -> Iterator[DuckDBPyConnection]:
     """Yield a DuckDB file in a temporary folder called after ``purpose``, gone after the block.
 
-    What does not fit into ``memory_mb`` is in that folder. With one thread, so that sums of floats do not depend on the machine.
+    What does not fit into ``memory_mb`` is in that folder. With one thread, so that sums of floats do not
+    depend on the machine.
     """
     import duckdb
 
