@@ -20,6 +20,7 @@ from scoring.cli import (
     drift,
     env,
     evaluate,
+    inspect,
     parity,
     plan,
     profile,
@@ -49,6 +50,7 @@ COMMANDS = {
     "profile": profile,
     "serve": serve,
     "clean": clean,
+    "inspect": inspect,
     "env": env,
     "schema": schema,
 }

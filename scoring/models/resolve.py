@@ -134,7 +134,7 @@ def _verified(
         raise ModelError(
             f"{uri} is a pickle, whatever its name says, and a pickle can run code when it is "
             f"loaded; it was not loaded. Add its digest to the job file, sha256: {digest}, if you "
-            "trust the file"
+            f"trust the file: `scoring inspect {uri}` lists what it would import"
         )
     return ModelFile(name=job, version=version, uri=uri, sha256=digest, format=kind)
 
