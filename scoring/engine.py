@@ -104,6 +104,8 @@ def no_predictions(schema: pa.Schema, model: Model, job: Job) -> pa.Table:
 
 def _label_type(model: Model) -> pa.DataType:
     labels = getattr(model.native, "classes_", None)
+    if labels is None and model.classes is not None:
+        labels = np.array(model.classes)
     if not isinstance(labels, np.ndarray) or labels.ndim != 1:
         return pa.float64()
     return _arrow("prediction", labels).type

@@ -60,6 +60,10 @@ MODELS = Registry(
         "skops": "scoring.models.skops:load",
         "joblib": "scoring.models.joblib:load",
         "mlflow": "scoring.models.mlflow.loader:load",
+        "onnx": "scoring.models.onnx:load",
+        "lightgbm": "scoring.models.lightgbm:load",
+        "xgboost": "scoring.models.xgboost:load",
+        "catboost": "scoring.models.catboost:load",
     },
 )
 """Functions that are called as ``scoring.models.base.Loader`` says, or as ``FolderLoader`` there."""

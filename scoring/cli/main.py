@@ -22,6 +22,7 @@ from scoring.cli import (
     env,
     evaluate,
     init,
+    inspect,
     parity,
     plan,
     profile,
@@ -61,6 +62,7 @@ COMMANDS = {
     "profile": profile,
     "serve": serve,
     "clean": clean,
+    "inspect": inspect,
     "env": env,
     "schema": schema,
 }

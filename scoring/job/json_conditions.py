@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from scoring.job import json_patterns as patterns
+from scoring.job.model import DATA_EXTENSIONS, DATA_FORMATS
 from scoring.job.source import QUERIES
 from scoring.registry import DESTINATIONS, MODELS, SOURCES, Registry
 
@@ -97,11 +98,11 @@ def add_model_file(file: Schema, installed: bool, more: tuple[str, ...] = ()) ->
         {
             "if": {
                 "anyOf": [
-                    {**given("format"), "properties": {"format": {"const": "skops"}}},
+                    {**given("format"), "properties": {"format": {"enum": [*DATA_FORMATS]}}},
                     {
                         "properties": {
                             "format": NULL,
-                            "uri": {"pattern": patterns.file_extension(["skops"])},
+                            "uri": {"pattern": patterns.file_extension([*DATA_EXTENSIONS])},
                         }
                     },
                     *folders,

@@ -18,6 +18,12 @@ from scoring.registry import MODELS
 FOLDER_FORMATS = ("mlflow",)
 """The built-in kinds that read a folder; all others read one file."""
 
+DATA_FORMATS = ("skops", "onnx", "lightgbm", "xgboost", "catboost")
+"""The built-in kinds whose files are data: loading one runs no code that lies in it."""
+
+DATA_EXTENSIONS = (*DATA_FORMATS, "cbm", "ubj")
+"""Extensions of such files alone; what is called so and is a pickle is refused once it is read."""
+
 TIMEOUT_SECONDS = 3600
 """How long a model's own process may take, unless the job says otherwise."""
 
@@ -43,6 +49,12 @@ def _check_artifact_uri(uri: str) -> str:
     return check_root_template(uri)
 
 
+def _may_run_code(kind: str | None, uri: str) -> bool:
+    if kind is not None:
+        return kind not in DATA_FORMATS
+    return Path(uri).suffix.removeprefix(".") not in DATA_EXTENSIONS
+
+
 class ArtifactConfig(Section):
     """A file that the job's scorer is given besides the model, such as a vectorizer."""
 
@@ -55,7 +67,8 @@ class ArtifactConfig(Section):
         str | None,
         Field(
             pattern=r"^[0-9a-f]{64}$",
-            description="The file's SHA-256 digest. Required for all formats except skops.",
+            description="The file's SHA-256 digest. Required for pickles, and where neither "
+            "`format` nor the extension says that the file is skops, onnx, lightgbm, xgboost or catboost.",
         ),
     ] = None
     format: Annotated[
@@ -73,7 +86,7 @@ class ArtifactConfig(Section):
     @property
     def may_run_code(self) -> bool:
         """Whether loading the file can run code, so that only a digest makes it safe."""
-        return (self.format or Path(self.uri).suffix.removeprefix(".")) != "skops"
+        return _may_run_code(self.format, self.uri)
 
 
 class EnvironmentConfig(Section):
@@ -144,8 +157,9 @@ class ModelVersionConfig(Section):
         Field(
             pattern=r"^[0-9a-f]{64}$",
             description="The file's SHA-256 digest, 64 lowercase hexadecimal digits, as printed by "
-            "`sha256sum FILE`. Required for all formats except skops. Of an MLflow model, that of "
-            "the whole folder, which the error for a missing one names.",
+            "`sha256sum FILE`. Required for pickles, folders, kinds of packages, and where neither "
+            "`format` nor the extension says that the file is [data](#model-formats). Of an MLflow "
+            "model, that of the whole folder, which the error for a missing one names.",
         ),
     ] = None
     trust: Annotated[
@@ -172,7 +186,8 @@ class ModelVersionConfig(Section):
     format: Annotated[
         ModelFormat | None,
         Field(
-            description="`skops`, `joblib`, which reads every pickle, `mlflow`, or a kind that a "
+            description="`skops`, `joblib`, which reads every pickle, `mlflow`, `onnx`, `lightgbm`, "
+            "`xgboost`, `catboost` ([which is what](#model-formats)), or a kind that a "
             "[package](architecture.md#add-a-kind) adds. By default, the content decides."
         ),
     ] = None
@@ -243,7 +258,7 @@ class ModelVersionConfig(Section):
     @property
     def may_run_code(self) -> bool:
         """Whether loading the file can run code, so that only a digest makes it safe."""
-        return (self.declared_format or Path(self.uri).suffix.removeprefix(".")) != "skops"
+        return _may_run_code(self.declared_format, self.uri)
 
 
 class ModelConfig(Section):

@@ -412,5 +412,6 @@ def _problems_of_digest(loc: Loc, config: ModelVersionConfig | ArtifactConfig) -
         yield (
             (*loc, "sha256"),
             "missing; a file that is not skops can run code when it is loaded, so the job must "
-            "contain its digest: `sha256sum FILE` prints it",
+            "contain its digest: `sha256sum FILE` prints it. A file of LightGBM, XGBoost, CatBoost "
+            "or ONNX needs none: format: lightgbm",
         )

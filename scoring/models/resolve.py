@@ -7,7 +7,6 @@ same bytes loaded (``prepare``).
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 from scoring.errors import ModelError, raise_if_resource_error
@@ -19,7 +18,7 @@ from scoring.job.schema import Job
 from scoring.job.uri_templates import Roots
 from scoring.models.artifacts import artifact_kind
 from scoring.models.base import EnvironmentSpec, ModelFile, ProfileFile
-from scoring.models.content import kind_of
+from scoring.models.content import NAMES, kind_of, kind_of_name
 from scoring.models.folders import folder_digest
 from scoring.models.mlflow.mlmodel import check_signature, inputs_of, read_mlmodel
 from scoring.models.mlflow.registry import registered_model
@@ -130,11 +129,12 @@ def _verified(
     _check_pinned(f"{job} pins as {version}", "file", uri, digest, config.sha256)
     by_content = _model_kind if isinstance(config, ModelVersionConfig) else artifact_kind
     kind = config.declared_format or by_content(data, uri)
+    _check_format(kind, data, uri, digest)
     if kind == "joblib" and config.sha256 is None:
         raise ModelError(
             f"{uri} is a pickle, whatever its name says, and a pickle can run code when it is "
             f"loaded; it was not loaded. Add its digest to the job file, sha256: {digest}, if you "
-            "trust the file"
+            f"trust the file: `scoring inspect {uri}` lists what it would import"
         )
     return ModelFile(name=job, version=version, uri=uri, sha256=digest, format=kind)
 
@@ -190,13 +190,26 @@ def _check_pinned(pins: str, what: str, uri: str, digest: str, pinned: str | Non
         )
 
 
+def _check_format(kind: str, data: bytes, uri: str, digest: str) -> None:
+    """Raise ModelError where the content is another kind of model file than ``kind``."""
+    found = kind_of(data)
+    if kind not in NAMES or found is None or found == kind:
+        return
+    pin = f" and its digest, sha256: {digest}, if you trust the file" if found == "joblib" else ""
+    raise ModelError(
+        f"{uri} is {NAMES[found]}, and the job file says format: {kind}; it was not loaded. Write "
+        f"format: {found}{pin}"
+    )
+
+
 def _model_kind(data: bytes, uri: str) -> str:
-    suffix = Path(uri).suffix.removeprefix(".")
+    named = kind_of_name(uri)
     # By its name, if need be: the loader says what is wrong with it.
-    kind = kind_of(data) or (suffix if suffix in MODELS else None)
+    kind = kind_of(data) or (named if named in MODELS else None)
     if kind is None:
         raise ModelError(
-            f"{uri} is neither a skops nor a pickle or joblib file by its first bytes; say what it "
-            f"is with format in model.versions: {', '.join(MODELS.names())}"
+            f"{uri} is not a model file of a kind that is known by its first bytes "
+            f"({', '.join(NAMES)}); say what it is with format in model.versions: "
+            f"{', '.join(MODELS.names())}"
         )
     return kind

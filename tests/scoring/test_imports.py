@@ -179,6 +179,8 @@ def test_only_the_registry_names_a_kind():
         *("scoring.sources.parquet", "scoring.sources.csv", "scoring.sources.sql"),
         "scoring.sources.files_sql",
         *("scoring.models.skops", "scoring.models.joblib", "scoring.models.mlflow.loader"),
+        *("scoring.models.onnx", "scoring.models.lightgbm", "scoring.models.xgboost"),
+        "scoring.models.catboost",
         "scoring.destinations.parquet",
     }
     for module, path in FILES.items():

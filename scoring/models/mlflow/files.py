@@ -28,7 +28,7 @@ def estimator(folder: LocalCopy, name: str, file: ModelFile) -> tuple[bytes, str
     """Return the bytes of scikit-learn's own estimator, and their kind."""
     data = within(folder, name, file).read_bytes()
     kind = kind_of(data)
-    if kind is None:
+    if kind not in ("joblib", "skops"):
         raise ModelError(f"{name} in {file.uri} is neither a skops nor a pickle file")
     return data, kind
 

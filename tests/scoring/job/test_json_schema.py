@@ -309,7 +309,7 @@ WRONG = [
     {"inputs": {"x": {"type": "string", "allowed": [1]}}},
     {"model": {"versions": [{"version": "v", "uri": "v.joblib", "in_force_from": "2013-02"}]}},
     {"model": {"versions": [{**OF_FILE, "environment": "model"}]}},
-    {"model": {"versions": [{"version": "v", "uri": "v.onnx", "in_force_from": "2013-02"}]}},
+    {"model": {"versions": [{"version": "v", "uri": "v.bin", "in_force_from": "2013-02"}]}},
     {"model": {"versions": [{"version": "v", "uri": "v.skops", "in_force_from": "2013"}]}},
     {"model": None},
     {"model": None, "scorer": "s.py", "output": {"probabilities": {"p": 1}}},
