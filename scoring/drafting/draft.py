@@ -151,7 +151,7 @@ def add_model(draft: Draft, facts: ModelFacts, trusted: bool, roots: dict[str, s
 def _add_partitions(
     draft: Draft, sample: Sample, roots: dict[str, str], target: str | None
 ) -> None:
-    uri = plain_uri(sample.path, roots)
+    uri = plain_uri(sample.path, roots, of_source=True)
     dated = dated_path(uri)
     draft.source_uri = dated.template if dated else uri
     months = {

@@ -106,7 +106,7 @@ def _config(one: DraftInput) -> dict[str, Any]:
 
 def _limit(quarantined: float) -> float:
     """Return a limit with room above what the sample has."""
-    return max(0.01, math.ceil(quarantined * 150) / 100)
+    return min(1.0, max(0.01, math.ceil(quarantined * 150) / 100))
 
 
 def _with_comment(line: str, comment: str) -> str:

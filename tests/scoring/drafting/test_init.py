@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sklearn
 from sklearn.compose import make_column_transformer
@@ -384,6 +386,7 @@ def test_a_job_file_that_is_there_stays(desk: Desk, capsys: pytest.CaptureFixtur
         ("m.skops", "absent.parquet", 3, "absent.parquet cannot be read"),
         ("m.skops", "text.parquet", 3, "It has to be a parquet file"),
         ("m.skops", "empty.csv", 3, "has no rows"),
+        ("m.skops", "twice.parquet", 3, "has more than one column 'x'; rename one"),
         ("text.parquet", "2024-03.parquet", 5, "is neither a skops nor a pickle"),
     ],
 )
@@ -394,6 +397,8 @@ def test_what_cannot_be_read_leaves_no_draft(
     desk.model(linear(1.0, ("items",)), "m.skops")
     desk.sample("2024-03.parquet")
     desk.sample("empty.csv", orders().head(0))
+    twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
+    pq.write_table(twice, desk.data / "twice.parquet")
     for folder in (desk.data, desk.data / "models"):
         (folder / "text.parquet").write_text("not a table")
     assert desk.init(desk.data / "models" / model, desk.data / sample, "--name", "m") == status
@@ -449,6 +454,23 @@ def test_the_flights_of_the_example_are_a_job_at_once(
     assert job.inputs["dep_delay"].nullable
     assert job.row_id == ["flight", "time_hour", "carrier"]
     assert desk.run("flights", "2013-05", capsys)["rows"]["scored"] == 28_796
+
+
+def test_wildcards_in_names_of_files_are_characters(desk: Desk, capsys: pytest.CaptureFixture[str]):
+    model = desk.model(linear(1.0, ("items",)), "m[1].skops")
+    assert desk.init(model, desk.sample("orders[*]_2024-03.parquet"), "--name", "m") == 0
+    assert desk.job("m").job.source.uri == "{data}/orders[[][*]]_{year}-{month}.parquet"
+    assert desk.run("m", "2024-03", capsys)["rows"]["scored"] == ROWS
+
+
+def test_a_model_that_refuses_most_rows_is_drafted_all_the_same(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+):
+    frame = orders().assign(weight=[1.0] + [None] * (ROWS - 1))
+    model = linear(1.0, ("weight",))
+    assert desk.init(desk.model(model, "m.skops"), desk.sample("2024-03.parquet", frame)) == 0
+    assert desk.job("m").job.checks.max_quarantined_fraction == 1.0
+    assert desk.run("m", "2024-03", capsys)["rows"]["scored"] == 1
 
 
 MLMODEL = f"""\
