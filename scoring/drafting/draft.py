@@ -3,39 +3,38 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-import pyarrow as pa
-
-from scoring.arrow.frame import to_frame
+from scoring.drafting.contract import (
+    MOST_ALLOWED,
+    DraftInput,
+    allowed_values,
+    nullable_inputs,
+    quarantined_fraction,
+)
 from scoring.drafting.key import find_key, is_called_a_key
 from scoring.drafting.model_file import ModelFacts
 from scoring.drafting.months import DatedPath, dated_path, one_month, plain_uri
+from scoring.drafting.notebook import NotebookFacts
 from scoring.drafting.sample_file import SampledColumn
 from scoring.errors import JobError
 from scoring.job.inputs import ColumnConfig
 from scoring.job.partitions import Kind
 
 PLACEHOLDER_MONTH = "2000-01"
-MOST_ALLOWED = 200
-"""How many values a draft lists as ``allowed``; an encoder of more is only mentioned."""
 MOST_CLASSES = 5
-_ROWS_TRIED = 20
 
 
 @dataclass(frozen=True)
-class DraftInput:
-    """An input, and what its comment says."""
+class DraftFile:
+    """A further file that the scorer is given, under the name of its parameter."""
 
     name: str
-    config: ColumnConfig
-    comment: str
+    uri: str
+    sha256: str
+    may_run_code: bool
 
 
 @dataclass
@@ -60,8 +59,8 @@ class Draft:
     model: ModelFacts | None = None
     model_uri: str = ""
     scorer: str | None = None
-    files: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """The URIs and digests of further files that the scorer is given, by name."""
+    files: list[DraftFile] = field(default_factory=list)
+    notebook: NotebookFacts | None = None
     prediction: str = "prediction"
     probabilities: dict[str, Any] = field(default_factory=dict)
     quarantined: float = 0.0
@@ -93,10 +92,7 @@ def add_sample(draft: Draft, sample: Sample, target: str | None, roots: dict[str
         raise JobError(f"the sample {sample.path} has no column {target!r}: {', '.join(columns)}")
     _add_partitions(draft, sample, roots, target)
     facts = draft.model
-    if draft.inputs:  # of a notebook: it says which it reads
-        wanted: list[str] | None = [one.name for one in draft.inputs]
-    else:
-        wanted = facts.inputs if facts else None
+    wanted = wanted_inputs(draft)
     draft.row_id = find_key(columns, {*(wanted or ())}, target)
     draft.row_id_comment = _about_key(draft.row_id, sample.rows)
     if facts is not None and facts.has_signature and draft.scorer is None:
@@ -108,10 +104,26 @@ def add_sample(draft: Draft, sample: Sample, target: str | None, roots: dict[str
         of_what = "the sample" if target else "the sample, the target too if it is there"
         draft.inputs_comment = f"all other columns of {of_what}: remove what the model does not get"
         _note_number_of_inputs(draft, wanted)
-    categories = facts.categories if facts else {}
-    nullable = _nullable(facts, columns, wanted)
+    # What a scorer makes of its frame before the model sees it, nobody can say.
+    alone = facts if draft.scorer is None else None
+    categories = alone.categories if alone else {}
+    nullable = nullable_inputs(alone, columns, wanted)
     draft.inputs = [_input(name, columns, categories, nullable, draft) for name in wanted]
-    draft.quarantined = _quarantined(draft.inputs, columns)
+    draft.quarantined = quarantined_fraction(draft.inputs, columns)
+
+
+def wanted_inputs(draft: Draft) -> list[str] | None:
+    """Return the columns that the model or the notebook reads; None where neither says all."""
+    of_model = draft.model.inputs if draft.model else None
+    notebook = draft.notebook
+    if notebook is None:
+        return of_model
+    if notebook.reads_all:
+        if of_model is None:
+            return None
+        made = [name for name in of_model if name not in notebook.made]
+        return list(dict.fromkeys([*made, *notebook.columns]))
+    return notebook.columns or None
 
 
 def add_model(draft: Draft, facts: ModelFacts, trusted: bool, roots: dict[str, str]) -> None:
@@ -139,7 +151,7 @@ def add_model(draft: Draft, facts: ModelFacts, trusted: bool, roots: dict[str, s
 def _add_partitions(
     draft: Draft, sample: Sample, roots: dict[str, str], target: str | None
 ) -> None:
-    uri = plain_uri(sample.path, roots)
+    uri = plain_uri(sample.path, roots, of_source=True)
     dated = dated_path(uri)
     draft.source_uri = dated.template if dated else uri
     months = {
@@ -197,80 +209,22 @@ def _input(
     column = columns.get(name)
     if column is None or column.config is None:
         what = "not in the sample" if column is None else f"stored as {column.stored}"
-        draft.left.append(f"the model reads {name!r}, which is {what}: derive it (source.derive)")
+        reader = "model" if draft.scorer is None else "scorer"
+        draft.left.append(
+            f"the {reader} reads {name!r}, which is {what}: derive it (source.derive)"
+        )
         return DraftInput(name, ColumnConfig(type="float64"), f"TODO: {what}; source.derive can")
     config = column.config.model_copy(update={"nullable": name in nullable})
     comment = f"seen: {column.seen}"
     if column.is_null.any() and name not in nullable:
         comment += "; the model fails for nulls, so these rows are quarantined"
-    allowed = _allowed(config, categories.get(name, []))
+    allowed = allowed_values(config, categories.get(name, []))
     if len(allowed) > MOST_ALLOWED:
         comment += f"; the model fails for others than its {len(allowed):,} values"
     elif allowed:
         config = config.model_copy(update={"allowed": allowed})
         comment += "; the model fails for others"
     return DraftInput(name, config, comment)
-
-
-def _allowed(config: ColumnConfig, values: list[Any]) -> list[Any]:
-    """Return the values of an encoder that a contract can list; none where it cannot list all."""
-    known = [value for value in values if value is not None and value == value]
-    found = [
-        int(v) if config.type.startswith("int") and isinstance(v, float) and v.is_integer() else v
-        for v in known
-    ]
-    fits = all(isinstance(v, str | int | float | bool) and config.can_be(v) for v in found)
-    return (
-        found
-        if (fits and config.type in ("string", "boolean")) or (fits and config.is_number)
-        else []
-    )
-
-
-def _nullable(
-    facts: ModelFacts | None, columns: dict[str, SampledColumn], wanted: Iterable[str]
-) -> set[str]:
-    """Return the inputs that may be null: those that are, if the model predicts such rows."""
-    known = [name for name in wanted if name in columns and columns[name].config is not None]
-    with_nulls = {name for name in known if columns[name].is_null.any()}
-    if facts is None or not with_nulls:
-        return with_nulls
-    complete = np.flatnonzero(~np.any([columns[name].is_null for name in known], axis=0))
-    if not len(complete) or facts.predicts(_frame(columns, known, complete[:1])) is not True:
-        return with_nulls  # nobody can say
-    found = set()
-    for name in with_nulls:
-        rows = np.repeat(complete[:1], _ROWS_TRIED)
-        null = np.resize(np.flatnonzero(columns[name].is_null), _ROWS_TRIED)
-        frame = _frame(columns, known, rows).assign(**{name: _frame(columns, [name], null)[name]})
-        if facts.predicts(frame):
-            found.add(name)
-    return found
-
-
-def _frame(
-    columns: dict[str, SampledColumn], names: list[str], rows: npt.NDArray[np.int64]
-) -> pd.DataFrame:
-    table = pa.table({name: columns[name].values.take(pa.array(rows)) for name in names})
-    configs = {name: config for name in names if (config := columns[name].config) is not None}
-    return to_frame(table, configs)
-
-
-def _quarantined(inputs: list[DraftInput], columns: dict[str, SampledColumn]) -> float:
-    """Return the fraction of the sample's rows that break the drafted contract."""
-    broken: npt.NDArray[np.bool_] | None = None
-    for one in inputs:
-        column = columns.get(one.name)
-        if column is None or column.config is None:
-            continue
-        bad = np.zeros(len(column.values), dtype=bool) if one.config.nullable else column.is_null
-        if pa.types.is_floating(column.values.type):
-            bad = bad | np.isinf(column.values.to_numpy(zero_copy_only=False))
-        if one.config.allowed is not None:
-            known = pd.Series(column.values.to_pylist()).isin(one.config.allowed).to_numpy()
-            bad = bad | (~known & ~column.is_null)
-        broken = bad if broken is None else broken | bad
-    return 0.0 if broken is None else float(broken.mean())
 
 
 def _note_number_of_inputs(draft: Draft, wanted: list[str]) -> None:

@@ -45,16 +45,17 @@ def dated_path(uri: str) -> DatedPath | None:
     return None
 
 
-def plain_uri(path: Path, roots: dict[str, str]) -> str:
+def plain_uri(path: Path, roots: dict[str, str], *, of_source: bool = False) -> str:
     """Return the URI template of one file: below ``{data}`` or ``{models}`` where it lies there.
 
-    ``roots`` are their folders, the inner one first.
+    ``roots`` are their folders, the one to prefer first.  A URI ``of_source`` may be a pattern, so
+    that its own wildcards have to be escaped.
     """
     text = str(path.absolute())
     for name, folder in roots.items():
         if "://" not in folder and text.startswith(f"{folder}/"):
-            return f"{{{name}}}/{_literal(text.removeprefix(f'{folder}/'))}"
-    return _literal(text)
+            return f"{{{name}}}/{_literal(text.removeprefix(f'{folder}/'), of_source)}"
+    return _literal(text, of_source)
 
 
 def one_month(column: SampledColumn) -> str | None:
@@ -105,7 +106,7 @@ def _with_fields(uri: str, match: re.Match[str]) -> str:
     return uri
 
 
-def _literal(path: str) -> str:
-    """Return a path as a template that means itself: no fields and no patterns."""
+def _literal(path: str, of_source: bool) -> str:
+    """Return a path as a template that means itself: no fields, and no patterns."""
     braces = path.replace("{", "{{").replace("}", "}}")
-    return re.sub(r"([*?\[])", r"[\1]", braces)
+    return re.sub(r"([*?\[])", r"[\1]", braces) if of_source else braces

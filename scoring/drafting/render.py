@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from scoring.drafting.draft import Draft, DraftInput
+from scoring.drafting.contract import DraftInput
+from scoring.drafting.draft import Draft
 from scoring.errors import quoted
 from scoring.job.schedule import FITTING
 
@@ -91,8 +92,12 @@ def _model_lines(draft: Draft) -> Iterator[str]:
             yield f"  # {trusted}"
     if draft.files:
         yield "  files:"
-        for name, (uri, digest) in draft.files.items():
-            yield f"    {name}: {{uri: {_double(uri)}, sha256: {digest}}}"
+    for file in draft.files:
+        uri = f"    {file.name}: {{uri: {_double(file.uri)}"
+        if file.may_run_code and not draft.trusted:
+            yield f"{uri}}}  # TODO: if you trust this file, add sha256: {file.sha256}"
+        else:
+            yield f"{uri}, sha256: {file.sha256}}}"
 
 
 def _config(one: DraftInput) -> dict[str, Any]:
@@ -101,7 +106,7 @@ def _config(one: DraftInput) -> dict[str, Any]:
 
 def _limit(quarantined: float) -> float:
     """Return a limit with room above what the sample has."""
-    return max(0.01, math.ceil(quarantined * 150) / 100)
+    return min(1.0, max(0.01, math.ceil(quarantined * 150) / 100))
 
 
 def _with_comment(line: str, comment: str) -> str:

@@ -83,13 +83,15 @@ def read_sample(path: Path, timezone: str = "UTC") -> dict[str, SampledColumn]:
     except (pa.ArrowException, UnicodeDecodeError, csv.Error, OSError, EOFError) as error:
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise SourceError(
-            f"the sample {path} cannot be read: {why}. It has to be a parquet file, or a CSV file "
+            f"the sample {path} cannot be read: {why.rstrip('.')}. It has to be a parquet file, or a CSV file "
             "by its name"
         ) from None
     if not table.num_rows or not table.num_columns:
         raise SourceError(f"the sample {path} has no rows, so no types can be drafted from it")
     columns = {}
     for name in table.column_names:
+        if table.column_names.count(name) > 1:
+            raise SourceError(f"the sample {path} has more than one column {name!r}; rename one")
         values = decoded(combined_column(table, name))
         of = _text_column if text_only else _typed_column
         columns[name] = of(name, values, ZoneInfo(timezone))

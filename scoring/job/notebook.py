@@ -42,18 +42,34 @@ def code_cells(path: Path, data: bytes) -> list[Cell]:
     Raises MissingPackageError without nbconvert, and ScorerError, which names cell and line, for
     what is not Python.
     """
-    found = _read(path, data)
+    cells, problems = checked_cells(path, data)
+    if problems:
+        raise ScorerError(problems[0])
+    return cells
+
+
+def checked_cells(
+    path: Path, data: bytes, *, with_skipped: bool = False
+) -> tuple[list[Cell], list[str]]:
+    """Return the cells of code that are Python, and what is wrong with each of the others.
+
+    ``with_skipped``: those that are tagged ``skip`` too.  Raises as ``code_cells`` does for what is
+    not a notebook in Python.
+    """
+    found = _read(path, data, with_skipped)
     language = found.metadata.get("kernelspec", {}).get("language", "python")
     if language != "python":
         raise ScorerError(f"the notebook {path} is in {language}; a scorer is in Python")
-    cells = [
-        Cell(cell.metadata["position"], cell.source)
-        for cell in found.cells
-        if cell.cell_type == "code" and cell.source.strip()
-    ]
-    for cell in cells:
-        _check_python(path, cell)
-    return cells
+    cells, problems = [], []
+    for cell in found.cells:
+        if cell.cell_type == "code" and cell.source.strip():
+            one = Cell(cell.metadata["position"], cell.source)
+            problem = _problem(path, one)
+            if problem is None:
+                cells.append(one)
+            else:
+                problems.append(problem)
+    return cells, problems
 
 
 def code_of(cells: list[Cell]) -> bytes:
@@ -70,8 +86,10 @@ def scorer_sha256(path: Path, data: bytes) -> str:
     return hashlib.sha256(code).hexdigest()
 
 
-def _read(path: Path, data: bytes) -> Any:
-    """Return the notebook without the cells that are tagged ``skip``; others know their position."""
+def _read(path: Path, data: bytes, with_skipped: bool) -> Any:
+    """Return the notebook, without the cells that are tagged ``skip`` unless they are asked for;
+    each cell knows its position.
+    """
     with needs_extra("notebook", "notebooks as scorers"):
         nbformat: Any = import_module("nbformat")
         preprocessors: Any = import_module("nbconvert.preprocessors")
@@ -81,7 +99,9 @@ def _read(path: Path, data: bytes) -> Any:
             found = nbformat.reads(data.decode("utf-8-sig"), as_version=4)
             for position, cell in enumerate(found.cells, 1):
                 cell.metadata["position"] = position
-            skips = preprocessors.TagRemovePreprocessor(remove_cell_tags={SKIP}, enabled=True)
+            skips = preprocessors.TagRemovePreprocessor(
+                remove_cell_tags=set() if with_skipped else {SKIP}, enabled=True
+            )
             return skips.preprocess(found, {})[0]
     except Exception as error:
         raise_if_resource_error(error)
@@ -91,7 +111,9 @@ def _read(path: Path, data: bytes) -> Any:
         ) from error
 
 
-def _check_python(path: Path, cell: Cell) -> None:
+def _problem(path: Path, cell: Cell) -> str | None:
+    """Return why the code of ``cell`` is not Python, and what to do about it; None where it is."""
+    where = f"the notebook {path}, cell {cell.number}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -100,14 +122,14 @@ def _check_python(path: Path, cell: Cell) -> None:
         lines = cell.code.splitlines()
         magic = next((n for n, line in enumerate(lines, 1) if _MAGIC.match(line)), None)
         if magic is not None:
-            raise ScorerError(
-                f"the notebook {path}, cell {cell.number}, line {magic} is for IPython alone: "
-                f"{lines[magic - 1].strip()[:80]!r}. Tag the cell {SKIP} if scoring does not need "
-                "it, or remove the line"
-            ) from None
-        raise ScorerError(
-            f"the notebook {path}, cell {cell.number}, line {error.lineno} is not Python: "
-            f"{error.msg}. Correct it, or tag the cell {SKIP}"
-        ) from None
+            return (
+                f"{where}, line {magic} is for IPython alone: {lines[magic - 1].strip()[:80]!r}. "
+                f"Tag the cell {SKIP} if scoring does not need it, or remove the line"
+            )
+        return (
+            f"{where}, line {error.lineno} is not Python: {error.msg}. Correct it, or tag the cell "
+            f"{SKIP}"
+        )
     except ValueError as error:  # such as a null character
-        raise ScorerError(f"the notebook {path}, cell {cell.number}: {error}") from None
+        return f"{where}: {error}"
+    return None

@@ -52,7 +52,9 @@ class TriedRow:
 
 @dataclass(frozen=True)
 class Trial:
-    """``seconds`` is how long ``rows`` took together, from the source's columns to the outputs."""
+    """``seconds`` is how long ``rows`` took together, from the source's columns to the outputs, when
+    they were scored for the second time.
+    """
 
     source: str
     model: ModelFile
@@ -74,6 +76,7 @@ def try_rows(context: PartitionContext, count: int, pinned_version: str | None =
     limits = {"openmp": context.job.run.threads or available_cores(), "blas": 1}
     with threadpool_limits(limits=limits):
         model = checked_model(context, file)
+        score_beginning(context, source, batch, model)  # the first time, libraries warm up
         started = time.perf_counter()
         found = score_beginning(context, source, batch, model)
         seconds = time.perf_counter() - started

@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import sklearn
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction import DictVectorizer
@@ -20,6 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from scoring.cli.main import main
+from scoring.drafting.months import dated_path
 from scoring.job.loader import JobFile, load_job
 from tests.scoring.factories import linear, save
 
@@ -382,6 +386,7 @@ def test_a_job_file_that_is_there_stays(desk: Desk, capsys: pytest.CaptureFixtur
         ("m.skops", "absent.parquet", 3, "absent.parquet cannot be read"),
         ("m.skops", "text.parquet", 3, "It has to be a parquet file"),
         ("m.skops", "empty.csv", 3, "has no rows"),
+        ("m.skops", "twice.parquet", 3, "has more than one column 'x'; rename one"),
         ("text.parquet", "2024-03.parquet", 5, "is neither a skops nor a pickle"),
     ],
 )
@@ -392,6 +397,8 @@ def test_what_cannot_be_read_leaves_no_draft(
     desk.model(linear(1.0, ("items",)), "m.skops")
     desk.sample("2024-03.parquet")
     desk.sample("empty.csv", orders().head(0))
+    twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
+    pq.write_table(twice, desk.data / "twice.parquet")
     for folder in (desk.data, desk.data / "models"):
         (folder / "text.parquet").write_text("not a table")
     assert desk.init(desk.data / "models" / model, desk.data / sample, "--name", "m") == status
@@ -447,3 +454,88 @@ def test_the_flights_of_the_example_are_a_job_at_once(
     assert job.inputs["dep_delay"].nullable
     assert job.row_id == ["flight", "time_hour", "carrier"]
     assert desk.run("flights", "2013-05", capsys)["rows"]["scored"] == 28_796
+
+
+def test_wildcards_in_names_of_files_are_characters(desk: Desk, capsys: pytest.CaptureFixture[str]):
+    model = desk.model(linear(1.0, ("items",)), "m[1].skops")
+    assert desk.init(model, desk.sample("orders[*]_2024-03.parquet"), "--name", "m") == 0
+    assert desk.job("m").job.source.uri == "{data}/orders[[][*]]_{year}-{month}.parquet"
+    assert desk.run("m", "2024-03", capsys)["rows"]["scored"] == ROWS
+
+
+def test_a_model_that_refuses_most_rows_is_drafted_all_the_same(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+):
+    frame = orders().assign(weight=[1.0] + [None] * (ROWS - 1))
+    model = linear(1.0, ("weight",))
+    assert desk.init(desk.model(model, "m.skops"), desk.sample("2024-03.parquet", frame)) == 0
+    assert desk.job("m").job.checks.max_quarantined_fraction == 1.0
+    assert desk.run("m", "2024-03", capsys)["rows"]["scored"] == 1
+
+
+MLMODEL = f"""\
+flavors:
+  sklearn:
+    pickled_model: model.pkl
+    serialization_format: pickle
+    sklearn_version: {sklearn.__version__}
+signature:
+  inputs: '[{{"type": "long", "name": "items", "required": true}}]'
+"""
+
+
+@pytest.mark.parametrize("word", [[], ["--trust"]])
+def test_the_signature_of_an_mlflow_folder_is_the_contract(
+    desk: Desk, word: list[str], capsys: pytest.CaptureFixture[str]
+):
+    folder = desk.data / "models" / "ride"
+    folder.mkdir()
+    (folder / "MLmodel").write_text(MLMODEL)
+    (folder / "model.pkl").write_bytes(pickle.dumps(linear(3.0, ("items",))))
+    status = desk.init(folder, desk.sample("2024-03.parquet"), *word)
+    assert status == (0 if word else 5)  # a folder may run code too
+    edits = desk.edit("ride", lambda text: text.replace("      # sha256:", "      sha256:"))
+    assert edits == (0 if word else 1)
+    job = desk.job("ride").job
+    assert job.model is not None
+    assert (job.inputs, job.model.versions[0].uri) == ({}, "{models}/ride/")
+    assert desk.run("ride", "2024-03", capsys)["rows"]["scored"] == ROWS
+
+
+def test_a_model_without_names_says_how_many_columns_it_expects(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+):
+    frame = orders()[["order_id", "items", "late"]].assign(price=range(ROWS))
+    model = LinearRegression().fit(frame[["items"]].to_numpy(), frame["late"])
+    path, sample = desk.model(model, "m.skops"), desk.sample("2024-03.parquet", frame)
+    assert desk.init(path, sample, "--target", "late") == 6  # tried with one column too many
+    printed = capsys.readouterr()
+    assert "expects 1 columns; the draft has 2" in printed.out
+    text = (desk.jobs / "m.yaml").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("  price:")]
+    desk.edit("m", lambda text: text.replace(f"{line}\n", ""))
+    assert desk.run("m", "2024-03", capsys)["rows"]["scored"] == ROWS
+
+
+@pytest.mark.parametrize(
+    ("path", "template", "key"),
+    [
+        ("/a/2024-03.parquet", "/a/{year}-{month}.parquet", "2024-03"),
+        ("/a/rides_202403_v2.csv", "/a/rides_{year}{month}_v2.csv", "2024-03"),
+        ("/a/2024/03/x.parquet", "/a/{year}/{month}/x.parquet", "2024-03"),
+        ("/a/2024/rides-2024-03.csv", "/a/{year}/rides-{year}-{month}.csv", "2024-03"),
+        ("/a/year=2024/month=03/x_2024-03.parquet", "/a/year={year}/month={month}/x_{year}-{month}.parquet", "2024-03"),
+        ("/a/2024-03-07.csv", "/a/{year}-{month}-{day}.csv", "2024-03-07"),
+        ("/a/2024-03/2024-03-07.csv", "/a/{year}-{month}/{year}-{month}-{day}.csv", "2024-03-07"),
+        ("/a/v1.0/2023-12/2024-03.csv", "/a/v1.0/2023-12/{year}-{month}.csv", "2024-03"),
+    ],
+)  # fmt: skip
+def test_a_date_in_a_path_becomes_fields(path: str, template: str, key: str):
+    found = dated_path(path)
+    assert found is not None
+    assert (found.template, found.key) == (template, key)
+
+
+@pytest.mark.parametrize("path", ["/a/x.csv", "/a/2024-13.csv", "/a/20240399.csv", "/a/123456.csv"])
+def test_other_numbers_in_a_path_are_not_a_date(path: str):
+    assert dated_path(path) is None
