@@ -72,6 +72,9 @@ class LightGBMModel:
 
     def _features(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return ``frame`` with the codes of the model's own categories."""
+        trained = self.native.num_feature()
+        if trained != len(frame.columns):
+            raise native.other_width(self._file, trained, list(frame.columns))
         columns = {name: native.numbers(frame[name]) for name in frame.columns}
         categories = dict(zip(self._categorical(columns), self._categories, strict=True))
         for name, column in columns.items():

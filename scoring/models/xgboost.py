@@ -11,6 +11,7 @@ from scoring.errors import ModelError, needs_extra
 from scoring.models import native
 from scoring.models.base import Model, ModelFile
 from scoring.models.sklearn import several_outputs
+from scoring.models.xgboost_trees import check_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,7 @@ def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
         )
     booster = xgboost.Booster({"nthread": 1})  # a process for each core works already
     try:
+        check_model(data)
         booster.load_model(bytearray(data))
         config = json.loads(booster.save_config())
         return XGBoostModel(booster, config, file, str(xgboost.__version__))

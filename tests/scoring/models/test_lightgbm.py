@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scoring.errors import JobError, ModelError, ScorerError
+from scoring.errors import JobError, ModelError
 from scoring.models.lightgbm import load
 from scoring.models.lightgbm_text import check_text
 from tests.scoring.factories import Place
@@ -210,8 +210,8 @@ def test_a_missing_package_names_the_extra():
     assert "pip install 'batch-scoring[lightgbm]'" in done.stdout
 
 
-def test_a_failure_of_the_library_is_one_of_predicting(empty: Place):
+def test_another_number_of_columns_is_refused(empty: Place):
     model = lightgbm.LGBMRegressor(**OPTIONS).fit(X[["distance", "day"]].to_numpy(), TARGET)
     inputs = {"distance": INPUTS["distance"]}
-    with pytest.raises(ScorerError, match="number of features in data"):
+    with pytest.raises(ModelError, match=r"was trained with 2 columns, .* inputs are 1: distance"):
         publish(empty, text(model), "v1.txt", inputs, format="lightgbm")
