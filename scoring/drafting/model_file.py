@@ -14,11 +14,13 @@ from typing import Any
 import pandas as pd
 
 from scoring.errors import ModelError, ScoringError, quoted, raise_if_resource_error
+from scoring.job.model import DATA_EXTENSIONS, DATA_FORMATS
 from scoring.models.base import Model, ModelFile
 from scoring.models.content import kind_of
 from scoring.models.features import record_names, refused_categories
 from scoring.models.folders import StoredFolder, folder_digest
 from scoring.models.mlflow.mlmodel import inputs_of, read_mlmodel
+from scoring.models.sklearn import SklearnModel
 from scoring.models.skops_size import check_decompression
 from scoring.registry import MODELS
 from scoring.storage.local import LocalStorage
@@ -32,7 +34,8 @@ TRUST = (
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """``model`` is None where the file was not loaded, and ``why_not`` says why.
+    """``kind`` is what a job writes as ``format``. ``model`` is None where the file was not loaded, and
+    ``why_not`` says why.
 
     ``untrusted`` are the types of a skops file that must be trusted by name.  ``may_run_code``:
     only a digest in the job makes it safe to load. ``has_signature``: the model says itself which
@@ -63,7 +66,10 @@ class ModelFacts:
     @property
     def number_of_inputs(self) -> int | None:
         """How many columns it was trained with, where it says no names but that."""
-        found = getattr(self.model.native, "n_features_in_", None) if self.model else None
+        if self.model is None:
+            return None
+        own = getattr(self.model, "width", None)  # of a model in a file of its own library
+        found = getattr(self.model.native, "n_features_in_", own)
         return found if isinstance(found, int) else None
 
     @property
@@ -84,7 +90,15 @@ class ModelFacts:
     @property
     def lacks_predict(self) -> bool:
         """Whether it is something that only a scorer can use."""
-        return self.model is not None and not callable(getattr(self.model.native, "predict", None))
+        if not isinstance(self.model, SklearnModel):
+            return False
+        return not callable(getattr(self.model.native, "predict", None))
+
+    @property
+    def needs_format(self) -> bool:
+        """Whether the file's name does not say that it is data, which needs no digest."""
+        suffix = self.path.suffix.removeprefix(".")
+        return self.kind in DATA_FORMATS and suffix not in DATA_EXTENSIONS
 
     def predicts(self, frame: pd.DataFrame) -> bool | None:
         """Return whether it predicts ``frame``; None where nobody can say, as it was not loaded."""
@@ -122,7 +136,7 @@ def look_into(path: Path, *, trust: bool) -> ModelFacts:
             f"{', '.join(MODELS.names())} by its name"
         )
     digest, untrusted = hashlib.sha256(data).hexdigest(), _untrusted(data, path, kind)
-    facts = ModelFacts(path, kind, digest, kind != "skops", untrusted)
+    facts = ModelFacts(path, kind, digest, kind not in DATA_FORMATS, untrusted)
     if not trust and (untrusted or facts.may_run_code):
         why = f"it has types that must be trusted: {', '.join(untrusted)}" if untrusted else TRUST
         return _with(facts, why_not=f"it was not loaded without --trust. {why}")

@@ -78,6 +78,8 @@ def _model_lines(draft: Draft) -> Iterator[str]:
     yield "    - version: v1"
     yield f"      uri: {_double(draft.model_uri)}"
     yield f"      in_force_from: {draft.start}"
+    if facts.needs_format:
+        yield f"      format: {facts.kind}"
     if facts.may_run_code and draft.trusted:
         yield f"      sha256: {facts.sha256}"
     elif facts.may_run_code:

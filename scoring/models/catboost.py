@@ -78,12 +78,16 @@ class CatBoostModel:
     def predict_proba(self, frame: pd.DataFrame) -> Any:
         return self.native.predict_proba(self._features(frame), thread_count=1)
 
+    @property
+    def width(self) -> int:
+        """How many columns it was trained with."""
+        return len(self.native.feature_names_)
+
     def _features(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return ``frame`` with categorical columns of texts and whole numbers."""
         frame = native.frame_of(frame, self._file)
-        trained = len(self.native.feature_names_)
-        if trained != len(frame.columns):
-            raise native.other_width(self._file, trained, list(frame.columns))
+        if self.width != len(frame.columns):
+            raise native.other_width(self._file, self.width, list(frame.columns))
         categorical = {*self.native.get_cat_feature_indices()}
         texts = {*self.native.get_text_feature_indices()}
         columns = {}

@@ -70,11 +70,15 @@ class LightGBMModel:
             self._features(native.frame_of(frame, self._file)), num_threads=1
         )
 
+    @property
+    def width(self) -> int:
+        """How many columns it was trained with."""
+        return int(self.native.num_feature())
+
     def _features(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return ``frame`` with the codes of the model's own categories."""
-        trained = self.native.num_feature()
-        if trained != len(frame.columns):
-            raise native.other_width(self._file, trained, list(frame.columns))
+        if self.width != len(frame.columns):
+            raise native.other_width(self._file, self.width, list(frame.columns))
         columns = {name: native.numbers(frame[name]) for name in frame.columns}
         categories = dict(zip(self._categorical(columns), self._categories, strict=True))
         for name, column in columns.items():

@@ -112,6 +112,14 @@ class OnnxModel:
     def inputs(self) -> list[str] | None:
         return [given.name for given in self._given] if len(self._given) > 1 else None
 
+    @property
+    def width(self) -> int | None:
+        """How many columns it was trained with; None where it does not say."""
+        if len(self._given) > 1:
+            return len(self._given)
+        width = self._given[0].shape[1]
+        return width if isinstance(width, int) else None
+
     @cached_property
     def classes(self) -> list[Any] | None:
         if not self._is_classifier:
@@ -146,8 +154,8 @@ class OnnxModel:
                 for given in self._given
             }
         given = self._given[0]
-        width = given.shape[1]
-        if isinstance(width, int) and width != len(frame.columns):
+        width = self.width
+        if width is not None and width != len(frame.columns):
             raise native.other_width(self._file, width, list(frame.columns))
         columns = [self._values(frame[name], given) for name in frame.columns]
         return {given.name: np.column_stack(columns)}

@@ -105,11 +105,15 @@ class XGBoostModel:
         matrix = DMatrix(features, nthread=1, enable_categorical=True)
         return self.native.predict(matrix, output_margin=margin)
 
+    @property
+    def width(self) -> int:
+        """How many columns it was trained with."""
+        return int(self.native.num_features())
+
     def _features(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return ``frame`` with the model's own categories, under the model's own names."""
-        trained = self.native.num_features()
-        if trained != len(frame.columns):  # XGBoost takes what is missing for nulls
-            raise native.other_width(self._file, trained, list(frame.columns))
+        if self.width != len(frame.columns):  # XGBoost takes what is missing for nulls
+            raise native.other_width(self._file, self.width, list(frame.columns))
         columns = {}
         for position, name in enumerate(frame.columns):
             column = native.numbers(frame[name])

@@ -539,3 +539,69 @@ def test_a_date_in_a_path_becomes_fields(path: str, template: str, key: str):
 @pytest.mark.parametrize("path", ["/a/x.csv", "/a/2024-13.csv", "/a/20240399.csv", "/a/123456.csv"])
 def test_other_numbers_in_a_path_are_not_a_date(path: str):
     assert dated_path(path) is None
+
+
+def _lightgbm(x: pd.DataFrame, y: pd.Series, path: Path) -> None:
+    import lightgbm
+
+    parameters = {"objective": "binary", "verbose": -1, "num_threads": 1}
+    lightgbm.train(parameters, lightgbm.Dataset(x, y), 3).save_model(str(path))
+
+
+def _xgboost(x: pd.DataFrame, y: pd.Series, path: Path) -> None:
+    import xgboost
+
+    xgboost.XGBClassifier(n_estimators=3, n_jobs=1).fit(x, y).save_model(path)
+
+
+def _catboost(x: pd.DataFrame, y: pd.Series, path: Path) -> None:
+    import catboost
+
+    model = catboost.CatBoostClassifier(iterations=3, verbose=0, thread_count=1)
+    model.set_params(train_dir=str(path.parent / "info")).fit(x, y).save_model(str(path))
+
+
+def _onnx(x: pd.DataFrame, y: pd.Series, path: Path) -> None:
+    from skl2onnx import to_onnx
+
+    model = LogisticRegression().fit(x.to_numpy(np.float32), y)
+    path.write_bytes(to_onnx(model, x[:1].to_numpy(np.float32)).SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("name", "save_as", "format_line", "names_inputs"),
+    [
+        ("model.txt", _lightgbm, "      format: lightgbm", True),
+        ("model.json", _xgboost, "      format: xgboost", True),
+        ("model.cbm", _catboost, None, True),
+        ("model.onnx", _onnx, None, False),
+    ],
+)
+def test_files_of_other_libraries_are_data_and_need_no_trust(
+    desk: Desk,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    save_as: Callable[[pd.DataFrame, pd.Series, Path], None],
+    format_line: str | None,
+    names_inputs: bool,
+):
+    """ONNX does not name its inputs: they are put in their order by hand, one line before another."""
+    frame = orders().fillna(5.0)
+    save_as(frame[["items", "weight"]], frame["late"].astype(int), desk.data / "models" / name)
+    sample = desk.sample("orders/2024-03.parquet", frame.drop(columns="carrier"))
+    status = desk.init(desk.data / "models" / name, sample, "--target", "late", "--name", "late")
+    printed = capsys.readouterr()
+    assert "--trust" not in printed.out + printed.err
+    lines = (desk.jobs / "late.yaml").read_text().splitlines()
+    assert not any("sha256" in line for line in lines)
+    assert [line for line in lines if "format:" in line] == ([format_line] if format_line else [])
+    assert status == 0, printed.err
+    if not names_inputs:
+        assert "gets them in the order of the job file" in printed.out
+        (weight,) = [line for line in lines if line.startswith("  weight:")]
+        (items,) = [line for line in lines if line.startswith("  items:")]
+        text = "\n".join(lines)
+        assert text.index(weight) < text.index(items)
+        desk.edit("late", lambda t: t.replace(f"{weight}\n{items}", f"{items}\n{weight}"))
+    manifest = desk.run("late", "2024-03", capsys)
+    assert manifest["rows"]["scored"] == ROWS
