@@ -14,7 +14,7 @@ import pytest
 from scoring.cli.main import main
 from scoring.errors import DestinationTakenError, HeldError, PublicationError, SourceMissingError
 from scoring.pipeline.dry_run import dry_run
-from tests.scoring.factories import MONTH, Place, linear, rows, run_steps
+from tests.scoring.factories import MONTH, Place, in_s3, linear, rows, run_steps
 
 DRIFT = {"drift": {"hold": {"PSI": 0.25}}, "max_quarantined_fraction": 1.0}
 
@@ -194,3 +194,11 @@ def test_a_folder_that_means_nothing_is_refused(
     assert status == 2
     assert message in capsys.readouterr().err
     assert not place.out.exists()
+
+
+def test_a_destination_in_s3_is_tried_on_this_machine(lake: Place, tmp_path: Path):
+    run = in_s3(lake)
+    manifest = dry_run(run, tmp_path / "own", workers=1)
+    assert manifest.output.uri == str(tmp_path / "own/month=2013-02/predictions.parquet")
+    assert list(run.publisher.all_published()) == []
+    assert run_steps(run).output.sha256 == manifest.output.sha256
