@@ -14,7 +14,7 @@ import pytest
 from scoring.cli.main import main
 from scoring.errors import DestinationTakenError, HeldError, PublicationError, SourceMissingError
 from scoring.pipeline.dry_run import dry_run
-from tests.scoring.factories import MONTH, Place, linear, rows, run_steps
+from tests.scoring.factories import MONTH, Place, in_s3, linear, rows, run_steps
 
 DRIFT = {"drift": {"hold": {"PSI": 0.25}}, "max_quarantined_fraction": 1.0}
 
@@ -223,3 +223,11 @@ def test_challengers_are_tried_too(place: Place, tmp_path: Path):
     assert record.output is not None
     assert record.output.uri.startswith(str(tmp_path / "own" / "_challengers" / "v2"))
     assert not place.out.exists()
+
+
+def test_a_destination_in_s3_is_tried_on_this_machine(lake: Place, tmp_path: Path):
+    run = in_s3(lake)
+    manifest = dry_run(run, tmp_path / "own", workers=1)
+    assert manifest.output.uri == str(tmp_path / "own/month=2013-02/predictions.parquet")
+    assert list(run.publisher.all_published()) == []
+    assert run_steps(run).output.sha256 == manifest.output.sha256

@@ -15,6 +15,7 @@ import pytest
 from scoring.cli.main import main
 from scoring.errors import PublicationError
 from scoring.pipeline.sample import sample, write_sample
+from scoring.pipeline.trial import try_rows
 from tests.scoring.factories import MONTH, Place, linear, predictions, rows, run_steps
 
 DERIVED: dict[str, Any] = {
@@ -159,3 +160,11 @@ def test_the_name_of_the_file_says_its_format(capsys: pytest.CaptureFixture[str]
         main(["sample", "sample", MONTH, "--out", "look.xlsx"])
     assert ended.value.code == 2
     assert "'look.xlsx' does not end in .parquet or .csv" in capsys.readouterr().err
+
+
+def test_the_rows_of_a_query_can_be_sampled_and_tried(place: Place):
+    query = "SELECT id, x * 2 AS x FROM source ORDER BY id"
+    run = place.run(place.job(source={"sql": query}))
+    assert sample(run, 3).table.num_rows == 3
+    assert sample(run, 10).table.column("x").to_pylist() == [2.0 * i for i in range(1, 11)]
+    assert [row.inputs for row in try_rows(run, 2).rows] == [{"x": 2.0}, {"x": 4.0}]
