@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +10,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from scoring.job import mlflow_uris
 from scoring.job.mlflow_uris import RegisteredUri, parse_registered
-from scoring.job.section import Loc, Problem, Section, check_kind
+from scoring.job.section import Section, check_kind
 from scoring.job.uri_templates import check_root_template
 from scoring.registry import MODELS
 
@@ -302,17 +301,3 @@ class ModelConfig(Section):
     def has_signatures(self) -> bool:
         """Whether every version says itself which inputs it has."""
         return all(version.has_signature for version in self.versions)
-
-    def problems(self) -> Iterator[Problem]:
-        """Report versions of which it is not clear whether and from when on they are in force."""
-        for i, version in enumerate(self.versions):
-            loc: Loc = ("model", "versions", i, "in_force_from")
-            if version.candidate and version.in_force_from is not None:
-                yield (
-                    loc,
-                    "not for a candidate, which is never in force; remove candidate: true to promote it",
-                )
-            elif not version.candidate and version.in_force_from is None:
-                yield loc, "missing; this key is required, unless the version is a candidate: true"
-        if all(version.candidate for version in self.versions):
-            yield ("model", "versions"), "has candidates only; one version must be in force"

@@ -22,13 +22,13 @@ from scoring.job.columns import FILE, ROW_NUMBER, problems_of_columns
 from scoring.job.destination import DestinationConfig
 from scoring.job.expressions import Expression, LeftOutReason, problems_of_reasons
 from scoring.job.inputs import ColumnConfig, TimeZone
-from scoring.job.model import FOLDER_FORMATS, ArtifactConfig, ModelConfig, ModelVersionConfig
+from scoring.job.model import ModelConfig, ModelVersionConfig
+from scoring.job.model_problems import problems_of_model
 from scoring.job.output import OutputConfig
 from scoring.job.partitions import Kind, Partition, parse_key, partitions_between
 from scoring.job.run import RunConfig
-from scoring.job.section import Loc, Problem, Section
+from scoring.job.section import Problem, Section
 from scoring.job.source import SourceConfig
-from scoring.registry import MODELS
 
 TagText = Annotated[str, Field(min_length=1, max_length=100)]
 RowId = Annotated[
@@ -301,7 +301,7 @@ class Job(Section):
         yield from problems_of_actuals(self)
         for i, alert in enumerate(self.alerts):
             yield from ((("alerts", i, *loc), problem) for loc, problem in alert.problems())
-        yield from self._model_problems()
+        yield from problems_of_model(self)
 
     def _key_problems(self) -> Iterator[Problem]:
         keys: list[tuple[tuple[str | int, ...], str]] = [(("start",), self.start)]
@@ -346,72 +346,3 @@ class Job(Section):
         if self.model is None and self.output.probabilities:
             yield ("output", "probabilities"), "requires a model with predict_proba"
         yield from problems_of_columns(self)
-
-    def _model_problems(self) -> Iterator[Problem]:
-        yield from self._challenger_problems()
-        if self.model is None:
-            if self.scorer is None:
-                yield ("model",), "missing; a job needs a model or a scorer"
-            return
-        yield from self.model.problems()
-        seen: dict[str, str] = {}
-        for i, version in enumerate(self.model.versions):
-            loc = ("model", "versions", i)
-            if version.version in self.version_names[:i]:
-                yield (*loc, "version"), f"{version.version!r} is listed twice"
-            if version.in_force_from in seen:
-                other = seen[version.in_force_from]
-                yield (*loc, "in_force_from"), f"{version.in_force_from} is also that of {other}"
-            if version.in_force_from is not None:
-                seen[version.in_force_from] = version.version
-            yield from _problems_of_folder(loc, version)
-            if not version.is_folder:
-                yield from _problems_of_digest(loc, version)
-            yield from self._artifact_problems((*loc, "files"), version.files)
-        yield from self._artifact_problems(("model", "files"), self.model.files)
-        if self.model.input != "frame" and self.scorer is not None:
-            yield ("model", "input"), "not with a scorer, which is always given a DataFrame"
-
-    def _challenger_problems(self) -> Iterator[Problem]:
-        for i, name in enumerate(self.challengers):
-            if name not in self.version_names:
-                known = ", ".join(self.version_names) or "none, as there is no model"
-                yield ("challengers", i), f"{name!r} is not a version of the model ({known})"
-            elif name in self.challengers[:i]:
-                yield ("challengers", i), f"{name!r} is listed twice"
-
-    def _artifact_problems(self, loc: Loc, files: dict[str, ArtifactConfig]) -> Iterator[Problem]:
-        if files and self.scorer is None:
-            yield loc, "requires a scorer, whose run is given them"
-        for name, artifact in files.items():
-            if name in ("df", "model"):
-                yield (*loc, name), "is what run is given already; choose another name"
-            yield from _problems_of_digest((*loc, name), artifact)
-
-
-def _problems_of_folder(loc: Loc, version: ModelVersionConfig) -> Iterator[Problem]:
-    """Report what does not go with a folder, or with a file.
-
-    A missing digest is an error of the run, which can name the digest to write.
-    """
-    kind, folders = version.format, FOLDER_FORMATS
-    if kind in MODELS.built_in and version.is_folder != (kind in folders):
-        what = "a folder, so its URI ends with /" if kind in folders else "one file, not a folder"
-        yield (*loc, "format"), f"{kind} reads {what}"
-    if version.environment == "model" and not version.has_signature:
-        yield (
-            (*loc, "environment"),
-            "is for MLflow models, which say what they need; write python and requirements",
-        )
-    if version.trust and not version.registered:
-        yield (*loc, "trust"), "is for models in an MLflow registry, mlflow:models:/NAME/3"
-
-
-def _problems_of_digest(loc: Loc, config: ModelVersionConfig | ArtifactConfig) -> Iterator[Problem]:
-    if config.may_run_code and config.sha256 is None:
-        yield (
-            (*loc, "sha256"),
-            "missing; a file that is not skops can run code when it is loaded, so the job must "
-            "contain its digest: `sha256sum FILE` prints it. A file of LightGBM, XGBoost, CatBoost "
-            "or ONNX needs none: format: lightgbm",
-        )

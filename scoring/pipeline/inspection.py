@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from scoring.errors import ModelError, raise_if_resource_error
 from scoring.job.loader import JobFile
 from scoring.job.model import ArtifactConfig, ModelVersionConfig
-from scoring.models.inspect import Inspection, inspect_model
+from scoring.models.inspection.inspect import Inspection, inspect_model
 from scoring.storage.connections import Connections
 
 __all__ = ["Inspection", "check_allowed", "inspect_file"]

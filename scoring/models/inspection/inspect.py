@@ -13,11 +13,11 @@ from typing import Any
 from scoring.errors import ModelError
 from scoring.models import protobuf
 from scoring.models.content import NAMES, kind_of, saved_with
-from scoring.models.pickle_found import Found
-from scoring.models.pickle_walk import walk
+from scoring.models.inspection.found import Found
+from scoring.models.inspection.unpack import unpacked
+from scoring.models.inspection.verdicts import Verdict, verdict
+from scoring.models.inspection.walk import walk
 from scoring.models.skops_size import SCHEMA, check_decompression
-from scoring.models.unpack import unpacked
-from scoring.models.verdicts import Verdict, verdict
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from scoring.models.pickle_arrays import array_size, has_objects
-from scoring.models.pickle_found import COMPUTED, BrokenPickleError, Found, Global, Made
+from scoring.models.inspection.arrays import array_size, has_objects
+from scoring.models.inspection.found import COMPUTED, BrokenPickleError, Found, Global, Made
 
 NESTED = 8
 """How deep pickles may lie in arrays of objects."""

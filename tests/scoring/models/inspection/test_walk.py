@@ -27,9 +27,9 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from scoring.models.pickle_arrays import array_size, has_objects
-from scoring.models.pickle_found import COMPUTED, BrokenPickleError, Global, Made
-from scoring.models.pickle_walk import walk
+from scoring.models.inspection.arrays import array_size, has_objects
+from scoring.models.inspection.found import COMPUTED, BrokenPickleError, Global, Made
+from scoring.models.inspection.walk import walk
 
 Names = Counter[tuple[str, str]]
 

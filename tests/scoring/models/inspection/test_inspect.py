@@ -23,8 +23,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from scoring.errors import ModelError
-from scoring.models.inspect import inspect_model
-from scoring.models.verdicts import verdict
+from scoring.models.inspection.inspect import inspect_model
+from scoring.models.inspection.verdicts import verdict
 from tests.scoring.factories import linear
 from tests.scoring.models.test_formats import data_of
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from scoring.models.pickle_found import BrokenPickleError, Global, Made
+from scoring.models.inspection.found import BrokenPickleError, Global, Made
 
 NESTED = 8
 """How deep types may lie in fields of types."""
