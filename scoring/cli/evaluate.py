@@ -56,7 +56,7 @@ def _evaluated(
 
     Partitions that were not ``named`` need not have actuals yet.
     """
-    from scoring.pipeline.evaluate import evaluate
+    from scoring.pipeline.evaluate import evaluate, evaluate_challengers
 
     found: list[Evaluation] = []
     status = 0
@@ -64,6 +64,7 @@ def _evaluated(
         one = replace(context, partition=partition)
         try:
             evaluation = evaluate(one)
+            found += [evaluation, *evaluate_challengers(one)]
         except SourceMissingError as error:
             if named:
                 status = status or error.exit_status
@@ -74,7 +75,6 @@ def _evaluated(
             status = status or error.exit_status
             print(f"error: {one.name}: {error}", file=sys.stderr)
         else:
-            found.append(evaluation)
             if warning := evaluation.warning:
                 print(f"warning: {one.name}: {warning}", file=sys.stderr)
     return found, status
@@ -88,16 +88,17 @@ def _print(job_file: JobFile, found: list[Evaluation], as_json: bool) -> None:
         print(f"{job_file.job.name}: nothing to evaluate")
         return
     output.table_of([_facts(one) for one in found], as_json=False)
-    if len(found) == 1 and found[0].classification is not None:
-        for of_class in found[0].classification.classes:
-            print(f"\n{of_class.column}, the probability of {of_class.label!r}:")
+    for one in found if len({one.partition for one in found}) == 1 else []:
+        for of_class in one.classification.classes if one.classification else []:
+            of_model = f" by {one.model_version}" if len(found) > 1 else ""
+            print(f"\n{of_class.column}, the probability of {of_class.label!r}{of_model}:")
             output.table_of([_bin(one.model_dump()) for one in of_class.calibration], as_json=False)
 
 
 def _facts(one: Evaluation) -> dict[str, Any]:
     return {
         "partition": one.partition,
-        "model": one.model_version,
+        "model": f"{one.model_version} (challenger)" if one.challenger else one.model_version,
         "published": one.rows.published,
         "with actual": one.rows.with_actual,
         **{name: _figure(value) for name, value in one.figures.items()},

@@ -34,7 +34,8 @@ class EvaluatedRows(BaseModel):
 class Evaluation(BaseModel):
     """How wrong the predictions of a partition were, as far as its true values are known.
 
-    ``predictions_sha256`` is the digest of what was evaluated.
+    ``predictions_sha256`` is the digest of what was evaluated: the published predictions, or those of
+    a ``challenger``.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
@@ -42,6 +43,7 @@ class Evaluation(BaseModel):
     job: str
     partition: str
     model_version: str
+    challenger: bool = False
     predictions_sha256: str
     actuals: SourceRecord
     rows: EvaluatedRows

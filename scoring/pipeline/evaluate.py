@@ -18,6 +18,7 @@ from scoring.job.inputs import ColumnType
 from scoring.monitoring.accuracy import classification, regression
 from scoring.monitoring.evaluation import EvaluatedRows, Evaluation, parse_evaluation
 from scoring.pipeline.actuals import Actuals
+from scoring.pipeline.challengers import challenger_context
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.joins import join_connection, joined_columns, keyed, load
 from scoring.pipeline.published_file import PublishedPredictions, published_manifest
@@ -49,6 +50,21 @@ def evaluate(context: PartitionContext) -> Evaluation:
             f"{context.name} was published again while it was evaluated; evaluate it again"
         )
     write(context.storage, evaluation_uri(context), found.model_dump_json(indent=1).encode())
+    return found
+
+
+def evaluate_challengers(context: PartitionContext) -> list[Evaluation]:
+    """Evaluate what the challengers of the published partition have made of it, each for itself.
+
+    Those that have failed, or have made something else since, are left out. Raises as ``evaluate``.
+    """
+    records = {one.version: one.output for one in published_manifest(context).challengers}
+    found = []
+    for version in context.job.challengers:
+        beside = challenger_context(context, version)
+        manifest = beside.publisher.published(context.partition)
+        if manifest is not None and records.get(manifest.model.version) == manifest.output:
+            found.append(evaluate(beside).model_copy(update={"challenger": True}))
     return found
 
 

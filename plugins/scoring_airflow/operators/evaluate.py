@@ -70,18 +70,21 @@ class EvaluateOperator(PartitionOperator):
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from scoring.pipeline.evaluate import evaluate
+        from scoring.pipeline.evaluate import evaluate, evaluate_challengers
         from scoring_airflow.metrics import send_evaluated
 
         with fail_if_permanent(context):
-            found = evaluate(self.partition_context(context))
-        shown = ", ".join(
-            f"{name} {value:.5g}" for name, value in found.figures.items() if value is not None
-        )
-        self.log.info(
-            f"{found.partition}, model version {found.model_version}: {found.rows.with_actual:,} of "
-            f"{found.rows.published:,} rows have an actual; {shown or 'no figures'}"
-        )
+            attempt = self.partition_context(context)
+            found, challengers = evaluate(attempt), evaluate_challengers(attempt)
+        for one in (found, *challengers):
+            shown = ", ".join(
+                f"{name} {value:.5g}" for name, value in one.figures.items() if value is not None
+            )
+            self.log.info(
+                f"{one.partition}, {'challenger' if one.challenger else 'model version'} "
+                f"{one.model_version}: {one.rows.with_actual:,} of {one.rows.published:,} rows have an "
+                f"actual; {shown or 'no figures'}"
+            )
         send_evaluated(found)
         if found.warning:
             self.log.warning(f"{found.partition}: {found.warning}")

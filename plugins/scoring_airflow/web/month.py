@@ -26,6 +26,7 @@ from scoring.monitoring.drift import ColumnDrift, worst_first
 from scoring.monitoring.evaluation import Evaluation
 from scoring.monitoring.histogram import Histogram, histogram
 from scoring.monitoring.judgement import main_reference
+from scoring.pipeline.challengers import challenger_context
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.evaluate import read_evaluation
 from scoring.pipeline.hold import Held, held_extraction, held_rows, read_held
@@ -250,6 +251,14 @@ class Month:
         """Return what other versions made of the same rows, and how that differs."""
         records = self.manifest.challengers if self.manifest else []
         return [(one, _difference(one.difference)) for one in records]
+
+    def error_of(self, version: str) -> dict[str, float | None]:
+        """Return the figures of a challenger against the actuals; none where there are none."""
+        if not self.job.actuals or version not in self.job.challengers:
+            return {}
+        beside = challenger_context(self.context, version)
+        found = _read(f"the evaluation of {version}", lambda: read_evaluation(beside))
+        return found.value.figures if found.value else {}
 
     @property
     def changes(self) -> Difference | None:

@@ -23,7 +23,7 @@ from scoring.job.loader import load_job
 from scoring.monitoring.distribution import of_manifest
 from scoring.monitoring.histogram import histogram
 from scoring.pipeline.context import PartitionContext
-from scoring.pipeline.evaluate import evaluate
+from scoring.pipeline.evaluate import evaluate, evaluate_challengers
 from scoring.pipeline.hold import read_held
 from scoring.pipeline.publish import publish_held
 from scoring.storage.connections import Connections
@@ -415,6 +415,20 @@ def test_challengers_stand_beside_what_is_published(viewer: TestClient, store: S
     assert "<b>gone" in rows["challenger gone"][0]
     assert "<b>gone" not in text
     assert 'id="compared"' not in page(viewer, job, "2013-02")
+
+
+def test_the_error_of_a_challenger_stands_beside_it(viewer: TestClient, store: Store) -> None:
+    truth = pa.table({"flight": range(1, 1201), "truth": [3.0 * (i % 60) for i in range(1, 1201)]})
+    actuals = {"source": {"uri": "{data}/flights/truth-{partition}.parquet"}, "column": "truth"}
+    job = store(model=CANDIDATES, challengers=["v2"], actuals=actuals)
+    pq.write_table(truth, job.path.parent / "data/flights/truth-2013-03.parquet")
+    job.publish("2013-03")
+    assert "against the actuals" not in page(viewer, job, "2013-03")
+    (found,) = evaluate_challengers(context(job, "2013-03"))
+    assert found.figures["rmse"] == pytest.approx(0.0, abs=1e-9)
+    assert "Challenger v2 against the actuals: RMSE 0" in section(
+        page(viewer, job, "2013-03"), "compared"
+    )
 
 
 def test_a_month_that_changes_too_much_is_held_and_then_says_how_it_differs(

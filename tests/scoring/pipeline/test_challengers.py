@@ -291,3 +291,22 @@ def test_a_challenger_whose_package_is_not_there(place: Place, monkeypatch: pyte
     assert by_version(manifest)["v3"].error == (
         "v3 needs the package xgboost: install batch-scoring[xgboost]"
     )
+
+
+def test_challengers_are_evaluated_too(place: Place, capsys: pytest.CaptureFixture[str]):
+    truth = pa.table({"id": range(1, 11), "truth": [3.0 * x for x in range(1, 11)]})
+    place.source(truth, "truth-2013-02.parquet")
+    actuals = {"source": {"uri": "{data}/source/truth-{partition}.parquet"}, "column": "truth"}
+    run(place, actuals=actuals)
+    job, data = str(place.folder / "sample.yaml"), ["--data", str(place.data)]
+    assert main(["evaluate", job, "2013-02", "--json", *data]) == 0
+    found = json.loads(capsys.readouterr().out)
+    errors = {one["model_version"]: one["regression"]["mae"] for one in found}
+    assert errors == pytest.approx({"v1": 5.5, "v2": 5.5, "v3": 0.0}, abs=1e-9)
+    assert [one["challenger"] for one in found] == [False, True, True]
+    assert main(["evaluate", job, "2013-02", *data]) == 0
+    assert "v3 (challenger)" in capsys.readouterr().out
+    # What is published now has no challengers: theirs of an earlier publication do not count.
+    run(place, challengers=[], actuals=actuals)
+    assert main(["evaluate", job, "2013-02", "--json", *data]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 1
