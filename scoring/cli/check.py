@@ -7,6 +7,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +56,7 @@ def command(options: argparse.Namespace) -> int:
             right.append(path)
             if not options.json:
                 print(f"ok: {path} is the job {job_file.job.name}")
-    stale = {path: _stale(files[path], options.data) for path in right}
+    stale = _stale({path: files[path] for path in right}, options.data)
     if options.json:
         facts = [
             {"file": str(p), "valid": p in right, "stale": [str(one) for one in stale.get(p, [])]}
@@ -65,24 +66,35 @@ def command(options: argparse.Namespace) -> int:
     return status
 
 
-def _stale(job_file: JobFile, data: str | None) -> list[StaleModel]:
+def _stale(files: dict[Path, JobFile], data: str | None) -> dict[Path, list[StaleModel]]:
     """Return, and say on stderr, which published partitions another model would score now: a change
     of history is never without a word.
     """
     from scoring.monitoring.history import stale_models
     from scoring.storage.connections import Connections
 
-    job = job_file.job
-    if job.model is None:
-        return []
-    try:
-        found = stale_models(job, job_file.roots(data), Connections())
-    except (ScoringError, OSError) as error:
-        print(f"warning: {job.name}: what is published was not compared: {error}", file=sys.stderr)
-        return []
-    for one in found:
-        print(f"warning: {job.name}: published, and stale by this file: {one}", file=sys.stderr)
-    return found
+    def of(job_file: JobFile) -> list[StaleModel] | str:
+        if job_file.job.model is None:
+            return []
+        try:
+            return stale_models(job_file.job, job_file.roots(data), Connections())
+        except (ScoringError, OSError) as error:
+            return str(error)
+
+    stale: dict[Path, list[StaleModel]] = {}
+    with ThreadPoolExecutor(shared.JOBS_AT_ONCE) as threads:
+        each = zip(files.items(), threads.map(of, files.values()), strict=True)
+        for (path, job_file), found in each:
+            name = job_file.job.name
+            if isinstance(found, str):
+                print(
+                    f"warning: {name}: what is published was not compared: {found}", file=sys.stderr
+                )
+                continue
+            for one in found:
+                print(f"warning: {name}: published, and stale by this file: {one}", file=sys.stderr)
+            stale[path] = found
+    return stale
 
 
 def _deep(options: argparse.Namespace) -> int:

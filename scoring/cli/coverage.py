@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 HELP = "show which partitions are published, stale, held, failed or missing, and why"
 
-JOBS_AT_ONCE = 8
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", nargs="*", help="names or paths of jobs (default: all)")
@@ -54,7 +52,7 @@ def command(options: argparse.Namespace) -> int:
             return error
 
     found: list[tuple[JobFile, list[Covered]]] = []
-    with ThreadPoolExecutor(JOBS_AT_ONCE) as threads:
+    with ThreadPoolExecutor(shared.JOBS_AT_ONCE) as threads:
         for job_file, covered in zip(files.values(), threads.map(of, files.values()), strict=True):
             if isinstance(covered, ScoringError):
                 print(f"error: {job_file.job.name}: {covered}", file=sys.stderr)

@@ -11,6 +11,9 @@ from scoring.errors import JobError
 from scoring.job.folder import job_path, jobs_folder
 from scoring.job.loader import JobFile, load_job
 
+JOBS_AT_ONCE = 8
+"""How many destinations are looked at together: most of the time is waiting for a storage."""
+
 
 def add_jobs_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(

@@ -173,7 +173,7 @@ def test_versions_says_what_each_has_scored(place: Place, capsys: pytest.Capture
 
 
 def test_check_says_what_an_edit_of_history_makes_stale(
-    place: Place, capsys: pytest.CaptureFixture[str]
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     job, *data = where(place)
     assert main(["check", job, *data]) == 0
@@ -184,7 +184,8 @@ def test_check_says_what_an_edit_of_history_makes_stale(
         "warning: sample: published, and stale by this file: 2013-03..2013-04: v2 is in force, v1 "
         "scored it\n"
     )
-    (found,) = as_json(capsys, "check", job, *data)
+    monkeypatch.chdir(place.folder)
+    (found,) = as_json(capsys, "check", "sample.yaml", *data)
     assert found["stale"] == ["2013-03..2013-04: v2 is in force, v1 scored it"]
     place.job(model={"versions": [V1 | {"sha256": "0" * 64}]})
     assert main(["check", job, *data]) == 0
