@@ -83,6 +83,15 @@ def manifest(published: Manifest, as_json: bool) -> None:
         table.add_row("", f"{count:,}  {reason}")
     for name, figures in published.statistics.items():
         table.add_row(name, _figures(figures))
+    if published.difference is not None:
+        table.add_row(
+            "changed", _difference(published.difference) + " from what was published before"
+        )
+    for challenger in published.challengers:
+        said = (
+            challenger.error or f"{_difference(challenger.difference or {})} from these predictions"
+        )
+        table.add_row("challenger", f"{challenger.version}: {said}")
     table.add_row("predictions", published.output.uri)
     if published.quarantine:
         table.add_row("quarantine", published.quarantine.uri)
@@ -95,6 +104,17 @@ def manifest(published: Manifest, as_json: bool) -> None:
     for warning in published.warnings:
         table.add_row("warning", warning)
     print_table(table)
+
+
+def _difference(found: Mapping[str, Any]) -> str:
+    """Return how predictions differ, in words."""
+    from scoring.monitoring.difference import Difference
+
+    of = Difference.model_validate(found)
+    changes = ""
+    if of.max_abs_change is not None:
+        changes = f", by {_figure(of.mean_change)} on average and {of.max_abs_change:.4g} at most,"
+    return f"{of.changed_fraction:.2%} of {of.rows_in_either:,} rows differ{changes}"
 
 
 def verified(published: Manifest, as_json: bool) -> None:

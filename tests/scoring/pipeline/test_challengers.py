@@ -310,3 +310,20 @@ def test_challengers_are_evaluated_too(place: Place, capsys: pytest.CaptureFixtu
     run(place, challengers=[], actuals=actuals)
     assert main(["evaluate", job, "2013-02", "--json", *data]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 1
+
+
+def test_show_says_how_each_differs(place: Place, capsys: pytest.CaptureFixture[str]):
+    (place.data / "models" / "v2.skops").unlink()
+    run(place)
+    assert (
+        main(["show", str(place.folder / "sample.yaml"), "2013-02", "--data", str(place.data)]) == 0
+    )
+    lines = [
+        line.split(None, 1)[1]
+        for line in capsys.readouterr().out.splitlines()
+        if "challenger" in line
+    ]
+    assert lines[0] == (
+        "v3: 100.00% of 10 rows differ, by 5.5 on average and 10 at most, from these predictions"
+    )
+    assert lines[1].startswith("v2: the model file of sample v2 is not there")
