@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_info
 
 from scoring.errors import ScorerError
 from scoring.models.base import ModelFile
-from scoring.pipeline.challengers import Challengers
+from scoring.pipeline.challengers import NO_CHALLENGERS, Challengers
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.extract import OnRows, OnShard, extract
 from scoring.pipeline.handover import Extraction
@@ -108,7 +108,7 @@ class ExtractionProcess:
 
 @contextmanager
 def extraction_beside(
-    context: PartitionContext, model: ModelFile, challengers: Challengers
+    context: PartitionContext, model: ModelFile, challengers: Challengers = NO_CHALLENGERS
 ) -> Iterator[ExtractionProcess]:
     """Yield the extract step of ``context``, begun now; end it with the block."""
     process = ExtractionProcess(context, model, challengers)

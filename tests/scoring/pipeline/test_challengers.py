@@ -318,11 +318,8 @@ def test_show_says_how_each_differs(place: Place, capsys: pytest.CaptureFixture[
     assert (
         main(["show", str(place.folder / "sample.yaml"), "2013-02", "--data", str(place.data)]) == 0
     )
-    lines = [
-        line.split(None, 1)[1]
-        for line in capsys.readouterr().out.splitlines()
-        if "challenger" in line
-    ]
+    printed = capsys.readouterr().out.splitlines()
+    lines = [line.split(None, 1)[1].rstrip() for line in printed if line.startswith("challenger")]
     assert lines[0] == (
         "v3: 100.00% of 10 rows differ, by 5.5 on average and 10 at most, from these predictions"
     )

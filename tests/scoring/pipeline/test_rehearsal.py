@@ -345,7 +345,7 @@ def test_without_deep_json_lists_the_files(place: Place, capsys: pytest.CaptureF
     assert main(["check", "--jobs", str(place.folder), "--json"]) == 2
     printed = capsys.readouterr()
     assert json.loads(printed.out) == [
-        {"file": f"{place.folder}/broken.yaml", "valid": False},
-        {"file": f"{place.folder}/sample.yaml", "valid": True},
+        {"file": f"{place.folder}/broken.yaml", "valid": False, "stale": []},
+        {"file": f"{place.folder}/sample.yaml", "valid": True, "stale": []},
     ]
     assert "broken.yaml is not a valid job file" in printed.err
