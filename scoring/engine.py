@@ -166,7 +166,7 @@ def _outputs(
         probabilities = model.predict_proba(features) if positions else None
     except ScoringError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit() would end the run as if all were well
         raise_if_resource_error(error)
         raise ScorerError(
             f"predicting failed with {type(error).__name__}: {error}",

@@ -136,17 +136,12 @@ def _facts(one: VersionDiff) -> dict[str, Any]:
         "partition": one.partition,
         "base": one.base,
         "other": one.other,
-        "rows": of.rows,
-        "changed": f"{of.changed_fraction:.2%}",
         **_numbers(of),
     }
-    if of.only_base or of.only_other:
-        facts |= {"only in base": of.only_base, "only in other": of.only_other}
     for name, largest in of.probabilities.items():
         facts[f"max {name}"] = _figure(largest)
-    names = dict.fromkeys(name for figures in one.errors.values() for name in figures)
-    for name in names:
-        before, now = (one.errors.get(version, {}).get(name) for version in (one.base, one.other))
+    for name in dict.fromkeys([*one.base_errors, *one.other_errors]):
+        before, now = one.base_errors.get(name), one.other_errors.get(name)
         facts[name] = f"{_figure(before)} → {_figure(now)}"
     return facts
 
@@ -156,16 +151,17 @@ def _segment(one: VersionDiff, by: str, of: Segment) -> dict[str, Any]:
         "partition": one.partition,
         "other": one.other,
         by: of.value if of.value is not None else "(null)",
-        "rows": of.rows,
-        "changed": f"{of.changed / of.rows:.2%}",
         **_numbers(of),
     }
 
 
-def _numbers(of: Difference | Segment) -> dict[str, str]:
-    if of.max_abs_change is None:
-        return {}
-    return {"mean change": _figure(of.mean_change), "largest": _figure(of.max_abs_change)}
+def _numbers(of: Difference | Segment) -> dict[str, Any]:
+    facts: dict[str, Any] = {"rows": of.rows, "changed": f"{of.changed_fraction:.2%}"}
+    if of.max_abs_change is not None:
+        facts |= {"mean change": _figure(of.mean_change), "largest": _figure(of.max_abs_change)}
+    if of.only_base or of.only_other:
+        facts |= {"only in base": of.only_base, "only in other": of.only_other}
+    return facts
 
 
 def _figure(value: float | None) -> str:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scoring.cli import options as shared
 from scoring.errors import JobError, ScoringError
 from scoring.job.folder import job_path
-from scoring.job.loader import JobFile
-from scoring.job.partitions import Partition
 from scoring.job.promotion import Promotion, promote
 
 if TYPE_CHECKING:
-    from scoring.monitoring.plan import Stretch
+    from scoring.monitoring.history import StaleModel
 
 HELP = "put a model version in force from a partition on: edits the job file, prints the diff"
 
@@ -57,45 +57,55 @@ def command(options: argparse.Namespace) -> int:
             f"and {_counted(stale)}. Nothing was written"
         )
     if not options.dry_run:
-        _replace(path, found.data)
+        _replace(path, found)
     _print(found, stale, options)
     return 0
 
 
-def _newly_stale(found: Promotion, data: str | None) -> list[Stretch] | None:
-    """Return the published partitions that become stale; None where nobody can say."""
+def _newly_stale(found: Promotion, data: str | None) -> list[StaleModel] | None:
+    """Return the published partitions that become stale, by reason; None where nobody can say."""
     from scoring.monitoring.history import stale_models
-    from scoring.monitoring.plan import stretches
     from scoring.storage.connections import Connections
 
     connections = Connections()
-
-    def stale(file: JobFile) -> set[Partition]:
-        by_reason = stale_models(file.job, file.roots(data), connections)
-        return {partition for one in by_reason for partition in one.partitions}
-
     try:
-        return stretches(sorted(stale(found.after) - stale(found.before)))
+        before, after = (
+            stale_models(file.job, file.roots(data), connections)
+            for file in (found.before, found.after)
+        )
     except (ScoringError, OSError) as error:
         print(f"warning: what is published was not compared: {error}", file=sys.stderr)
         return None
+    known = {partition for one in before for partition in one.partitions}
+    new = [
+        replace(one, partitions=tuple(p for p in one.partitions if p not in known)) for one in after
+    ]
+    return [one for one in new if one.partitions]
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Replace the file in one step; behind a link, the file that it names."""
+def _replace(path: Path, found: Promotion) -> None:
+    """Replace the file in one step, with its mode and owner; behind a link, the file that it names.
+
+    Raises JobError where somebody has changed the file meanwhile.
+    """
     path = path.resolve()
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as new:
-            new.write(data)
+            new.write(found.data)
         shutil.copymode(path, name)
+        owner = path.stat()
+        with contextlib.suppress(PermissionError):  # only root gives files away
+            os.chown(name, owner.st_uid, owner.st_gid)
+        if path.read_bytes() != found.before_data:
+            raise JobError(f"{path} was changed meanwhile, and stays as it is: promote again")
         os.replace(name, path)  # noqa: PTH105
     except BaseException:
         os.unlink(name)  # noqa: PTH108
         raise
 
 
-def _print(found: Promotion, stale: list[Stretch] | None, options: argparse.Namespace) -> None:
+def _print(found: Promotion, stale: list[StaleModel] | None, options: argparse.Namespace) -> None:
     from scoring.monitoring.versions import in_force
 
     job = found.after.job
@@ -108,7 +118,7 @@ def _print(found: Promotion, stale: list[Stretch] | None, options: argparse.Name
             "moved_from": found.moved_from,
             "in_force_from": force.first.key if force.first else None,
             "in_force_to": force.last.key if force.last else None,
-            "stale": None if stale is None else [one.keys for one in stale],
+            "stale": None if stale is None else [str(one) for one in stale],
             "written": not options.dry_run,
             "diff": found.diff,
         }
@@ -119,7 +129,7 @@ def _print(found: Promotion, stale: list[Stretch] | None, options: argparse.Name
     print(f"\n{found.version} is in force from {options.since} {until}.")
     if stale is not None:
         print(f"Of what is published, {_counted(stale)}.")
-    if stale:
+    if any(one.is_scored_again for one in stale or []):
         print(f"`scoring plan {job.name} --stale` has the commands that score them again.")
     if found.version in job.challengers:
         print(
@@ -128,9 +138,9 @@ def _print(found: Promotion, stale: list[Stretch] | None, options: argparse.Name
     print("Nothing was written (--dry-run)." if options.dry_run else "Review and commit the file.")
 
 
-def _counted(stale: list[Stretch] | None) -> str:
+def _counted(stale: list[StaleModel] | None) -> str:
     if stale is None:
         return "it is not known which partitions become stale"
     if not stale:
         return "no partition becomes stale"
-    return f"these partitions become stale: {' '.join(one.keys for one in stale)}"
+    return "\n".join(["these partitions become stale:", *(f"  {one}" for one in stale)])

@@ -41,12 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace) -> int:
     from scoring.pipeline.context import PartitionContext
-    from scoring.pipeline.sample import check_new, sample, write_sample
+    from scoring.pipeline.sample import check_place, sample, write_sample
 
     job_file = shared.job_file(options)
     partition = job_file.job.partition_to_score(options.partition)
-    check_new(options.out, replace=options.force)  # before all of the source is read
     context = PartitionContext(job_file, partition, job_file.roots(options.data), "sample")
+    check_place(context, options.out, replace=options.force)  # before all of the source is read
     with output.progress(context.name, options.json, {"read": "read and checked"}) as on_progress:
         found = sample(
             context,

@@ -6,6 +6,7 @@ Only the value that says so is replaced; every other byte of the file stays, com
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +15,21 @@ import yaml
 
 from scoring.errors import JobError, PartitionError
 from scoring.job.loader import JobFile, parse_job
+from scoring.job.model import ModelVersionConfig
 from scoring.job.yaml_text import compose_yaml, decode_yaml
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """The job file before and after; ``data`` are the bytes to be written.
+    """The job file before and after.
 
     ``moved_from`` is where the version was in force from until now; None for a candidate.
+    ``before_data`` are the bytes that were read, ``data`` those to be written.
     """
 
     before: JobFile
     after: JobFile
+    before_data: bytes
     data: bytes
     version: str
     moved_from: str | None
@@ -46,57 +50,82 @@ def promote(path: Path, version: str, since: str) -> Promotion:
         raise JobError(
             f"{before.job.name} has no model version {version!r}; it has {', '.join(names) or 'none'}"
         )
-    _check_key(before, since)
-    start, end, value = _edit(compose_yaml(text), names.index(version), since, text)
-    edited = text[:start] + value + text[end:]
-    changed = edited.encode(encoding)
-    after = parse_job(path, changed)
-    model = before.job.model
-    assert model is not None
-    old = model.versions[names.index(version)]
-    wanted = old.model_copy(update={"in_force_from": since, "candidate": False})
-    versions = [wanted if one is old else one for one in model.versions]
-    expected = before.job.model_copy(
-        update={"model": model.model_copy(update={"versions": versions})}
-    )
-    if after.job != expected:
-        raise JobError(
-            f"{before.place(('model', 'versions', names.index(version)))}: cannot be edited without "
-            "changing something else, as by an anchor (&) or a merge (<<); nothing was written. Write "
-            f"in_force_from: {since} there by hand"
-        )
+    index = names.index(version)
+    _check_date(before, index, since)
+    changed = _edited(compose_yaml(text), index, since, text).encode(encoding)
+    after = _parsed(before, index, since, changed)
     if after.job.version_for(after.job.parse(since)).version != version:
         newest = after.job.history[-1][1]
         raise JobError(
             f"{version} would not be in force in {since}: model.policy is current, and {newest.version}, "
             f"in force from {newest.in_force_from}, stays the newest version. Nothing was written"
         )
-    return Promotion(before, after, changed, version, old.in_force_from, _diff(path, text, edited))
+    moved_from = _version(before, index).in_force_from
+    diff = _diff(path, text, changed.decode(encoding))
+    return Promotion(before, after, data, changed, version, moved_from, diff)
 
 
-def _check_key(file: JobFile, since: str) -> None:
+def _version(file: JobFile, index: int) -> ModelVersionConfig:
+    assert file.job.model is not None
+    return file.job.model.versions[index]
+
+
+def _check_date(file: JobFile, index: int, since: str) -> None:
+    """Raise JobError for a key that is none, or from which another version is in force."""
     try:
-        file.job.parse(since)
+        wanted = file.job.parse(since)
     except PartitionError as error:
         raise JobError(f"--from: {error}") from None
+    name = _version(file, index).version
+    for begins, other in file.job.history:
+        if begins == wanted and other.version != name:
+            raise JobError(
+                f"{other.version} is in force from {since} on already; two versions cannot begin with "
+                "the same partition. Nothing was written"
+            )
 
 
-def _edit(root: yaml.Node, index: int, since: str, text: str) -> tuple[int, int, str]:
-    """Return what is replaced of ``text``, from where to where, and by what."""
+def _parsed(before: JobFile, index: int, since: str, changed: bytes) -> JobFile:
+    """Return what the edited file says; JobError where that is anything else than was asked for."""
+    model, old = before.job.model, _version(before, index)
+    assert model is not None
+    wanted = old.model_copy(update={"in_force_from": since, "candidate": False})
+    versions = [wanted if one is old else one for one in model.versions]
+    expected = before.job.model_copy(
+        update={"model": model.model_copy(update={"versions": versions})}
+    )
+    try:
+        after = parse_job(before.path, changed)
+    except JobError:
+        after = None
+    if after is None or after.job != expected:
+        raise JobError(
+            f"{before.place(('model', 'versions', index))}: cannot be edited without touching something "
+            "else, such as an anchor (&), a merge (<<), a tag (!), a block of text (|) or a comment "
+            f"within it; nothing was written. Write in_force_from: {since} there by hand"
+        )
+    return after
+
+
+def _edited(root: yaml.Node, index: int, since: str, text: str) -> str:
+    """Return ``text`` with the date of the version; as it is where nothing there can be replaced."""
     versions = _child(_child(root, "model"), "versions")
     assert isinstance(versions, yaml.SequenceNode)
-    version = versions.value[index]
-    pairs = {key.value: (key, value) for key, value in _pairs(version)}
+    pairs = {key.value: (key, value) for key, value in _pairs(versions.value[index])}
     if "in_force_from" in pairs:
         _, node = pairs["in_force_from"]
         start, end = node.start_mark.index, node.end_mark.index
         quote = text[start] if text[start] in "\"'" else ""
-        return start, end, f"{quote}{since}{quote}"
-    if "candidate" in pairs:
+        new, plain = f"{quote}{since}{quote}", r"[\w.+:-]+|'[^']*'|\"[^\"]*\""
+    elif "candidate" in pairs:
         key, node = pairs["candidate"]
-        return key.start_mark.index, node.end_mark.index, f"in_force_from: {since}"
-    start = version.start_mark.index  # both come from a merge; the caller refuses what comes of it
-    return start, start, ""
+        start, end = key.start_mark.index, node.end_mark.index
+        new, plain = f"in_force_from: {since}", r"[\"']?candidate[\"']?[ ]*:[ ]+\w+"
+    else:  # from a merge: it stands elsewhere, for other versions too
+        return text
+    if not re.fullmatch(plain, text[start:end]):
+        return text
+    return text[:start] + new + text[end:]
 
 
 def _child(node: yaml.Node, name: str) -> yaml.Node:

@@ -26,6 +26,7 @@ def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
     with needs_extra("catboost", "CatBoost files"):
         import catboost
     try:
+        _check_length(data)
         model = _loaded(catboost.CatBoost(), data)
         if not model.tree_count_:
             raise ValueError("it has no trees")
@@ -37,6 +38,16 @@ def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
         return CatBoostModel(model, file, str(catboost.__version__))
     except (ValueError, TypeError, catboost.CatBoostError) as error:
         raise native.unreadable(file, error) from error
+
+
+def _check_length(data: bytes) -> None:
+    """Raise ValueError for a cbm file that was cut off: CatBoost believes its length, and crashes.
+
+    After four bytes of magic, four say how long the core of the model is (``TFullModel::Save`` in
+    CatBoost's catboost/libs/model/model.cpp).
+    """
+    if data.startswith(b"CBM1") and len(data) < 8 + int.from_bytes(data[4:8], "little"):
+        raise ValueError("it is shorter than it says")
 
 
 def _loaded(model: Any, data: bytes) -> Any:

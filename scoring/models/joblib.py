@@ -27,7 +27,7 @@ def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
             "move to a module that can be imported, and the model to be saved again. If it needs "
             f"older packages, {in_environment(file, saved_with(data))}"
         ) from e
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         raise_if_resource_error(e)
         raise ModelError(
             f"{file.uri} is not a joblib file that can be loaded here{_saved_by(data)}: "

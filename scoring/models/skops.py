@@ -25,7 +25,7 @@ def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
             return loaded(lambda: skops.io.loads(data, trusted=list(trusted_types)), file)
     except ModelError:
         raise
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         raise_if_resource_error(e)
         raise ModelError(
             f"{file.uri} is not a skops file that can be loaded here: {type(e).__name__}: {e}"

@@ -107,7 +107,7 @@ def _function(
                 lines = code.decode().splitlines(keepends=True)
                 linecache.cache[name] = (len(code), None, lines, name)
             exec(compile(code, name, "exec", dont_inherit=True), vars(module))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise_if_resource_error(error)
         raise ScorerError(
             f"the scorer {path} cannot be imported: {type(error).__name__}: {error}{_advice(path)}",

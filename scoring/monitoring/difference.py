@@ -1,13 +1,14 @@
 """How the predictions of one version differ from those of another, row by row.
 
 The rows are the tables ``base`` and ``other`` of a DuckDB connection, which keeps on disk what does
-not fit into memory: ``key``, ``prediction``, ``p0``, ``p1``, …; ``other`` may have ``k0``, ``k1``, …, the
-columns that make segments.
+not fit into memory: ``key``, ``prediction``, ``p0``, ``p1``, … and ``k0``, ``k1``, …, the columns that make
+segments.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -34,23 +35,9 @@ class ChangedClass(_Figures):
     rows: int
 
 
-class Segment(_Figures):
-    """The rows with one ``value`` of a kept column, None for null; figures as in ``Difference``."""
-
-    value: str | None
-    rows: int
-    changed: int
-    mean_change: float | None = None
-    max_abs_change: float | None = None
-
-
-class Difference(_Figures):
-    """``rows`` have a prediction in both, ``only_base`` and ``only_other`` in one of them.
-
-    ``changed`` of ``rows`` have another prediction. Changes are other minus base, over all ``rows``;
-    they are None for predictions other than numbers, as ``classes`` is empty for those that are
-    fractions: the most frequent changes of class. ``probabilities`` has the largest change of each.
-    ``segments`` has, by column, the values with the most rows, where there are few enough of them.
+class _Counts(_Figures):
+    """Of the rows that are compared, ``rows`` have a prediction in both, ``only_base`` and
+    ``only_other`` in one of them. ``changed`` of ``rows`` have another prediction.
     """
 
     rows: int
@@ -58,11 +45,7 @@ class Difference(_Figures):
     only_other: int
     changed: int
     mean_change: float | None = None
-    mean_abs_change: float | None = None
     max_abs_change: float | None = None
-    classes: list[ChangedClass] = []
-    probabilities: dict[str, float] = {}
-    segments: dict[str, list[Segment]] = {}
 
     @property
     def changed_fraction(self) -> float:
@@ -75,6 +58,27 @@ class Difference(_Figures):
         return self.rows + self.only_base + self.only_other
 
 
+class Segment(_Counts):
+    """The rows with one ``value`` of a kept column, None for null."""
+
+    value: str | None
+
+
+class Difference(_Counts):
+    """How other predictions differ from those of the base.
+
+    Changes are other minus base, over all ``rows``; they are None for predictions other than numbers.
+    ``classes`` has the most frequent changes of class, and is empty for predictions that may be
+    fractions. ``probabilities`` has the largest change of each. ``segments`` has, by column, the
+    values with the most rows, where there are few enough of them.
+    """
+
+    mean_abs_change: float | None = None
+    classes: list[ChangedClass] = []
+    probabilities: dict[str, float] = {}
+    segments: dict[str, list[Segment]] = {}
+
+
 def is_number(kind: pa.DataType) -> bool:
     """Return whether predictions of this type can change by more or less."""
     return bool(
@@ -84,41 +88,35 @@ def is_number(kind: pa.DataType) -> bool:
 
 def difference(
     connection: DuckDBPyConnection,
-    kind: pa.DataType,
+    kinds: tuple[pa.DataType, pa.DataType],
     probabilities: list[str],
     segments: list[str],
 ) -> Difference:
-    """Return the difference of the tables ``base`` and ``other``, of predictions of type ``kind``.
+    """Return the difference of the tables ``base`` and ``other``, of predictions of the types
+    ``kinds``.
 
     ``probabilities`` and ``segments`` are the names of the columns ``p0``, … and ``k0``, …
     """
-    numbers = is_number(kind)
-    change = "CAST(b.prediction AS DOUBLE) - CAST(a.prediction AS DOUBLE)" if numbers else "NULL"
     more = [f", abs(b.p{i} - a.p{i}) AS p{i}" for i in range(len(probabilities))]
-    more += [f", b.k{i}" for i in range(len(segments))]
+    more += [
+        f", coalesce(CAST(b.k{i} AS VARCHAR), CAST(a.k{i} AS VARCHAR)) AS k{i}"
+        for i in range(len(segments))
+    ]
     connection.execute(
         "CREATE TABLE pairs AS SELECT a.prediction AS base, b.prediction AS other, "
         "a.key IS NOT NULL AS in_base, b.key IS NOT NULL AS in_other, "
         "a.key IS NOT NULL AND b.key IS NOT NULL AND a.prediction IS DISTINCT FROM b.prediction "
-        f"AS changed, CAST({change} AS DOUBLE) AS change{''.join(more)} "
+        f"AS changed, CAST({_change(kinds)} AS DOUBLE) AS change{''.join(more)} "
         "FROM base a FULL JOIN other b ON a.key = b.key"
     )
     found = connection.execute(
-        "SELECT count(*) FILTER (in_base AND in_other), count(*) FILTER (NOT in_other), "
-        "count(*) FILTER (NOT in_base), count(*) FILTER (changed), fsum(change) / count(change), "
-        "fsum(abs(change)) / count(change), max(abs(change)) FROM pairs"
+        f"SELECT {_COUNTS}, fsum(abs(change)) / count(change) FROM pairs"
     ).fetchone()
     assert found is not None
-    rows, only_base, only_other, changed, mean, mean_abs, largest = found
     return Difference(
-        rows=rows,
-        only_base=only_base,
-        only_other=only_other,
-        changed=changed,
-        mean_change=_finite(mean),
-        mean_abs_change=_finite(mean_abs),
-        max_abs_change=_finite(largest),
-        classes=[] if pa.types.is_floating(kind) else _classes(connection),
+        **_counts(found[:-1]),
+        mean_abs_change=_finite(found[-1]),
+        classes=[] if any(map(pa.types.is_floating, kinds)) else _classes(connection),
         probabilities=_probabilities(connection, probabilities),
         segments={
             name: _segments(connection, f"k{i}")
@@ -126,6 +124,33 @@ def difference(
             if _has_few_values(connection, f"k{i}")
         },
     )
+
+
+def _change(kinds: tuple[pa.DataType, pa.DataType]) -> str:
+    """Return the change in SQL: exact for integers, of which a float does not hold all."""
+    if not all(map(is_number, kinds)):
+        return "NULL"
+    kind = "HUGEINT" if all(map(pa.types.is_integer, kinds)) else "DOUBLE"
+    return f"CAST(b.prediction AS {kind}) - CAST(a.prediction AS {kind})"
+
+
+_COUNTS = (
+    "count(*) FILTER (in_base AND in_other), count(*) FILTER (NOT in_other), "
+    "count(*) FILTER (NOT in_base), count(*) FILTER (changed), "
+    "fsum(change) / count(change), max(abs(change))"
+)
+
+
+def _counts(found: Sequence[Any]) -> dict[str, Any]:
+    rows, only_base, only_other, changed, mean, largest = found
+    return {
+        "rows": rows,
+        "only_base": only_base,
+        "only_other": only_other,
+        "changed": changed,
+        "mean_change": _finite(mean),
+        "max_abs_change": _finite(largest),
+    }
 
 
 def _classes(connection: DuckDBPyConnection) -> list[ChangedClass]:
@@ -151,20 +176,10 @@ def _has_few_values(connection: DuckDBPyConnection, column: str) -> bool:
 
 def _segments(connection: DuckDBPyConnection, column: str) -> list[Segment]:
     found = connection.execute(
-        f"SELECT CAST({column} AS VARCHAR) AS value, count(*) AS n, count(*) FILTER (changed), "
-        "fsum(change) / count(change), max(abs(change)) FROM pairs WHERE in_base AND in_other "
-        f"GROUP BY value ORDER BY n DESC, value LIMIT {SEGMENTS_SHOWN}"
+        f"SELECT {column} AS value, {_COUNTS} FROM pairs GROUP BY value "
+        f"ORDER BY count(*) DESC, value LIMIT {SEGMENTS_SHOWN}"
     ).fetchall()
-    return [
-        Segment(
-            value=value,
-            rows=rows,
-            changed=changed,
-            mean_change=_finite(mean),
-            max_abs_change=_finite(largest),
-        )
-        for value, rows, changed, mean, largest in found
-    ]
+    return [Segment(value=value, **_counts(counts)) for value, *counts in found]
 
 
 def _finite(value: Any) -> float | None:

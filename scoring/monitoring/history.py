@@ -16,13 +16,19 @@ from scoring.monitoring.plan import Stretch, stretches
 from scoring.monitoring.stale import model_change
 from scoring.storage.connections import Connections
 
+NO_VERSION = "no model version is in force any longer, so it cannot be scored again"
+
 
 @dataclass(frozen=True)
 class StaleModel:
-    """Partitions in order that are stale for one reason: the model."""
+    """Partitions in order that are stale for one reason: the model.
+
+    ``is_scored_again`` is false where no version is in force, so that nothing would be scored.
+    """
 
     reason: str
     partitions: tuple[Partition, ...]
+    is_scored_again: bool = True
 
     @property
     def stretches(self) -> list[Stretch]:
@@ -47,10 +53,10 @@ def stale_models(job: Job, roots: Roots, connections: Connections) -> list[Stale
         try:
             change = model_change(job, partition, summary)
         except ModelError:
-            change = "no model version is in force"
+            change = NO_VERSION
         if change is not None:
             found.setdefault(change, []).append(partition)
-    return [StaleModel(reason, tuple(of)) for reason, of in found.items()]
+    return [StaleModel(reason, tuple(of), reason != NO_VERSION) for reason, of in found.items()]
 
 
 def _partitions(job: Job, keys: Iterable[str]) -> Iterator[Partition]:

@@ -11,6 +11,7 @@ from scoring.job.checks import ChecksConfig
 from scoring.monitoring.difference import Difference
 from scoring.pipeline.comparison import NotComparableError, compare_tables
 from scoring.pipeline.context import PartitionContext
+from scoring.pipeline.hold import BY, CHANGES
 from scoring.pipeline.joins import joined_columns
 from scoring.pipeline.published_file import PublishedPredictions, storage_of
 
@@ -21,14 +22,14 @@ def changes_of(
     """Return how ``tables``, the predictions with the digest ``sha256`` that are about to be
     published, differ from what is, and why they are held therefore.
 
-    Nothing is compared where the job has no limit, nothing is published, the same bytes are, or the
-    published file is gone.
+    Nothing is compared where the job has no limit, nothing is published, or the published file is gone.
+    Where the same bytes are published, they differ from those before them as they did.
     """
-    checks = context.job.checks
-    if checks.max_changed_fraction is None and checks.max_abs_change is None:
-        return None, []
-    manifest = context.so_far.published(context.partition)
-    if manifest is None or manifest.output.sha256 == sha256:
+    checks, manifest = context.job.checks, context.so_far.published(context.partition)
+    if manifest is not None and manifest.output.sha256 == sha256:
+        before = manifest.difference
+        return Difference.model_validate(before) if before is not None else None, []
+    if manifest is None or (checks.max_changed_fraction is None and checks.max_abs_change is None):
         return None, []
     if storage_of(context, manifest).version(manifest.output.uri) is None:
         return None, []
@@ -66,3 +67,13 @@ def beyond(found: Difference, checks: ChecksConfig) -> Iterator[str]:
             f"a prediction changes by {found.max_abs_change:.6g}, and checks.max_abs_change is "
             f"{largest:g}; the mean change is {found.mean_change:.6g}"
         )
+
+
+def accepted_before(context: PartitionContext, sha256: str) -> dict[str, str]:
+    """Return who has accepted the changes of the published predictions, if they have the digest
+    ``sha256``: publishing the same bytes again does not forget it.
+    """
+    manifest = context.so_far.published(context.partition)
+    if manifest is None or manifest.output.sha256 != sha256 or CHANGES not in manifest.run:
+        return {}
+    return {key: value for key, value in manifest.run.items() if key in (CHANGES, BY)}

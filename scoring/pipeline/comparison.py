@@ -17,7 +17,7 @@ _MEMORY_MB = 192
 
 
 class NotComparableError(Exception):
-    """The predictions cannot be compared: they are numbers on one side only."""
+    """The predictions cannot be compared: they are of other kinds, such as numbers and texts."""
 
 
 def compare_tables(
@@ -28,18 +28,31 @@ def compare_tables(
 ) -> Difference:
     """Return how the predictions ``other`` of ``job`` differ from ``base``.
 
-    Each has one table at least, with the published columns; ``segments`` are columns of ``other``.
-    Raises NotComparableError.
+    Each has one table at least, with the published columns; those of ``segments`` too, unless ``base``
+    was published without one. Raises NotComparableError.
     """
     first, second = next(base), next(other)
     name = job.output.prediction
     before, now = (table.schema.field(name).type for table in (first, second))
-    if is_number(before) != is_number(now):
+    if _family(before) != _family(now):
         raise NotComparableError(
             f"{name} is {type_name(before)} in one, and {type_name(now)} in the other"
         )
     with join_connection("compare", _MEMORY_MB) as connection:
-        load(connection, "base", (keyed(table, job) for table in chain([first], base)))
-        load(connection, "other", (keyed(table, job, segments) for table in chain([second], other)))
+        load(connection, "base", (keyed(t, job, segments) for t in chain([first], base)))
+        load(connection, "other", (keyed(t, job, segments) for t in chain([second], other)))
         probabilities = list(job.output.probabilities)
-        return difference(connection, now, probabilities, list(segments))
+        return difference(connection, (before, now), probabilities, list(segments))
+
+
+def _family(kind: pa.DataType) -> str:
+    """Return what values must have in common to be compared: a text is never a number or a date."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if is_number(kind):
+        return "number"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "text"
+    if pa.types.is_temporal(kind):
+        return "instant" if getattr(kind, "tz", None) else "moment"
+    return str(kind)

@@ -150,7 +150,9 @@ class JoinedShards:
         return reasons
 
     def tables(self, handed: list[Scored]) -> Iterator[pa.Table]:
-        """Yield the published table once more, from the shards that were added."""
+        """Yield the published table once more, from the shards that were added: at least one table."""
+        if self._empty is not None:
+            yield self._columns.cast(self._empty)
         for scored in handed:
             yield from map(self._columns.cast, self._read(scored.predictions))
 

@@ -59,10 +59,13 @@ def joined_columns(job: Job, segments: Sequence[str] = ()) -> list[str]:
 
 def keyed(table: pa.Table, job: Job, segments: Sequence[str] = ()) -> pa.Table:
     """Return ``key``, ``prediction``, and the probabilities as ``p0``, ``p1``, … of published
-    columns, and those of ``segments`` as ``k0``, ``k1``, …
+    columns, and those of ``segments`` as ``k0``, ``k1``, …: null for one that was not published.
     """
     values = {"prediction": job.output.prediction}
     values |= {f"p{number}": name for number, name in enumerate(job.output.probabilities)}
-    values |= {f"k{number}": name for number, name in enumerate(segments)}
     columns = {name: combined_column(table, of) for name, of in values.items()}
+    for number, name in enumerate(segments):
+        there = name in table.column_names
+        nulls = pa.nulls(table.num_rows, pa.string())
+        columns[f"k{number}"] = combined_column(table, name) if there else nulls
     return pa.table({"key": pa.array(hash_columns(table, job.id_columns)), **columns})

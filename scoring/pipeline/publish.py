@@ -21,6 +21,7 @@ from scoring.errors import (
 from scoring.models.base import ModelFile
 from scoring.monitoring.judgement import reasons_to_hold
 from scoring.pipeline.challengers import NO_CHALLENGERS, challenger_context
+from scoring.pipeline.changes import accepted_before
 from scoring.pipeline.comparison import NotComparableError, compare_tables
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.handover import (
@@ -171,7 +172,8 @@ def _hold_back(
             ),
         )
     without = {DRIFT, CHANGES, BY} - {*needed, *([BY] if needed else [])}
-    return {key: value for key, value in triggered_by.items() if key not in without}
+    run = {key: value for key, value in triggered_by.items() if key not in without}
+    return accepted_before(joined.context, sha256) | run
 
 
 def _publish_challengers(

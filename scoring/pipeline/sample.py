@@ -22,6 +22,7 @@ from scoring.arrow.columns import combined_column
 from scoring.arrow.text import decoded
 from scoring.errors import PublicationError
 from scoring.job.columns import ROW
+from scoring.job.destinations import canonical, overlap
 from scoring.pipeline.checked_rows import RowChecker
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.extract import BATCH_ROWS
@@ -96,6 +97,25 @@ def write_sample(table: pa.Table, path: Path, *, replace: bool = False) -> None:
             new.commit()
     except pa.ArrowException as error:
         raise PublicationError(f"{path} cannot be written: {error}") from error
+
+
+def check_place(context: PartitionContext, path: Path, *, replace: bool) -> None:
+    """Raise PublicationError where a file is at ``path``, unless it is to be replaced, and where that is
+    a file of the source, or within the destination of the job.
+    """
+    check_new(path, replace=replace)
+    place = canonical(str(path.absolute()))
+    template = context.job.source.uri
+    if template is not None:
+        uri = context.roots.expand(template, context.partition)
+        source = context.connections.storage(uri).find(uri) if "://" not in uri else []
+        if place in {canonical(file.uri) for file in source}:
+            raise PublicationError(f"{path} is the source of {context.name}; name another file")
+    if overlap(place, canonical(context.publisher.uri)):
+        raise PublicationError(
+            f"{path} is within the destination of {context.job.name}, {context.publisher.uri}; name "
+            "another file"
+        )
 
 
 def check_new(path: Path, *, replace: bool) -> None:

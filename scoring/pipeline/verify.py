@@ -84,6 +84,9 @@ def _changes(published: Manifest, again: Manifest) -> Iterator[str]:
         yield f"the source {again.source.uri}"
     if published.model.sha256 != again.model.sha256:
         yield f"the model file {again.model.uri}"
+    for name, file in published.model.files.items():
+        if name in again.model.files and file.sha256 != again.model.files[name].sha256:
+            yield f"the artifact {name} ({again.model.files[name].uri})"
     if published.scorer_sha256 != again.scorer_sha256:
         yield "the scorer file"
     if published.model.environment != again.model.environment:

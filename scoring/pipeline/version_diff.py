@@ -12,10 +12,12 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from scoring.destinations.manifest import Manifest
-from scoring.errors import ModelError, PublicationError, SourceMissingError
+from scoring.errors import ModelError, PublicationError, SourceError, SourceMissingError
 from scoring.job.meaning import meaning_sha256
 from scoring.models.user_scorer import read_scorer
 from scoring.monitoring.difference import Difference
+from scoring.monitoring.source_changes import NotComparableError as SourceNotComparableError
+from scoring.monitoring.source_changes import SourceComparison
 from scoring.pipeline.challengers import challenger_context
 from scoring.pipeline.comparison import NotComparableError, compare_tables
 from scoring.pipeline.context import PartitionContext
@@ -32,16 +34,17 @@ from scoring.storage.temporary import TemporaryFolder
 class VersionDiff:
     """How ``other`` differs from ``base`` in one partition; versions by name.
 
-    ``errors`` are the figures of each version against the actuals, where the job has any:
-    ``scoring.monitoring.evaluation.Evaluation.figures``. ``source_changed`` says that the published
-    rows are of an earlier state of the source.
+    ``base_errors`` and ``other_errors`` are the figures of each against the actuals, where the job has
+    any: ``scoring.monitoring.evaluation.Evaluation.figures``. ``source_changed`` says that the base is
+    of an earlier state of the source, as it was published.
     """
 
     partition: str
     base: str
     other: str
     difference: Difference
-    errors: dict[str, dict[str, float | None]]
+    base_errors: dict[str, float | None]
+    other_errors: dict[str, float | None]
     source_changed: bool = False
 
 
@@ -71,23 +74,15 @@ def diff_versions(
     """
     with closing(TemporaryFolder("compare")) as folder:
         of = _Scorer(context, folder.name, workers, on_progress)
-        if len(versions) > 1:
-            first, others = of.made(versions[0]), versions[1:]
+        if len(versions) == 1:
+            base, others = _Made(context, published_manifest(context)), [of.made(versions[0])]
         else:
-            first, others = _Made(context, published_manifest(context)), versions
-        found = []
-        errors = {}
-        for version in others:
-            other = of.made(version)
-            if len(versions) > 1 and not _same_source(first, other):
-                # One of them was made of an earlier state of the source: both of that of now.
-                first, other = of.scored(versions[0]), of.scored(version)
-            for one in (first, other):
-                key = (one.version, one.manifest.output.sha256)
-                if key not in errors:
-                    errors[key] = _errors_of(one)
-            found.append(_compare(first, other, segments, errors))
-        return found
+            base, *others = of.made_of_one_source(versions)
+        errors = [_errors_of(one) for one in (base, *others)]
+        return [
+            _compare(base, other, segments, (errors[0], of_other))
+            for other, of_other in zip(others, errors[1:], strict=True)
+        ]
 
 
 class _Scorer:
@@ -106,6 +101,13 @@ class _Scorer:
         """Return what ``version`` has made already, if that is what it would make now."""
         return self._found.get(version) or self._stored(version) or self.scored(version)
 
+    def made_of_one_source(self, versions: Sequence[str]) -> list[_Made]:
+        """Return what each of ``versions`` makes of the same rows."""
+        found = [self.made(version) for version in versions]
+        if all(_same_source(found[0], one) for one in found):
+            return found
+        return [self.scored(version) for version in versions]
+
     def scored(self, version: str) -> _Made:
         """Return what ``version`` makes of the source as it is now."""
         if version not in self._found:
@@ -121,22 +123,28 @@ class _Scorer:
         beside = challenger_context(self._context, version)
         for context in (self._context, replace(beside, staged_in=None)):
             manifest = context.publisher.published(context.partition)
-            if manifest is not None and self._is_made_by(manifest, version):
+            if manifest is not None and self._is_made_now(manifest, version):
                 return _Made(context, manifest)
         return None
 
-    def _is_made_by(self, manifest: Manifest, version: str) -> bool:
-        job = self._context.job
+    def _is_made_now(self, manifest: Manifest, version: str) -> bool:
+        """Return whether ``version`` would make the same of the partition as ``manifest`` says."""
+        context, job = self._context, self._context.job
         if manifest.model.version != version or not job.is_own(manifest.job):
             return False
         try:
             same_job = manifest.job_meaning_sha256 == meaning_sha256(job, version)
-            file = self._context.model_file(version)
-        except ModelError:
+            file = context.model_file(version)
+            source = SourceComparison(job, context.roots, context.connections)
+            same_source = source.change(context.partition, manifest.source.files) is None
+        except (ModelError, SourceError, SourceNotComparableError):
             return False
-        path = self._context.job_file.scorer_path
+        path = context.job_file.scorer_path
         same_scorer = manifest.scorer_sha256 == (read_scorer(path).sha256 if path else None)
-        return same_job and same_scorer and manifest.model.sha256 == file.sha256
+        artifacts = {name: of.sha256 for name, of in file.files.items()}
+        recorded = {name: of.sha256 for name, of in manifest.model.files.items()}
+        same_model = (manifest.model.sha256, recorded) == (file.sha256, artifacts)
+        return same_job and same_scorer and same_source and same_model
 
 
 def _same_source(one: _Made, other: _Made) -> bool:
@@ -162,29 +170,28 @@ def _compare(
     base: _Made,
     other: _Made,
     segments: Sequence[str],
-    errors: dict[tuple[str, str], dict[str, float | None]],
+    errors: tuple[dict[str, float | None], dict[str, float | None]],
 ) -> VersionDiff:
     job = other.context.job
-    columns = joined_columns(job)
     before = PublishedPredictions(base.context, base.manifest)
-    if missing := before.missing(columns):
+    now = PublishedPredictions(other.context, other.manifest)
+    if missing := before.missing(joined_columns(job)):
         raise PublicationError(
             f"{base.context.name}: what is published has no column {', '.join(map(repr, missing))}, so "
             "it cannot be compared; name two versions, and both are scored as the job is now"
         )
-    now = PublishedPredictions(other.context, other.manifest)
+    columns = joined_columns(job, segments)
+    there = [name for name in columns if name not in before.missing(columns)]
     try:
-        found = compare_tables(
-            job, before.batches(columns), now.batches(joined_columns(job, segments)), segments
-        )
+        found = compare_tables(job, before.batches(there), now.batches(columns), segments)
     except NotComparableError as error:
         raise ModelError(f"{base.context.name}: {error}") from None
-    of = {one.version: errors[one.version, one.manifest.output.sha256] for one in (base, other)}
     return VersionDiff(
         partition=base.context.partition.key,
         base=base.version,
         other=other.version,
         difference=found,
-        errors={version: figures for version, figures in of.items() if figures},
+        base_errors=errors[0],
+        other_errors=errors[1],
         source_changed=not _same_source(base, other),
     )

@@ -96,7 +96,7 @@ def _load_pyfunc(folder: LocalCopy, model: MlModel, file: ModelFile) -> Model:
         import mlflow.pyfunc
     try:
         native = mlflow.pyfunc.load_model(str(folder.path), suppress_warnings=True)
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         raise_if_resource_error(e)
         raise ModelError(
             f"{file.uri} is not an MLflow model that can be loaded here: {type(e).__name__}: {e}"

@@ -4,6 +4,8 @@ find.
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from scoring.cli.main import main
@@ -69,3 +71,33 @@ def test_a_scorer_that_cannot_be_imported_shows_its_line(
     output = capsys.readouterr().err
     assert "scorer.py cannot be imported: ZeroDivisionError: division by zero" in output
     assert f'File "{place.folder}/scorer.py", line 2, in <module>' in output
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("import sys\nsys.exit()\ndef run(df, model): ...\n", "cannot be imported: SystemExit"),
+        ("import sys\ndef run(df, model):\n    sys.exit(0)\n", "predicting failed with SystemExit"),
+        ("def run(df, model):\n    exit()\n", "predicting failed with SystemExit"),
+    ],
+)
+@pytest.mark.parametrize("command", [["run"], ["check", "--deep"], ["try"]])
+def test_code_that_ends_the_process_is_an_error(
+    place: Place, capsys: pytest.CaptureFixture[str], code: str, says: str, command: list[str]
+):
+    """Status 0 would say that the month is published."""
+    job = place.job(scorer=place.scorer(code))
+    assert main([*command, str(job.path), MONTH, "--data", str(place.data)]) == 6
+    assert says in capsys.readouterr().err
+
+
+def test_a_pickle_that_ends_the_process_is_an_error(
+    place: Place, capsys: pytest.CaptureFixture[str]
+):
+    path = place.data / "models" / "v1.pkl"
+    path.write_bytes(b"csys\nexit\n(I0\ntR.")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    version = {"version": "v1", "uri": "{models}/v1.pkl", "in_force_from": "2013-02"}
+    job = place.job(model={"versions": [version | {"sha256": digest, "format": "joblib"}]})
+    assert main(["run", str(job.path), MONTH, "--data", str(place.data)]) == 5
+    assert "SystemExit" in capsys.readouterr().err

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scoring.cli import promote
 from scoring.cli.main import main
 from scoring.pipeline.local import score_partition
 from tests.scoring.factories import Place, linear, rows
@@ -62,7 +64,7 @@ def test_a_promotion_of_the_flight_job_makes_exactly_the_months_from_its_date_on
     capsys.readouterr()
     assert stale(capsys, *at) == []
     found = as_json(capsys, "promote", at[0], "v3", "--from", "2013-09", *at[1:])
-    assert found["stale"] == ["2013-09..2013-12"]
+    assert found["stale"] == ["2013-09..2013-12: v3 is in force, v2 scored it"]
     assert stale(capsys, *at) == ["2013-09", "2013-10", "2013-11", "2013-12"]
     assert job.read_text() == before.replace("candidate: true", "in_force_from: 2013-09")
     comments = [line for line in before.splitlines() if "#" in line]
@@ -84,7 +86,7 @@ def test_promote_prints_the_diff_and_what_becomes_stale(
     assert "+    in_force_from: 2013-03\n" in printed
     assert "-    candidate: true\n" in printed
     assert "v2 is in force from 2013-03 on." in printed
-    assert "these partitions become stale: 2013-03..2013-04." in printed
+    assert "become stale:\n  2013-03..2013-04: v2 is in force, v1 scored it.\n" in printed
     assert printed.endswith("Nothing was written (--dry-run).\n")
     assert "candidate: true" in path.read_text()
     assert main(["promote", job, "v2", "--from", "2013-03", *data]) == 0
@@ -116,7 +118,7 @@ def test_the_date_of_a_version_in_force_is_not_moved_without_a_word(
     assert main(["promote", job, "v2", "--from", "2013-03", *data]) == 2
     assert capsys.readouterr().err == (
         "error: v2 is in force from 2013-04 on; with --move it is from 2013-03 on, and these "
-        "partitions become stale: 2013-03. Nothing was written\n"
+        "partitions become stale:\n  2013-03: v2 is in force, v1 scored it. Nothing was written\n"
     )
     assert Path(job).read_text() == before
     assert main(["promote", job, "v2", "--from", "2013-03", "--move", *data]) == 0
@@ -129,11 +131,48 @@ def test_what_cannot_be_promoted_leaves_the_file(place: Place, capsys: pytest.Ca
     for version, since, says in (
         ("v9", "2013-03", "no model version 'v9'"),
         ("v2", "2013-3", "--from: '2013-3' is not a month"),
-        ("v2", "2013-02", "is also that of v1"),
+        ("v2", "2013-02", "v1 is in force from 2013-02 on already"),
     ):
         assert main(["promote", job, version, "--from", since, *data]) == 2
         assert says in capsys.readouterr().err
     assert Path(job).read_bytes() == before
+
+
+def test_a_partition_that_no_version_covers_any_longer_is_said(
+    place: Place, capsys: pytest.CaptureFixture[str]
+):
+    job, *data = where(place)
+    assert main(["promote", job, "v1", "--from", "2013-03", "--move", *data]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "  2013-02: no model version is in force any longer, so it cannot be scored again"
+        in printed
+    )
+    assert "scoring plan" not in printed
+
+
+def test_an_edit_meanwhile_is_not_lost(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    job, *data = where(place)
+    path = Path(job)
+    before = path.read_text()
+    monkeypatch.setattr(
+        promote, "_newly_stale", lambda *_: path.write_text(before + "# of somebody else\n") and []
+    )
+    assert main(["promote", job, "v2", "--from", "2013-03", *data]) == 2
+    assert "was changed meanwhile" in capsys.readouterr().err
+    assert path.read_text() == before + "# of somebody else\n"
+    assert [p.name for p in place.folder.iterdir() if p.is_file()] == ["sample.yaml"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+def test_the_owner_of_the_file_stays(place: Place, capsys: pytest.CaptureFixture[str]):
+    job, *data = where(place)
+    os.chown(job, 65534, 65534)
+    assert main(["promote", job, "v2", "--from", "2013-03", *data]) == 0
+    assert (Path(job).stat().st_uid, Path(job).stat().st_gid) == (65534, 65534)
+    capsys.readouterr()
 
 
 def test_a_destination_that_cannot_be_read_is_said(

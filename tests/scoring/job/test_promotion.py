@@ -76,7 +76,7 @@ def test_the_date_of_a_version_in_force_is_moved(tmp_path: Path, quote: str):
     [
         (FLOW, "v9", "2013-07", "no model version 'v9'; it has v1, v2"),
         (FLOW, "v2", "2013-13", "--from: .*2013-13"),
-        (FLOW, "v2", "2013-02", "2013-02 is also that of v1"),
+        (FLOW, "v2", "2013-02", "v1 is in force from 2013-02 on already"),
         (
             FLOW.replace("name: sample", "name: other"),
             "v2",
@@ -96,6 +96,32 @@ def test_what_cannot_be_is_said(tmp_path: Path, text: str, version: str, since: 
         promoted(tmp_path, text, version, since)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("candidate: true }", "candidate: &flag true }"),  # an anchor that something else may use
+        ("candidate: true }", "candidate: !!bool true }"),
+        ("candidate: true }", "in_force_from: &since 2013-09 }"),
+        ("candidate: true }", "in_force_from: !!str 2013-09 }"),
+    ],
+)
+def test_what_more_stands_there_is_not_removed(tmp_path: Path, before: str, after: str):
+    with pytest.raises(
+        JobError, match=r"line 13, .*cannot be edited without touching something else"
+    ):
+        promoted(tmp_path, FLOW.replace(before, after))
+
+
+@pytest.mark.parametrize(
+    "date",
+    ["candidate:  # until Anna has signed\n          true", "in_force_from: |-\n          2013-09"],
+)
+def test_a_comment_or_a_block_within_the_value_is_not_removed(tmp_path: Path, date: str):
+    text = BLOCK.replace("candidate: true   # not yet", date)
+    with pytest.raises(JobError, match=r"Write in_force_from: 2013-07 there by hand"):
+        promoted(tmp_path, text)
+
+
 def test_a_version_that_others_share_is_not_edited(tmp_path: Path):
     """The text stands at v2, and v3 has it too: what is edited there changes both."""
     text = FLOW.replace(
@@ -103,7 +129,7 @@ def test_a_version_that_others_share_is_not_edited(tmp_path: Path):
         '    - &next {version: v2, uri: "{models}/v2.skops", candidate: true}\n'
         "    - {<<: *next, version: v3}\n",
     )
-    with pytest.raises(JobError, match=r"2013-07 is also that of v2|cannot be edited without"):
+    with pytest.raises(JobError, match="cannot be edited without"):
         promoted(tmp_path, text)
     with pytest.raises(JobError, match="cannot be edited without"):
         promoted(tmp_path, text, "v3")

@@ -150,7 +150,14 @@ def test_booleans_that_may_be_null(tmp_path: Path):
 def test_a_damaged_file_is_refused_in_one_line(tmp_path: Path):
     whole = saved(regressor(), tmp_path)
     json = saved(regressor(), tmp_path, "model.json")
-    for data in (whole[: len(whole) // 2], whole[:10], json[: len(json) // 2], b"{}", b""):
+    for data in (
+        whole[: len(whole) // 2],
+        whole[:-300],
+        whole[:10],
+        json[: len(json) // 2],
+        b"{}",
+        b"",
+    ):
         with pytest.raises(ModelError, match="is not a CatBoost model that can be loaded") as found:
             load(data, model_file("catboost"), [])
         assert "\n" not in str(found.value)

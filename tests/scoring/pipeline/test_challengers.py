@@ -324,3 +324,34 @@ def test_show_says_how_each_differs(place: Place, capsys: pytest.CaptureFixture[
         "v3: 100.00% of 10 rows differ, by 5.5 on average and 10 at most, from these predictions"
     )
     assert lines[1].startswith("v2: the model file of sample v2 is not there")
+
+
+@pytest.mark.parametrize("why", ["a header only", "all quarantined", "all left out"])
+def test_a_month_without_predictions(place: Place, why: str):
+    changes: dict[str, Any] = {"checks": {"min_rows": 0, "max_quarantined_fraction": 1.0}}
+    if why == "a header only":
+        place.source(rows(10).slice(0, 0))
+    elif why == "all quarantined":
+        place.source(rows(10, x=[None] * 10))
+    else:
+        changes["leave_out"] = {"every_one": "x > 0"}
+    manifest = run(place, **changes)
+    assert manifest.rows.scored == 0
+    for record in manifest.challengers:
+        assert (record.error, record.rows_scored) == (None, 0)
+        assert record.difference is not None
+        assert (record.difference["rows"], record.difference["changed"]) == (0, 0)
+
+
+def test_a_challenger_that_ends_the_process_does_not(place: Place):
+    place.scorer(
+        "import sys\n"
+        "def run(df, model):\n"
+        "    y = model.predict(df)\n"
+        "    return df.assign(y=y)[['y']] if y.max() < 25 else sys.exit(3)\n"
+    )
+    manifest = run(place, scorer="scorer.py")
+    assert manifest.rows.scored == 10
+    error = by_version(manifest)["v3"].error
+    assert error is not None
+    assert "predicting failed with SystemExit: 3" in error

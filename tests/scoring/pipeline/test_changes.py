@@ -214,3 +214,48 @@ def test_classes_that_differ_from_shard_to_shard(place: Place):
     assert (manifest.difference["rows"], manifest.difference["changed"]) == (3000, expected)
     assert manifest.difference["max_abs_change"] is None
     assert {"base": "1", "other": "0", "rows": 100} in manifest.difference["classes"]
+
+
+def test_the_same_bytes_again_keep_who_accepted_them(place: Place):
+    again = changed_by_30_percent(place, **limits(max_changed_fraction=0.1))
+    with pytest.raises(HeldError):
+        run_steps(again)
+    accepted = publish_held(again, "a fix", "ada")
+    manifest = run_steps(again)
+    assert manifest.output.sha256 == accepted.output.sha256
+    assert manifest.run == {"by": "test", "accepted_changes": "a fix", "accepted_by": "ada"}
+    assert manifest.difference == accepted.difference
+
+
+def test_a_month_without_predictions_after_a_full_one(place: Place):
+    run_steps(context(place))
+    place.source(rows(100, x=[None] * 100))
+    with pytest.raises(HeldError, match=r"1\.0000 of 100 rows differ"):
+        run_steps(context(place, **limits(max_changed_fraction=0.5)))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "says"),
+    [
+        ("df.x > 3", "'high'", "y is bool.* in one, and text in the other"),
+        ("'true'", "df.x > 3", "y is text in one, and bool.* in the other"),
+        ("'2013-02-01'", "__import__('pandas').Timestamp('2013-02-01')", "in the other"),
+    ],
+)
+def test_values_of_other_kinds_are_not_compared(place: Place, before: str, now: str, says: str):
+    code = "def run(df, model):\n    return df.assign(y={})[['y']]\n"
+    place.scorer(code.format(before))
+    run_steps(context(place, scorer="scorer.py"))
+    place.scorer(code.format(now))
+    with pytest.raises(HeldError, match=says):
+        run_steps(context(place, scorer="scorer.py", **limits(max_changed_fraction=0.9)))
+
+
+def test_large_integers_are_compared_to_the_last_digit(place: Place):
+    code = "def run(df, model):\n    return df.assign(y={} + df.x.astype('int64'))[['y']]\n"
+    job = {"scorer": "scorer.py"}
+    place.scorer(code.format(2**60))
+    run_steps(context(place, **job))
+    place.scorer(code.format(2**60 + 1))
+    with pytest.raises(HeldError, match="a prediction changes by 1, and"):
+        run_steps(context(place, **job, **limits(max_abs_change=0.5)))

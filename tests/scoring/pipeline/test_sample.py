@@ -147,6 +147,23 @@ def test_a_file_that_is_there_stays_unless_it_is_to_be_replaced(
     assert out.read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize("what", ["source", "published", "beside what is published"])
+def test_a_sample_does_not_replace_what_it_is_made_of(
+    place: Place, capsys: pytest.CaptureFixture[str], what: str
+):
+    run_steps(place.run(place.job()))
+    out = {
+        "source": place.data / "source" / f"{MONTH}.parquet",
+        "published": place.out / f"month={MONTH}" / "predictions.parquet",
+        "beside what is published": place.out / "look.parquet",
+    }[what]
+    before = out.read_bytes() if out.exists() else None
+    command = ["sample", "sample", MONTH, *in_folder(place), "--out", str(out), "--force"]
+    assert main(command) == 7
+    assert "name another file" in capsys.readouterr().err
+    assert (out.read_bytes() if out.exists() else None) == before
+
+
 def test_what_cannot_be_written_leaves_nothing(place: Place, tmp_path: Path):
     place.source(rows(3, tags=[[1], [2], [3]]))
     table = pa.table({"tags": [[1], [2]]})

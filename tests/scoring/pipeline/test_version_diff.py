@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 
 from scoring.cli.main import main
-from scoring.errors import ModelError, PublicationError
+from scoring.errors import ModelError, PublicationError, VerifyError
 from scoring.pipeline import version_diff
 from scoring.pipeline.local import score_partition
+from scoring.pipeline.verify import verify_partition
 from scoring.pipeline.version_diff import VersionDiff, diff_versions
 from tests.scoring.factories import Place, linear, rows
 
@@ -111,6 +112,71 @@ def test_what_is_made_already_is_not_scored_again(place: Place, monkeypatch: pyt
     assert found.difference.mean_change == pytest.approx(7 * 5.5)
 
 
+def test_all_are_compared_on_the_rows_that_the_source_has_now(place: Place):
+    """What was published, and made beside it, is of the source as it was."""
+    publish(place, challengers=["v3"])
+    place.source(rows(20))
+    found = diff(place, "v1", "v3", "v4")
+    assert [(one.difference.rows, one.source_changed) for one in found] == [(20, False)] * 2
+    (own,) = diff(place, "v1")
+    assert (own.difference.rows, own.difference.only_other, own.source_changed) == (10, 10, True)
+    (beside,) = diff(place, "v3")
+    assert (beside.difference.rows, beside.difference.only_other, beside.source_changed) == (
+        10,
+        10,
+        True,
+    )
+
+
+def test_a_version_beside_its_earlier_self(place: Place):
+    truth = pa.table({"id": range(1, 11), "truth": [2.0 * x for x in range(1, 11)]})
+    place.source(truth, "truth-2013-02.parquet")
+    actuals = {"source": {"uri": "{data}/source/truth-{partition}.parquet"}, "column": "truth"}
+    publish(place, actuals=actuals)
+    place.model(linear(slope=4.0), "v1.skops")
+    (found,) = diff(place, "v1", actuals=actuals)
+    assert (found.base, found.other, found.difference.changed) == ("v1", "v1", 10)
+    assert found.base_errors["mae"] == pytest.approx(0.0, abs=1e-9)
+    assert found.other_errors["mae"] == pytest.approx(11.0)
+
+
+def test_a_changed_artifact_is_another_model(place: Place):
+    place.model(linear(slope=1.0), "more.skops")
+    place.scorer(
+        "def run(df, model, more):\n"
+        "    return df.assign(y=model.predict(df) + more.predict(df))[['y']]\n"
+    )
+    job: dict[str, Any] = {"scorer": "scorer.py"}
+    model = MODEL | {"files": {"more": {"uri": "{models}/more.skops"}}}
+    context = place.run(place.job(model=model, **job))
+    score_partition(context, {"by": "test"}, workers=1)
+    place.model(linear(slope=5.0), "more.skops")
+    (found,) = diff_versions(context, ["v1", "v2"], workers=1)
+    assert found.difference.mean_change == pytest.approx(5.5)
+    (own,) = diff_versions(context, ["v1"], workers=1)
+    assert own.difference.mean_change == pytest.approx(4 * 5.5)
+    with pytest.raises(VerifyError, match="the artifact more"):
+        verify_partition(context, workers=1)
+
+
+def test_rows_that_one_of_them_lacks_are_in_their_segment(place: Place):
+    place.scorer(
+        "def run(df, model):\n"
+        "    y = [None if v > 25 else v for v in model.predict(df)]\n"
+        "    return df.assign(y=y)[['y']]\n"
+    )
+    job: dict[str, Any] = {
+        "scorer": "scorer.py",
+        "output": {"keep": ["shop"], "types": {"y": "float64"}},
+    }
+    publish(place, **job)
+    (found,) = diff(place, "v5", **job)
+    # Six times x is above 25 from the fifth row on, of which three are of each shop.
+    shops = {one.value: (one.rows, one.only_base) for one in found.difference.segments["shop"]}
+    assert shops == {"a": (2, 3), "b": (2, 3)}
+    assert [one.changed_fraction for one in found.difference.segments["shop"]] == [1.0, 1.0]
+
+
 def test_a_source_that_has_changed_is_read_for_both(place: Place):
     publish(place)
     place.source(rows(20))
@@ -128,13 +194,13 @@ def test_errors_against_the_truth_stand_beside_it(place: Place):
     publish(place, actuals=actuals)
     before = state(place)
     (found,) = diff(place, "v3", actuals=actuals)
-    assert found.errors["v1"]["mae"] == pytest.approx(11.0)
-    assert found.errors["v3"]["mae"] == pytest.approx(0.0, abs=1e-9)
+    assert found.base_errors["mae"] == pytest.approx(11.0)
+    assert found.other_errors["mae"] == pytest.approx(0.0, abs=1e-9)
     assert state(place) == before
     # Those of another month are not known yet.
     publish(place, "2013-03", actuals=actuals)
     (later,) = diff(place, "v3", key="2013-03", actuals=actuals)
-    assert later.errors == {}
+    assert (later.base_errors, later.other_errors) == ({}, {})
 
 
 def test_text_and_numbers_cannot_be_compared(place: Place):

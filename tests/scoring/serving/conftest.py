@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.measured import module
 from tests.scoring.factories import Place, rows
 
 ROOT = Path(__file__).parents[3]
@@ -25,7 +25,7 @@ class Service:
     def __init__(self, place: Place, *options: str, env: dict[str, str] | None = None) -> None:
         self.log = place.folder / "service.log"
         command = [
-            *(sys.executable, "-m", "scoring", "serve", "--jobs", str(place.folder)),
+            *module("scoring", "serve", "--jobs", str(place.folder)),
             *("--data", str(place.data), "--port", "0", "--watch-seconds", "1"),
         ]
         with self.log.open("ab") as log:

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from contextlib import suppress
 from typing import Any
@@ -17,6 +16,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.measured import module
 from tests.scoring.factories import Place, linear
 from tests.scoring.serving.conftest import ROOT, Service, Start
 
@@ -30,7 +30,7 @@ def y(service: Service) -> float:
 
 def serve(place: Place, *options: str) -> subprocess.CompletedProcess[str]:
     """The command where it should end at once."""
-    command = [sys.executable, "-m", "scoring", "serve", "--jobs", str(place.folder)]
+    command = module("scoring", "serve", "--jobs", str(place.folder))
     return subprocess.run(
         [*command, "--data", str(place.data), "--port", "0", *options],
         cwd=ROOT, capture_output=True, text=True, timeout=120,
