@@ -39,7 +39,7 @@ class ModelFacts:
 
     ``untrusted`` are the types of a skops file that must be trusted by name.  ``may_run_code``:
     only a digest in the job makes it safe to load. ``has_signature``: the model says itself which
-    inputs it has.
+    inputs it has. ``known_by_name``: its content does not say its kind.
     """
 
     path: Path
@@ -50,6 +50,7 @@ class ModelFacts:
     model: Model | None = None
     why_not: str = ""
     has_signature: bool = False
+    known_by_name: bool = False
 
     @property
     def inputs(self) -> list[str] | None:
@@ -96,9 +97,13 @@ class ModelFacts:
 
     @property
     def needs_format(self) -> bool:
-        """Whether the file's name does not say that it is data, which needs no digest."""
+        """Whether a job has to say the kind: a digest is not needed for data, if its name does not say
+        that it is, and a pickle of an old protocol is not known by its content.
+        """
         suffix = self.path.suffix.removeprefix(".")
-        return self.kind in DATA_FORMATS and suffix not in DATA_EXTENSIONS
+        if self.kind in DATA_FORMATS:
+            return suffix not in DATA_EXTENSIONS
+        return self.known_by_name and suffix not in MODELS
 
     def predicts(self, frame: pd.DataFrame) -> bool | None:
         """Return whether it predicts ``frame``; None where nobody can say, as it was not loaded."""
@@ -129,14 +134,18 @@ def look_into(path: Path, *, trust: bool) -> ModelFacts:
         raise_if_resource_error(error)
         raise ModelError(f"the model {path} cannot be read: {error.strerror}") from None
     suffix = path.suffix.removeprefix(".")
-    kind = kind_of(data) or (suffix if suffix in MODELS else None)
+    if suffix in ("pkl", "pickle"):  # of protocol 0 or 1, which has no first bytes of its own
+        suffix = "joblib"
+    by_content = kind_of(data)
+    kind = by_content or (suffix if suffix in MODELS else None)
     if kind is None:
         raise ModelError(
             f"{path} is neither a skops nor a pickle or joblib file by its first bytes, nor one of "
             f"{', '.join(MODELS.names())} by its name"
         )
     digest, untrusted = hashlib.sha256(data).hexdigest(), _untrusted(data, path, kind)
-    facts = ModelFacts(path, kind, digest, kind not in DATA_FORMATS, untrusted)
+    may_run_code, by_name = kind not in DATA_FORMATS, by_content is None
+    facts = ModelFacts(path, kind, digest, may_run_code, untrusted, known_by_name=by_name)
     if not trust and (untrusted or facts.may_run_code):
         why = f"it has types that must be trusted: {', '.join(untrusted)}" if untrusted else TRUST
         return _with(facts, why_not=f"it was not loaded without --trust. {why}")

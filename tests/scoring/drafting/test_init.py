@@ -185,6 +185,15 @@ def test_a_pickle_is_not_loaded_without_the_users_word(
     assert "caution: A pickle" in capsys.readouterr().err
 
 
+def test_a_pickle_of_an_old_protocol_is_one(desk: Desk, capsys: pytest.CaptureFixture[str]):
+    path = desk.data / "models" / "late.pkl"
+    path.write_bytes(pickle.dumps(pipeline(LogisticRegression()), protocol=0))
+    sample = desk.sample("orders/2024-03.parquet")
+    assert desk.init(path, sample, "--target", "late", "--trust", "--name", "late") == 0
+    assert "format: joblib" in (desk.jobs / "late.yaml").read_text()
+    assert desk.run("late", "2024-03", capsys)["rows"]["scored"] == ROWS - 2
+
+
 def test_an_untrusted_pickle_is_two_edits_away_from_a_month(
     desk: Desk, capsys: pytest.CaptureFixture[str]
 ):
