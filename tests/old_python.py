@@ -29,6 +29,14 @@ model, rows, out, method, *columns = sys.argv[1:]
 np.save(out, getattr(joblib.load(model), method)(pd.read_parquet(rows)[columns]))
 """
 
+# The threads with which an old pyarrow has read a file may still be there when Python takes itself
+# apart, which then aborts ("terminate called without an active exception") although all is done.
+_END = """
+import os, sys
+sys.stdout.flush()
+os._exit(0)
+"""
+
 
 @dataclass(frozen=True)
 class Old:
@@ -41,7 +49,7 @@ class Old:
     def run(self, code: str, *arguments: str) -> str:
         """Run ``code`` with that Python: the process that trains a model, or predicts by itself."""
         done = subprocess.run(
-            [self.environment.python, "-c", code, *arguments],
+            [self.environment.python, "-c", code + _END, *arguments],
             capture_output=True,
             text=True,
             check=False,
