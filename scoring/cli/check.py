@@ -73,11 +73,13 @@ def _stale(files: dict[Path, JobFile], data: str | None) -> dict[Path, list[Stal
     from scoring.monitoring.history import stale_models
     from scoring.storage.connections import Connections
 
+    connections = Connections()
+
     def of(job_file: JobFile) -> list[StaleModel] | str:
         if job_file.job.model is None:
             return []
         try:
-            return stale_models(job_file.job, job_file.roots(data), Connections())
+            return stale_models(job_file.job, job_file.roots(data), connections)
         except (ScoringError, OSError) as error:
             return str(error)
 

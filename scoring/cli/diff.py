@@ -139,10 +139,10 @@ def _facts(one: VersionDiff) -> dict[str, Any]:
         **_numbers(of),
     }
     for name, largest in of.probabilities.items():
-        facts[f"max {name}"] = _figure(largest)
+        facts[f"max {name}"] = output.figure(largest)
     for name in dict.fromkeys([*one.base_errors, *one.other_errors]):
         before, now = one.base_errors.get(name), one.other_errors.get(name)
-        facts[name] = f"{_figure(before)} → {_figure(now)}"
+        facts[name] = f"{output.figure(before)} → {output.figure(now)}"
     return facts
 
 
@@ -158,11 +158,10 @@ def _segment(one: VersionDiff, by: str, of: Segment) -> dict[str, Any]:
 def _numbers(of: Difference | Segment) -> dict[str, Any]:
     facts: dict[str, Any] = {"rows": of.rows, "changed": f"{of.changed_fraction:.2%}"}
     if of.max_abs_change is not None:
-        facts |= {"mean change": _figure(of.mean_change), "largest": _figure(of.max_abs_change)}
+        facts |= {
+            "mean change": output.figure(of.mean_change),
+            "largest": output.figure(of.max_abs_change),
+        }
     if of.only_base or of.only_other:
         facts |= {"only in base": of.only_base, "only in other": of.only_other}
     return facts
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.5g}"

@@ -31,11 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace) -> int:
     from scoring.monitoring.drift import worst_first
-    from scoring.pipeline.context import PartitionContext
 
-    job_file = shared.job_file(options)
-    partition = job_file.job.partition_to_score(options.partition)
-    context = PartitionContext(job_file, partition, job_file.roots(options.data), "drift")
+    context = shared.partition_context(options, "drift")
     _print(context, worst_first(_found(context, options.against)), options.json)
     return 0
 

@@ -88,11 +88,15 @@ def _print(job_file: JobFile, found: list[Evaluation], as_json: bool) -> None:
         print(f"{job_file.job.name}: nothing to evaluate")
         return
     output.table_of([_facts(one) for one in found], as_json=False)
-    for one in found if len({one.partition for one in found}) == 1 else []:
-        for of_class in one.classification.classes if one.classification else []:
-            of_model = f" by {one.model_version}" if len(found) > 1 else ""
-            print(f"\n{of_class.column}, the probability of {of_class.label!r}{of_model}:")
-            output.table_of([_bin(one.model_dump()) for one in of_class.calibration], as_json=False)
+    if len({one.partition for one in found}) == 1:
+        for one in found:
+            _print_calibration(one, f" by {one.model_version}" if len(found) > 1 else "")
+
+
+def _print_calibration(one: Evaluation, by: str) -> None:
+    for of_class in one.classification.classes if one.classification else []:
+        print(f"\n{of_class.column}, the probability of {of_class.label!r}{by}:")
+        output.table_of([_bin(each.model_dump()) for each in of_class.calibration], as_json=False)
 
 
 def _facts(one: Evaluation) -> dict[str, Any]:
@@ -101,7 +105,7 @@ def _facts(one: Evaluation) -> dict[str, Any]:
         "model": f"{one.model_version} (challenger)" if one.challenger else one.model_version,
         "published": one.rows.published,
         "with actual": one.rows.with_actual,
-        **{name: _figure(value) for name, value in one.figures.items()},
+        **{name: output.figure(value) for name, value in one.figures.items()},
     }
 
 
@@ -109,10 +113,6 @@ def _bin(facts: dict[str, Any]) -> dict[str, Any]:
     return {
         "probability": f"{facts['at_least']:.1f} to {facts['below']:.1f}",
         "rows": facts["rows"],
-        "predicted": _figure(facts["predicted"]),
-        "actual": _figure(facts["actual"]),
+        "predicted": output.figure(facts["predicted"]),
+        "actual": output.figure(facts["actual"]),
     }
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.5g}"

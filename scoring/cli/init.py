@@ -14,14 +14,13 @@ from scoring.cli import check
 from scoring.cli import options as shared
 from scoring.errors import JobError, ScoringError, SourceMissingError
 from scoring.job.loader import load_job
+from scoring.job.schema import NAME
 from scoring.job.uri_templates import Roots
 
 if TYPE_CHECKING:
     from scoring.drafting.draft import Draft
 
 HELP = "draft a job file from a model or a notebook, and a sample of rows"
-
-_NAME = r"[A-Za-z][A-Za-z0-9_-]{0,99}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,7 +99,7 @@ def _job_path(options: argparse.Namespace) -> Path:
         return out
     of: Path = options.notebook or options.model
     name = options.name or re.sub(r"[^A-Za-z0-9_-]+", "_", of.stem).strip("_-")
-    if not re.fullmatch(_NAME, name):
+    if not re.fullmatch(NAME, name):
         raise JobError(
             f"{name!r} cannot be a job's name: letters, digits, _ and -, beginning with a letter. "
             "Give one with --name"

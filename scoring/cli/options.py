@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scoring.cli import clock
 from scoring.errors import JobError
 from scoring.job.folder import job_path, jobs_folder
 from scoring.job.loader import JobFile, load_job
+
+if TYPE_CHECKING:
+    from scoring.pipeline.context import PartitionContext
 
 JOBS_AT_ONCE = 8
 """How many destinations are looked at together: most of the time is waiting for a storage."""
@@ -79,6 +83,15 @@ def add_coverage(parser: argparse.ArgumentParser) -> None:
 def job_file(options: argparse.Namespace) -> JobFile:
     """Return the job that the command names."""
     return load_job(job_path(options.job, options.jobs))
+
+
+def partition_context(options: argparse.Namespace, attempt: str) -> PartitionContext:
+    """Return the context of the partition that the command names, of a job that scores it."""
+    from scoring.pipeline.context import PartitionContext
+
+    file = job_file(options)
+    partition = file.job.partition_to_score(options.partition)
+    return PartitionContext(file, partition, file.roots(options.data), attempt)
 
 
 def load_each(paths: list[Path]) -> tuple[dict[Path, JobFile], int]:

@@ -344,6 +344,11 @@ def print_table(table: Table) -> None:
     console.print(table)
 
 
+def figure(value: float | None) -> str:
+    """Return a number for a table, with five digits; nothing where there is none."""
+    return "" if value is None else f"{value:.5g}"
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))

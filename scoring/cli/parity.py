@@ -65,14 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    from scoring.pipeline.context import PartitionContext
     from scoring.serving.parity.months import ServiceOptions, compare_with_service
 
     if options.report and not options.report.absolute().parent.is_dir():
         raise ScoringError(f"the folder of --report {options.report} does not exist")
-    job_file = shared.job_file(options)
-    partition = job_file.job.partition_to_score(options.partition)
-    context = PartitionContext(job_file, partition, job_file.roots(options.data), "parity")
+    context = shared.partition_context(options, "parity")
     service = ServiceOptions(
         url=options.url,
         token=_token(options.token_file),

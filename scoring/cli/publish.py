@@ -25,12 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    from scoring.pipeline.context import PartitionContext
     from scoring.pipeline.publish import publish_held
 
-    job_file = shared.job_file(options)
-    partition = job_file.job.partition_to_score(options.partition)
-    context = PartitionContext(job_file, partition, job_file.roots(options.data), "publish")
+    context = shared.partition_context(options, "publish")
     output.manifest(publish_held(context, options.accept, getpass.getuser()), options.json)
     return 0
 

@@ -40,12 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    from scoring.pipeline.context import PartitionContext
     from scoring.pipeline.sample import check_place, sample, write_sample
 
-    job_file = shared.job_file(options)
-    partition = job_file.job.partition_to_score(options.partition)
-    context = PartitionContext(job_file, partition, job_file.roots(options.data), "sample")
+    context = shared.partition_context(options, "sample")
     check_place(context, options.out, replace=options.force)  # before all of the source is read
     with output.progress(context.name, options.json, {"read": "read and checked"}) as on_progress:
         found = sample(
@@ -59,7 +56,7 @@ def command(options: argparse.Namespace) -> int:
     if options.json:
         facts = {
             "job": context.job.name,
-            "partition": partition.key,
+            "partition": context.partition.key,
             "file": str(options.out),
             "rows": rows,
             "rows_to_score": found.rows_to_score,

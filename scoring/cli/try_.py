@@ -36,12 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    from scoring.pipeline.context import PartitionContext
     from scoring.pipeline.trial import try_rows
 
-    job_file = shared.job_file(options)
-    partition = job_file.job.partition_to_score(options.partition)
-    context = PartitionContext(job_file, partition, job_file.roots(options.data), "try")
+    context = shared.partition_context(options, "try")
     found = try_rows(context, options.rows, options.model_version)
     if options.json:
         print(json.dumps(_document(context, found), indent=2))

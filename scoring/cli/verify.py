@@ -18,12 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    from scoring.pipeline.context import PartitionContext
     from scoring.pipeline.verify import verify_partition
 
-    job_file = shared.job_file(options)
-    partition = job_file.job.partition_to_score(options.partition)
-    context = PartitionContext(job_file, partition, job_file.roots(options.data), "verify")
+    context = shared.partition_context(options, "verify")
     with output.progress(context.name, options.json) as on_progress:
         manifest = verify_partition(context, options.workers, on_progress)
     output.verified(manifest, options.json)

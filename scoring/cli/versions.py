@@ -11,10 +11,11 @@ from scoring.cli import clock, output
 from scoring.cli import options as shared
 
 if TYPE_CHECKING:
-    from scoring.job.loader import JobFile
     from scoring.job.schema import Job
+    from scoring.job.uri_templates import Roots
     from scoring.monitoring.timeline import Point
     from scoring.monitoring.versions import VersionFigures
+    from scoring.storage.connections import Connections
 
 HELP = "list the model versions: in force from when to when, what they scored, with which figures"
 
@@ -26,17 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace) -> int:
     from scoring.destinations.base import open_publisher
+    from scoring.destinations.catalog import catalog_of
+    from scoring.monitoring.history import published_partitions
     from scoring.monitoring.timeline import timeline
     from scoring.monitoring.versions import by_version
     from scoring.storage.connections import Connections
 
     job_file = shared.job_file(options)
     job, roots, connections = job_file.job, job_file.roots(options.data), Connections()
-    publisher = open_publisher(job, roots, connections)
-    partitions = [job.parse(m.partition) for m in publisher.all_published() if job.is_own(m.job)]
-    points = timeline(job, roots, connections, partitions)
+    summaries = catalog_of(open_publisher(job, roots, connections)).summaries
+    points = timeline(job, roots, connections, published_partitions(job, summaries))
     figures = by_version(points, job.output.prediction)
-    published_at = _published_at(job_file, options.data)
+    published_at = _published_at(job, roots, connections)
     names = [*job.version_names, *(name for name in figures if name not in job.version_names)]
     facts = [_facts(job, name, figures.get(name), published_at) for name in names]
     if options.json:
@@ -49,14 +51,12 @@ def command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _published_at(job_file: JobFile, data: str | None) -> dict[str, datetime]:
+def _published_at(job: Job, roots: Roots, connections: Connections) -> dict[str, datetime]:
     """Return when the manifest of each partition was written, by the clock of its storage."""
     from scoring.destinations.layout import NEXT, Layout
-    from scoring.storage.connections import Connections
 
-    job = job_file.job
-    layout = Layout.of(job, job_file.roots(data))
-    storage = Connections().storage(layout.uri, job.destination.encryption)
+    layout = Layout.of(job, roots)
+    storage = connections.storage(layout.uri, job.destination.encryption)
     now = clock.current()
     return {
         layout.path_of(entry.uri): now - timedelta(seconds=entry.age_seconds)

@@ -7,6 +7,8 @@ column, as text) and ``partition``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -67,6 +69,12 @@ def of_left_out(
     """Return a quarantine table of rows that are left out, each for its one of ``reasons``."""
     values = np.full(len(rows), None, dtype=object)
     return _table(ids, rows, [Rule(reason) for reason in reasons], values, partition)
+
+
+def reasons(table: pa.Table) -> Iterator[tuple[int, str, str | None, str | None]]:
+    """Yield ``row``, ``reason``, ``column`` and ``value`` of each row of a quarantine table."""
+    columns = (table.column(name).to_pylist() for name in ("row", "reason", "column", "value"))
+    yield from zip(*columns, strict=True)
 
 
 def _table(

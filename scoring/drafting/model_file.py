@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from scoring.models.features import record_names, refused_categories
 from scoring.models.folders import StoredFolder, folder_digest
 from scoring.models.mlflow.mlmodel import inputs_of, read_mlmodel
 from scoring.models.sklearn import SklearnModel
-from scoring.models.skops_size import check_decompression
+from scoring.models.skops_archive import untrusted_types
 from scoring.registry import MODELS
 from scoring.storage.local import LocalStorage
 
@@ -148,28 +148,21 @@ def look_into(path: Path, *, trust: bool) -> ModelFacts:
     facts = ModelFacts(path, kind, digest, may_run_code, untrusted, known_by_name=by_name)
     if not trust and (untrusted or facts.may_run_code):
         why = f"it has types that must be trusted: {', '.join(untrusted)}" if untrusted else TRUST
-        return _with(facts, why_not=f"it was not loaded without --trust. {why}")
+        return replace(facts, why_not=f"it was not loaded without --trust. {why}")
     file = ModelFile(name=path.stem, version="v1", uri=str(path), sha256=digest, format=kind)
     try:
         model: Model = MODELS.load(kind)(data, file, untrusted)
     except ScoringError as error:
-        return _with(facts, why_not=f"it could not be loaded here: {error}")
-    return _with(facts, model=model)
-
-
-def _with(facts: ModelFacts, **changes: Any) -> ModelFacts:
-    return ModelFacts(**(vars(facts) | changes))
+        return replace(facts, why_not=f"it could not be loaded here: {error}")
+    return replace(facts, model=model)
 
 
 def _untrusted(data: bytes, path: Path, kind: str) -> list[str]:
     """Return the types of a skops file that are not trusted by default, without loading it."""
     if kind != "skops":
         return []
-    import skops.io
-
     try:
-        check_decompression(data)
-        return sorted(skops.io.get_untrusted_types(data=data))
+        return sorted(untrusted_types(data))
     except Exception as error:
         raise_if_resource_error(error)
         raise ModelError(

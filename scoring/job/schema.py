@@ -30,6 +30,8 @@ from scoring.job.run import RunConfig
 from scoring.job.section import Problem, Section
 from scoring.job.source import SourceConfig
 
+NAME = r"[A-Za-z][A-Za-z0-9_-]{0,99}"
+"""A job's name, which is a Dag id too."""
 TagText = Annotated[str, Field(min_length=1, max_length=100)]
 RowId = Annotated[
     Annotated[Literal["row_number"], Tag("place")]
@@ -44,7 +46,7 @@ class Job(Section):
     name: Annotated[
         str,
         Field(
-            pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$",
+            pattern=f"^{NAME}$",
             description="The job's name, which is also the Dag id and the file's name without "
             "`.yaml`: letters, digits, `_` and `-`, beginning with a letter; at most 100 "
             "characters.",

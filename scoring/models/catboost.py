@@ -96,9 +96,7 @@ class CatBoostModel:
 
     def _features(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return ``frame`` with categorical columns of texts and whole numbers."""
-        frame = native.frame_of(frame, self._file)
-        if self.width != len(frame.columns):
-            raise native.other_width(self._file, self.width, list(frame.columns))
+        frame = native.frame_of(frame, self._file, self.width)
         categorical = {*self.native.get_cat_feature_indices()}
         texts = {*self.native.get_text_feature_indices()}
         columns = {}

@@ -66,9 +66,7 @@ class LightGBMModel:
 
     def _values(self, frame: pd.DataFrame) -> Any:
         # One thread: a process for each core works already.
-        return self.native.predict(
-            self._features(native.frame_of(frame, self._file)), num_threads=1
-        )
+        return self.native.predict(self._features(frame), num_threads=1)
 
     @property
     def width(self) -> int:
@@ -77,8 +75,7 @@ class LightGBMModel:
 
     def _features(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return ``frame`` with the codes of the model's own categories."""
-        if self.width != len(frame.columns):
-            raise native.other_width(self._file, self.width, list(frame.columns))
+        frame = native.frame_of(frame, self._file, self.width)
         columns = {name: native.numbers(frame[name]) for name in frame.columns}
         categories = dict(zip(self._categorical(columns), self._categories, strict=True))
         for name, column in columns.items():

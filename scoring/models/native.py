@@ -34,15 +34,25 @@ def unreadable(file: ModelFile, why: BaseException | str) -> ModelError:
     )
 
 
-def frame_of(values: Any, file: ModelFile) -> pd.DataFrame:
-    """Return ``values``, which must be a DataFrame with a row for each row to predict."""
-    if hasattr(values, "columns"):
-        frame: pd.DataFrame = values
-        return frame
-    raise ModelError(
-        f"{file.uri} is {NAMES[file.format]}, which is given the columns of a frame; leave "
-        "model.input out of the job file"
-    )
+def frame_of(values: Any, file: ModelFile, width: int | None) -> pd.DataFrame:
+    """Return ``values``, which must be a DataFrame with a row for each row to predict.
+
+    It must have as many columns as the model was trained with, ``width`` (None: it does not say): some
+    libraries take those that are missing for nulls. Raises ModelError.
+    """
+    if not hasattr(values, "columns"):
+        raise ModelError(
+            f"{file.uri} is {NAMES[file.format]}, which is given the columns of a frame; leave "
+            "model.input out of the job file"
+        )
+    frame: pd.DataFrame = values
+    inputs = list(frame.columns)
+    if width is not None and width != len(inputs):
+        raise ModelError(
+            f"{file.uri} was trained with {width} columns, whose names it does not say, and the job's "
+            f"inputs are {len(inputs)}: {', '.join(inputs)}"
+        )
+    return frame
 
 
 def invented(names: Sequence[str], prefix: str) -> bool:
@@ -84,14 +94,6 @@ def null_category(column: str, why: str) -> ScorerError:
     return ScorerError(
         f"predicting failed: the column {column!r} has a null, {why}. nullable: false under "
         f"inputs.{column} quarantines such rows; source.derive can put a text in its place"
-    )
-
-
-def other_width(file: ModelFile, trained: int, inputs: list[str]) -> ModelError:
-    """Return the error for a job with another number of inputs than the model has features."""
-    return ModelError(
-        f"{file.uri} was trained with {trained} columns, whose names it does not say, and the job's "
-        f"inputs are {len(inputs)}: {', '.join(inputs)}"
     )
 
 

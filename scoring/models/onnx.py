@@ -142,21 +142,18 @@ class OnnxModel:
         return np.array([[row[label] for label in self.classes or []] for row in found], np.float32)
 
     def _run(self, frame: pd.DataFrame, output: int) -> Any:
-        feeds = self._feeds(native.frame_of(frame, self._file))
-        return self.native.run([self._returned[output].name], feeds)[0]
+        return self.native.run([self._returned[output].name], self._feeds(frame))[0]
 
     def _feeds(self, frame: pd.DataFrame) -> dict[str, Any]:
         if len(self._given) > 1:
+            frame = native.frame_of(frame, self._file, None)  # its columns are found by their names
             return {
                 given.name: self._values(frame[given.name], given).reshape(
                     (-1, 1) if len(given.shape) == 2 else (-1,)
                 )
                 for given in self._given
             }
-        given = self._given[0]
-        width = self.width
-        if width is not None and width != len(frame.columns):
-            raise native.other_width(self._file, width, list(frame.columns))
+        frame, given = native.frame_of(frame, self._file, self.width), self._given[0]
         columns = [self._values(frame[name], given) for name in frame.columns]
         return {given.name: np.column_stack(columns)}
 

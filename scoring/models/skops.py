@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from scoring.errors import ModelError, raise_if_resource_error
 from scoring.models.base import Model, ModelFile
 from scoring.models.sklearn import loaded
-from scoring.models.skops_size import check_decompression
+from scoring.models.skops_archive import untrusted_types
 
 
 def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
@@ -18,9 +18,7 @@ def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
     import skops.io
 
     try:
-        check_decompression(data)
-        found = skops.io.get_untrusted_types(data=data)
-        unknown = sorted(set(found) - set(trusted_types))
+        unknown = sorted(untrusted_types(data) - set(trusted_types))
         if not unknown:
             return loaded(lambda: skops.io.loads(data, trusted=list(trusted_types)), file)
     except ModelError:

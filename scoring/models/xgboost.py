@@ -96,7 +96,7 @@ class XGBoostModel:
         """Return what the booster predicts; with ``margin``, before it becomes probabilities."""
         from xgboost import DMatrix
 
-        features = self._features(native.frame_of(frame, self._file))
+        features = self._features(frame)
         if self._as_wrapper:  # of darts, it adds trees up in another order than ``predict``
             kind = "margin" if margin else "value"
             return self.native.inplace_predict(
@@ -112,8 +112,7 @@ class XGBoostModel:
 
     def _features(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return ``frame`` with the model's own categories, under the model's own names."""
-        if self.width != len(frame.columns):  # XGBoost takes what is missing for nulls
-            raise native.other_width(self._file, self.width, list(frame.columns))
+        frame = native.frame_of(frame, self._file, self.width)
         columns = {}
         for position, name in enumerate(frame.columns):
             column = native.numbers(frame[name])

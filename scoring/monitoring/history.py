@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from scoring.destinations.base import open_publisher
 from scoring.destinations.catalog import catalog_of
+from scoring.destinations.index import ManifestSummary
 from scoring.errors import ModelError, PartitionError
 from scoring.job.partitions import Partition
 from scoring.job.schema import Job
@@ -46,12 +47,9 @@ def stale_models(job: Job, roots: Roots, connections: Connections) -> list[Stale
     """
     found: dict[str, list[Partition]] = {}
     summaries = catalog_of(open_publisher(job, roots, connections)).summaries
-    for partition in sorted(_partitions(job, summaries)):
-        summary = summaries[partition.key]
-        if not job.is_own(summary.job):
-            continue
+    for partition in published_partitions(job, summaries):
         try:
-            change = model_change(job, partition, summary)
+            change = model_change(job, partition, summaries[partition.key])
         except ModelError:
             change = NO_VERSION
         if change is not None:
@@ -59,8 +57,14 @@ def stale_models(job: Job, roots: Roots, connections: Connections) -> list[Stale
     return [StaleModel(reason, tuple(of), reason != NO_VERSION) for reason, of in found.items()]
 
 
-def _partitions(job: Job, keys: Iterable[str]) -> Iterator[Partition]:
-    """Yield those of ``keys`` that are partitions of ``job``, which may have had another kind of them."""
-    for key in keys:
-        with suppress(PartitionError):
-            yield job.parse(key)
+def published_partitions(job: Job, summaries: Mapping[str, ManifestSummary]) -> list[Partition]:
+    """Return what ``job`` itself has published of ``summaries``, which are by partition key, in order.
+
+    Those of another kind of partitions, which it may have had, are not among them.
+    """
+    found = []
+    for key, summary in summaries.items():
+        if job.is_own(summary.job):
+            with suppress(PartitionError):
+                found.append(job.parse(key))
+    return sorted(found)

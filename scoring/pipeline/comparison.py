@@ -8,16 +8,13 @@ from itertools import chain
 import pyarrow as pa
 
 from scoring.arrow.names import type_name
+from scoring.errors import ModelError
 from scoring.job.schema import Job
 from scoring.monitoring.difference import Difference, difference, is_number
 from scoring.pipeline.joins import join_connection, keyed, load
 
 _MEMORY_MB = 192
 """Enough for 15 million rows; a run may do this while it holds a model."""
-
-
-class NotComparableError(Exception):
-    """The predictions cannot be compared: they are of other kinds, such as numbers and texts."""
 
 
 def compare_tables(
@@ -29,15 +26,14 @@ def compare_tables(
     """Return how the predictions ``other`` of ``job`` differ from ``base``.
 
     Each has one table at least, with the published columns; those of ``segments`` too, unless ``base``
-    was published without one. Raises NotComparableError.
+    was published without one. Raises ModelError where predictions cannot be compared: they are of other
+    kinds, such as numbers and texts.
     """
     first, second = next(base), next(other)
     name = job.output.prediction
     before, now = (table.schema.field(name).type for table in (first, second))
     if _family(before) != _family(now):
-        raise NotComparableError(
-            f"{name} is {type_name(before)} in one, and {type_name(now)} in the other"
-        )
+        raise ModelError(f"{name} is {type_name(before)} in one, and {type_name(now)} in the other")
     with join_connection("compare", _MEMORY_MB) as connection:
         load(connection, "base", (keyed(t, job, segments) for t in chain([first], base)))
         load(connection, "other", (keyed(t, job, segments) for t in chain([second], other)))

@@ -10,12 +10,12 @@ from scoring.destinations.manifest import Manifest
 from scoring.errors import HeldError, PublicationError
 from scoring.job.checks import ChecksConfig
 from scoring.job.destinations import canonical, overlap
-from scoring.job.schema import Job
 from scoring.monitoring.difference import Difference
 from scoring.monitoring.drift import ColumnDrift
 from scoring.monitoring.judgement import reasons_to_hold
 from scoring.pipeline.changes import beyond
 from scoring.pipeline.context import PartitionContext
+from scoring.pipeline.elsewhere import moved
 from scoring.pipeline.hold import CHANGES, DRIFT, accepted
 from scoring.pipeline.local import OnProgress, score_partition
 
@@ -37,9 +37,10 @@ def dry_run(
     """
     check_elsewhere(context, folder)
     context.publisher.mark(context.partition)  # whose is it?
+    uri = str(folder.absolute()).replace("{", "{{").replace("}", "}}")
     elsewhere = replace(
         context,
-        job_file=replace(context.job_file, job=_published_in(context.job, folder)),
+        job_file=replace(context.job_file, job=moved(context.job, uri)),
         published_by=context.job,
     )
     run = accepted({"by": "dry run"}, "dry run", drift="dry run", changes="dry run")
@@ -71,10 +72,3 @@ def check_elsewhere(context: PartitionContext, folder: Path) -> None:
             f"{folder} overlaps with the destination of {context.job.name}, {destination}, where a "
             "dry run writes nothing. Name another folder with --out"
         )
-
-
-def _published_in(job: Job, folder: Path) -> Job:
-    """Return ``job`` with another destination."""
-    uri = str(folder.absolute()).replace("{", "{{").replace("}", "}}")
-    elsewhere = job.destination.model_copy(update={"uri": uri})
-    return job.model_copy(update={"destination": elsewhere})

@@ -134,14 +134,12 @@ def same_work(manifest: Manifest, extraction: Extraction) -> bool:
     """Return whether ``manifest`` records the same rows, scored by the same model for the same job
     file.
     """
-    one, other = manifest.source, extraction.source
     return (
         manifest.job_sha256 == extraction.job_sha256
         and manifest.scorer_sha256 == extraction.scorer_sha256
         and manifest.model.version == extraction.model.version
         and manifest.model.sha256 == extraction.model.sha256
-        and (one.sha256, one.rows, one.query_sha256)
-        == (other.sha256, other.rows, other.query_sha256)
+        and manifest.source.identity == extraction.source.identity
     )
 
 

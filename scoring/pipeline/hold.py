@@ -48,19 +48,17 @@ def hold(context: PartitionContext, held: Held) -> HeldError:
     """Record that the partition is held; return the error that says so."""
     write(context.storage, held_uri(context), held.model_dump_json(indent=1).encode())
     job, key = context.job.name, context.partition.key
-    parts, looks, conf = [f"{context.name} is held: "], [], []
-    if held.reasons:
-        parts.append("its values have moved beyond checks.drift.hold\n" + _listed(held.reasons))
-        looks.append(f"Look at `scoring drift {job} {key}`. ")
-        conf.append('"accept_drift": "why"')
-    if held.changes:
-        parts.append("\nand " if held.reasons else "")
-        parts.append("it differs from what is published\n" + _listed(held.changes))
-        conf.append('"accept_changes": "why"')
+    kinds = [
+        ("its values have moved beyond checks.drift.hold", held.reasons, "accept_drift"),
+        ("it differs from what is published", held.changes, "accept_changes"),
+    ]
+    why = "\nand ".join(f"{what}\n{_listed(found)}" for what, found, _ in kinds if found)
+    conf = ", ".join(f'"{option}": "why"' for _, found, option in kinds if found)
+    look = f"Look at `scoring drift {job} {key}`. " if held.reasons else ""
     error = HeldError(
-        f"{''.join(parts)}\nIt is scored and staged, and readers have what they had before. "
-        f'{"".join(looks)}`scoring publish {job} {key} --accept "why"` publishes it as it is; in '
-        f"Airflow, so does another run with the conf {{{', '.join(conf)}}}"
+        f"{context.name} is held: {why}\nIt is scored and staged, and readers have what they had "
+        f'before. {look}`scoring publish {job} {key} --accept "why"` publishes it as it is; in '
+        f"Airflow, so does another run with the conf {{{conf}}}"
     )
     every = [*held.reasons, *held.changes]
     others = len(every) - 1

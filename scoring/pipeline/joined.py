@@ -14,12 +14,11 @@ from scoring.contract.gates import check_gates
 from scoring.destinations.base import Publication
 from scoring.destinations.manifest import ObjectRecord
 from scoring.errors import ContractError, PublicationError
-from scoring.monitoring.difference import Difference
 from scoring.monitoring.drift import ColumnDrift
 from scoring.monitoring.judgement import drift_warnings
 from scoring.monitoring.statistics import PredictionStatistics
 from scoring.monitoring.warnings import constant_output
-from scoring.pipeline.changes import changes_of
+from scoring.pipeline.changes import Changes, changes_of
 from scoring.pipeline.columns import PublishedColumns
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.handover import Extraction, Scored
@@ -53,11 +52,11 @@ class JoinedShards:
         self._left_out = [extraction.left_out_rows] if extraction.left_out_rows else []
         self._key_sum = 0
         self.drift: list[ColumnDrift] = []
-        self.difference: Difference | None = None
+        self.changes = Changes()
+        self.handed: list[Scored] = []
         in_force = context.columns or context.so_far.columns(but=context.partition)
         self._columns = PublishedColumns(context.name, in_force)
         self._empty: pa.Table | None = None
-        self._next = 0
 
     def add(self, scored: Scored) -> int:
         """Append a shard, which must be the next one; returns how many rows that were."""
@@ -90,13 +89,15 @@ class JoinedShards:
         self.environment = scored.environment
         self._warnings |= dict.fromkeys(scored.warnings)
         self.seconds["score"] += scored.seconds
-        self._next += 1
+        self.handed.append(scored)
         return shards[scored.number].rows
 
     def close(self) -> ObjectRecord:
         """End the table; raises if rows do not add up or a gate of the partition fails."""
-        if self._next != len(self.extraction.shards):
-            raise self._uneven(f"{self._next} of {len(self.extraction.shards)} shards were scored")
+        if len(self.handed) != len(self.extraction.shards):
+            raise self._uneven(
+                f"{len(self.handed)} of {len(self.extraction.shards)} shards were scored"
+            )
         if not self.rows:
             assert self._empty is not None  # there is a shard, if one without rows
             self._publication.write(self._columns.cast(self._empty))
@@ -142,18 +143,15 @@ class JoinedShards:
         for warning in warnings:
             log.warning("%s: %s", self.context.name, warning)
 
-    def find_changes(self, sha256: str, handed: list[Scored]) -> list[str]:
-        """Compare the table, whose file has the digest ``sha256``, with what is published; return why
-        the job holds it.
-        """
-        self.difference, reasons = changes_of(self.context, sha256, self.tables(handed))
-        return reasons
+    def find_changes(self, sha256: str) -> None:
+        """Compare the table, whose file has the digest ``sha256``, with what is published."""
+        self.changes = changes_of(self.context, sha256, self.tables())
 
-    def tables(self, handed: list[Scored]) -> Iterator[pa.Table]:
+    def tables(self) -> Iterator[pa.Table]:
         """Yield the published table once more, from the shards that were added: at least one table."""
         if self._empty is not None:
             yield self._columns.cast(self._empty)
-        for scored in handed:
+        for scored in self.handed:
             yield from map(self._columns.cast, self._read(scored.predictions))
 
     def quarantined(self) -> Iterator[pa.Table]:
@@ -165,11 +163,9 @@ class JoinedShards:
         return chain.from_iterable(map(self._read, self._left_out))
 
     def _check_is_next(self, scored: Scored) -> None:
-        shards = len(self.extraction.shards)
-        if scored.number != self._next or scored.number >= shards:
-            raise self._uneven(
-                f"shard {scored.number} came, expected shard {self._next} of {shards}"
-            )
+        shards, due = len(self.extraction.shards), len(self.handed)
+        if scored.number != due or scored.number >= shards:
+            raise self._uneven(f"shard {scored.number} came, expected shard {due} of {shards}")
         if scored.scorer_sha256 != self.extraction.scorer_sha256:
             raise self._uneven(f"the scorer was changed before shard {scored.number} was scored")
         if self.environment not in (None, scored.environment):

@@ -21,8 +21,7 @@ from scoring.errors import (
 from scoring.models.base import ModelFile
 from scoring.monitoring.judgement import reasons_to_hold
 from scoring.pipeline.challengers import NO_CHALLENGERS, challenger_context
-from scoring.pipeline.changes import accepted_before
-from scoring.pipeline.comparison import NotComparableError, compare_tables
+from scoring.pipeline.comparison import compare_tables
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.handover import (
     Scored,
@@ -78,7 +77,6 @@ def publish(
     """
     started, waited = time.monotonic(), 0.0
     storage, publisher = context.storage, context.publisher
-    handed: list[Scored] = []
     done = published_before(context, triggered_by, asked_model)
     if done is not None:
         storage.remove_tree(context.staging)
@@ -91,11 +89,10 @@ def publish(
             joined = JoinedShards(context, extraction, publication)
             for shard, seconds in _timed(scored):
                 waited += seconds
-                handed.append(shard)
                 on_rows(joined.add(shard))
             output = joined.close()
-            run = _hold_back(joined, output.sha256, handed, triggered_by)
-            challengers = _publish_challengers(joined, handed, triggered_by)
+            run = _hold_back(joined, output.sha256, triggered_by)
+            challengers = _publish_challengers(joined, triggered_by)
             quarantined = publication.write_quarantine(joined.quarantined())
             left_out = None
             if context.job.output.keep_left_out:
@@ -142,7 +139,7 @@ def publish_held(context: PartitionContext, why: str, by: str) -> Manifest:
 
 
 def _hold_back(
-    joined: JoinedShards, sha256: str, handed: list[Scored], triggered_by: Mapping[str, str]
+    joined: JoinedShards, sha256: str, triggered_by: Mapping[str, str]
 ) -> dict[str, str]:
     """Compare the partition with its references and with what is published; raise HeldError where the
     job holds it.
@@ -151,9 +148,10 @@ def _hold_back(
     """
     context, config = joined.context, joined.context.job.checks.drift
     joined.find_drift()
+    joined.find_changes(sha256)
     reasons = {
         DRIFT: reasons_to_hold(joined.drift, config.hold) if config else [],
-        CHANGES: joined.find_changes(sha256, handed),
+        CHANGES: joined.changes.reasons,
     }
     needed = [key for key, found in reasons.items() if found]
     if any(not triggered_by.get(key) for key in needed):
@@ -166,33 +164,32 @@ def _hold_back(
                 reasons=reasons[DRIFT],
                 drift=joined.drift,
                 changes=reasons[CHANGES],
-                difference=joined.difference,
-                scored=handed,
+                difference=joined.changes.difference,
+                scored=joined.handed,
                 run=dict(triggered_by),
             ),
         )
     without = {DRIFT, CHANGES, BY} - {*needed, *([BY] if needed else [])}
     run = {key: value for key, value in triggered_by.items() if key not in without}
-    return accepted_before(joined.context, sha256) | run
+    return joined.changes.accepted | run
 
 
 def _publish_challengers(
-    joined: JoinedShards, handed: list[Scored], triggered_by: Mapping[str, str]
+    joined: JoinedShards, triggered_by: Mapping[str, str]
 ) -> list[ChallengerRecord]:
     """Publish what the challengers made of the rows, each for itself; what is wrong is recorded."""
     challengers = joined.extraction.challengers
     errors, found = dict(challengers.errors), []
-    for shard in handed:
+    for shard in joined.handed:
         errors |= shard.challenger_errors
     for version, file in challengers.files.items():
         if version in errors:
             continue
-        shards = [shard.challengers[version] for shard in handed]
         try:
-            found.append(_publish_challenger(joined, handed, version, file, shards, triggered_by))
+            found.append(_publish_challenger(joined, version, file, triggered_by))
         except ResourceError:
             raise  # it is the machine's
-        except (ScoringError, NotComparableError) as error:
+        except ScoringError as error:
             errors[version] = str(error)
     for version, why in errors.items():
         log.warning("%s: the challenger %s failed: %s", joined.context.name, version, why)
@@ -201,12 +198,7 @@ def _publish_challengers(
 
 
 def _publish_challenger(
-    joined: JoinedShards,
-    handed: list[Scored],
-    version: str,
-    file: ModelFile,
-    shards: list[Scored],
-    triggered_by: Mapping[str, str],
+    joined: JoinedShards, version: str, file: ModelFile, triggered_by: Mapping[str, str]
 ) -> ChallengerRecord:
     context, job = joined.context, joined.context.job
     beside = challenger_context(context, version)
@@ -218,11 +210,12 @@ def _publish_challenger(
         }
     )
     write(beside.storage, extraction_uri(beside), extraction.model_dump_json().encode())
+    shards = [shard.challengers[version] for shard in joined.handed]
     manifest = publish(beside, shards, triggered_by, replace_newer=True)
     segments = job.output.keep
     difference = compare_tables(
         job,
-        joined.tables(handed),
+        joined.tables(),
         PublishedPredictions(beside, manifest).batches(joined_columns(job, segments)),
         segments,
     )

@@ -32,6 +32,7 @@ def manifest_of(
     ``beside`` are the files of quarantined and of left-out rows, ``seconds`` the work of the last step.
     """
     context, extraction, tally = joined.context, joined.extraction, joined.tally
+    difference = joined.changes.difference
     rows: dict[str, Any] = {
         "in": tally.rows_in,
         "scored": joined.rows,
@@ -70,7 +71,7 @@ def manifest_of(
         inputs={name: counts.model_dump() for name, counts in extraction.inputs.items()},
         statistics={name: s.result() for name, s in joined.statistics.items()},
         drift=[one.model_dump(mode="json") for one in joined.drift],
-        difference=joined.difference.model_dump(mode="json") if joined.difference else None,
+        difference=difference.model_dump(mode="json") if difference else None,
         challengers=challengers,
         run=dict(triggered_by),
         code_version=code_version(),

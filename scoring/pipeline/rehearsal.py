@@ -11,7 +11,6 @@ from itertools import islice
 from typing import Any
 
 import pyarrow as pa
-from threadpoolctl import threadpool_limits
 
 from scoring.contract.gates import check_gates, max_quarantined_fraction
 from scoring.contract.rules import Rule
@@ -21,7 +20,7 @@ from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.models.base import Model, ModelFile
 from scoring.pipeline.context import PartitionContext
-from scoring.pipeline.cpus import available_cores
+from scoring.pipeline.cpus import available_cores, limited_threads
 from scoring.pipeline.first_rows import open_beginning, read_beginning, score_beginning
 from scoring.pipeline.key_suggestion import suggest_key
 from scoring.pipeline.score import checked_model
@@ -102,8 +101,7 @@ def rehearse(
     batch = read_beginning(source, ROWS)
     found.source = _described(source, batch)
     on_step("source", found)
-    limits = {"openmp": context.job.run.threads or available_cores(), "blas": 1}
-    with threadpool_limits(limits=limits):
+    with limited_threads(context.job.run.threads or available_cores()):
         found.model = file or context.model_file(pinned_version)
         model = checked_model(context, found.model)
         found.runtime_versions = model.runtime_versions

@@ -8,7 +8,6 @@ from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
-from threadpoolctl import threadpool_limits
 
 from scoring.arrow.columns import constant
 from scoring.contract import quarantine
@@ -23,6 +22,7 @@ from scoring.models.user_scorer import UserScorer
 from scoring.pipeline.challengers import OWN_ERRORS, challenger_context
 from scoring.pipeline.columns import in_types_of
 from scoring.pipeline.context import PartitionContext
+from scoring.pipeline.cpus import limited_threads
 from scoring.pipeline.handover import Scored
 from scoring.pipeline.staging import Staged, read_staged, staged_schema, staged_writer
 
@@ -57,16 +57,16 @@ def _score_with(context: PartitionContext, shard: Staged, file: ModelFile, threa
     """Stage the predictions of ``shard``, row for row in its order.
 
     ``threads`` is the number of OpenMP threads, such as gradient boosting's, if ``run.threads`` in
-    the job does not say it. BLAS has one: how many share a sum of floats changes its last bits.
+    the job does not say it.
 
     The staged columns are the row ids, the outputs, the kept columns, ``model_version`` and
     ``partition``.  A row with an output that is null or infinite is quarantined
     (``null_prediction``, ``infinite_prediction``).
     """
     started, context = time.monotonic(), context.with_inputs_of(file)
-    limits = {"openmp": context.job.run.threads or threads, "blas": 1}
-    with threadpool_limits(limits=limits):
-        model = checked_model(context, file, limits["openmp"])
+    threads = context.job.run.threads or threads
+    with limited_threads(threads):
+        model = checked_model(context, file, threads)
         predictions, quarantined, left_out, with_nulls = _score_batches(context, shard, model, file)
     return Scored(
         number=shard.number,

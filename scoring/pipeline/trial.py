@@ -5,19 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
-from threadpoolctl import threadpool_limits
 
 from scoring.arrow.columns import combined_column
 from scoring.arrow.text import decoded
+from scoring.contract import quarantine
 from scoring.job.columns import IN_FILE
 from scoring.job.schema import Job
 from scoring.models.base import ModelFile
 from scoring.pipeline.checked_rows import LEFT_OUT, QUARANTINED, SCORED
 from scoring.pipeline.context import PartitionContext
-from scoring.pipeline.cpus import available_cores
+from scoring.pipeline.cpus import available_cores, limited_threads
 from scoring.pipeline.first_rows import (
     FirstRows,
     open_beginning,
@@ -73,8 +74,7 @@ def try_rows(context: PartitionContext, count: int, pinned_version: str | None =
     context = context.with_inputs_of(file)
     source = open_beginning(context)
     batch = read_beginning(source, count)
-    limits = {"openmp": context.job.run.threads or available_cores(), "blas": 1}
-    with threadpool_limits(limits=limits):
+    with limited_threads(context.job.run.threads or available_cores()):
         model = checked_model(context, file)
         score_beginning(context, source, batch, model)  # the first time, libraries warm up
         started = time.perf_counter()
@@ -90,7 +90,9 @@ def _rows(found: FirstRows, job: Job) -> list[TriedRow]:
     others = [name for name in names if name not in (*ids, *derived)]
     columns = [_values(found.given, group) for group in (ids, others, derived)]
     rows = [TriedRow(number, *parts) for number, parts in enumerate(zip(*columns, strict=True), 1)]
-    for row, reason, column, value in _refused(found.quarantined):
+    for row, reason, column, value in chain.from_iterable(
+        map(quarantine.reasons, found.quarantined)
+    ):
         rows[row - 1].status = QUARANTINED
         rows[row - 1].reason, rows[row - 1].column, rows[row - 1].value = reason, column, value
     for row, reason in _left_out(found):
@@ -108,15 +110,9 @@ def _values(table: pa.Table, names: list[str]) -> list[Values]:
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def _refused(quarantined: list[pa.Table]) -> Iterator[tuple[int, str, str | None, str | None]]:
-    for table in quarantined:
-        columns = (table.column(n).to_pylist() for n in ("row", "reason", "column", "value"))
-        yield from zip(*columns, strict=True)
-
-
 def _left_out(found: FirstRows) -> Iterator[tuple[int, str]]:
     if found.left_out is not None:
-        columns = (found.left_out.column(name).to_pylist() for name in ("row", "reason"))
-        yield from zip(*columns, strict=True)
+        for row, reason, _, _ in quarantine.reasons(found.left_out):
+            yield row, reason
     for one in found.predictions.left_out.to_pylist():  # by the scorer
         yield int(found.rows[one["position"]]), one["reason"]

@@ -16,17 +16,15 @@ from scoring.errors import ModelError, PublicationError, SourceError, SourceMiss
 from scoring.job.meaning import meaning_sha256
 from scoring.models.user_scorer import read_scorer
 from scoring.monitoring.difference import Difference
-from scoring.monitoring.source_changes import NotComparableError as SourceNotComparableError
-from scoring.monitoring.source_changes import SourceComparison
+from scoring.monitoring.source_changes import NotComparableError, SourceComparison
 from scoring.pipeline.challengers import challenger_context
-from scoring.pipeline.comparison import NotComparableError, compare_tables
+from scoring.pipeline.comparison import compare_tables
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.elsewhere import job_elsewhere
 from scoring.pipeline.evaluate import compute_evaluation
 from scoring.pipeline.joins import joined_columns
 from scoring.pipeline.local import OnProgress, score_partition
 from scoring.pipeline.published_file import PublishedPredictions, published_manifest
-from scoring.sources.base import SourceRecord
 from scoring.storage.temporary import TemporaryFolder
 
 
@@ -120,8 +118,7 @@ class _Scorer:
         return self._found[version]
 
     def _stored(self, version: str) -> _Made | None:
-        beside = challenger_context(self._context, version)
-        for context in (self._context, replace(beside, staged_in=None)):
+        for context in (self._context, challenger_context(self._context, version)):
             manifest = context.publisher.published(context.partition)
             if manifest is not None and self._is_made_now(manifest, version):
                 return _Made(context, manifest)
@@ -137,7 +134,7 @@ class _Scorer:
             file = context.model_file(version)
             source = SourceComparison(job, context.roots, context.connections)
             same_source = source.change(context.partition, manifest.source.files) is None
-        except (ModelError, SourceError, SourceNotComparableError):
+        except (ModelError, SourceError, NotComparableError):
             return False
         path = context.job_file.scorer_path
         same_scorer = manifest.scorer_sha256 == (read_scorer(path).sha256 if path else None)
@@ -148,11 +145,7 @@ class _Scorer:
 
 
 def _same_source(one: _Made, other: _Made) -> bool:
-    return _identity(one.manifest.source) == _identity(other.manifest.source)
-
-
-def _identity(source: SourceRecord) -> tuple[object, ...]:
-    return (source.sha256, source.rows, source.query_sha256)
+    return one.manifest.source.identity == other.manifest.source.identity
 
 
 def _errors_of(made: _Made) -> dict[str, float | None]:
@@ -181,10 +174,10 @@ def _compare(
             "it cannot be compared; name two versions, and both are scored as the job is now"
         )
     columns = joined_columns(job, segments)
-    there = [name for name in columns if name not in before.missing(columns)]
+    there = [name for name in columns if name in before.schema.names]
     try:
         found = compare_tables(job, before.batches(there), now.batches(columns), segments)
-    except NotComparableError as error:
+    except ModelError as error:
         raise ModelError(f"{base.context.name}: {error}") from None
     return VersionDiff(
         partition=base.context.partition.key,

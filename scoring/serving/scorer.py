@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from scoring.arrow.columns import combined_column
 from scoring.arrow.text import decoded
+from scoring.contract import quarantine
 from scoring.engine import score_table
 from scoring.errors import ScorerError
 from scoring.job.columns import FILE, IN_FILE, ROW
@@ -164,8 +165,7 @@ def _with_file(table: pa.Table, added: list[str]) -> pa.Table:
 
 def _refused(table: pa.Table, status: str) -> dict[int, Refused]:
     """Return why the rows of a quarantine table got no prediction, by their number from 0."""
-    columns = [table.column(name).to_pylist() for name in ("row", "reason", "column", "value")]
     return {
         row - 1: Refused(status, reason, column, value)
-        for row, reason, column, value in zip(*columns, strict=True)
+        for row, reason, column, value in quarantine.reasons(table)
     }

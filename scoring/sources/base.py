@@ -46,6 +46,11 @@ class SourceRecord(_Record):
     files: list[SourceFileRecord]
     query_sha256: str | None = None
 
+    @property
+    def identity(self) -> tuple[str, int, str | None]:
+        """What two records have in common exactly where the same rows were read."""
+        return (self.sha256, self.rows, self.query_sha256)
+
 
 class Source(Protocol):
     """The rows of one partition, in an order that is the same each time they are read."""

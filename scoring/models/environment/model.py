@@ -28,7 +28,7 @@ from scoring.models.sklearn import (
     with_oldest,
     without_predict,
 )
-from scoring.models.skops_size import check_decompression
+from scoring.models.skops_archive import check_decompression
 from scoring.models.user_scorer import ScorerFile, wrong_signature
 
 if TYPE_CHECKING:

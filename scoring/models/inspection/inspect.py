@@ -17,7 +17,7 @@ from scoring.models.inspection.found import Found
 from scoring.models.inspection.unpack import unpacked
 from scoring.models.inspection.verdicts import Verdict, verdict
 from scoring.models.inspection.walk import walk
-from scoring.models.skops_size import SCHEMA, check_decompression
+from scoring.models.skops_archive import SCHEMA, untrusted_types
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,10 @@ def _of_pickle(walked: Found) -> list[Imported]:
 
 
 def _inspect_skops(data: bytes, found: Inspection) -> None:
-    import skops.io
-
     try:
-        check_decompression(data)
+        untrusted = untrusted_types(data)
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             schema = json.loads(archive.read(SCHEMA))
-        untrusted = {*skops.io.get_untrusted_types(data=data)}
     except (ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         found.broken = f"the skops file cannot be read: {type(error).__name__}: {error}"
         return

@@ -1,4 +1,4 @@
-"""How much a skops file becomes once it is unpacked, read from the file without unpacking it."""
+"""What a skops file says before anything in it is loaded: its types, and how much it unpacks to."""
 
 from __future__ import annotations
 
@@ -13,6 +13,17 @@ from scoring.storage.decompression import most_unpacked_bytes
 SCHEMA = "schema.json"
 SCHEMA_TIMES = 10
 """How many bytes of memory one byte of the schema counts for: JSON becomes objects, and these nodes."""
+
+
+def untrusted_types(data: bytes) -> set[str]:
+    """Return the types in ``data`` that skops itself does not trust, without loading them.
+
+    Raises ValueError for an archive that would fill the memory, and what skops raises for others.
+    """
+    import skops.io
+
+    check_decompression(data)
+    return {*skops.io.get_untrusted_types(data=data)}
 
 
 def check_decompression(data: bytes) -> None:
