@@ -32,7 +32,7 @@ RUN mkdir /opt/pythons \
 FROM uv AS build
 COPY pyproject.toml requirements.txt ./
 # What the package asks for with these extras, in the lock's versions, verified against the lock's digests.
-ARG EXTRAS="--extra airflow --extra amazon --extra s3 --extra postgres --extra celery --extra kubernetes --extra environments --extra serve"
+ARG EXTRAS="--extra airflow --extra amazon --extra s3 --extra postgres --extra celery --extra kubernetes --extra environments --extra serve --extra stream"
 RUN uv venv /opt/venv \
     && uv pip install --python /opt/venv/bin/python --require-hashes ${EXTRAS} \
         --constraint requirements.txt --requirement pyproject.toml

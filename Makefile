@@ -12,11 +12,12 @@ BIN := .venv/bin
 DATA ?= .run/data
 EXIT ?=
 SERVE ?=
+STREAM ?=
 ROUNDS ?= 20
 READ_SECONDS ?= 300
 SEED ?=
 
-.PHONY: help setup setup-stack setup-containers setup-dev data run stack containers env test test-fast soak soak-readers lint docs bench clean lock
+.PHONY: help setup setup-stack setup-containers setup-dev data run stack containers env test test-fast soak soak-readers soak-streams lint docs bench clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,8 +37,8 @@ data: .venv/.installed ## flights by month and the two models, in .run/data
 run: .venv/.installed ## Airflow on this machine; scores 2013 and stays up (EXIT=1: ends after scoring)
 	@$(BIN)/python -m devstack run $(if $(EXIT),--exit)
 
-stack: .venv/.installed-stack ## all that docker-compose.yaml starts, without containers (EXIT=1: ends when it is up; SERVE=1: with the service for predictions)
-	@$(BIN)/python -m devstack stack $(if $(EXIT),--exit) $(if $(SERVE),--serve)
+stack: .venv/.installed-stack ## all that docker-compose.yaml starts, without containers (EXIT=1: ends when it is up; SERVE=1: with the service for predictions; STREAM=1: with a broker of Kafka's protocol, whose messages are scored)
+	@$(BIN)/python -m devstack stack $(if $(EXIT),--exit) $(if $(SERVE),--serve) $(if $(STREAM),--stream)
 
 containers: setup-containers ## docker-compose.yaml in real containers: builds, scores, kills a worker, compares every byte, takes all down
 	@$(BIN)/python -m devstack containers
@@ -57,6 +58,9 @@ soak: .venv/.installed-dev ## ROUNDS rounds of faults (20: half an hour); the ta
 
 soak-readers: .venv/.installed-dev ## DuckDB, Polars, pandas and pyarrow read for READ_SECONDS (300) while a month is replaced; the tables go into docs/reliability.md
 	READERS_SECONDS=$(READ_SECONDS) $(BIN)/python -m pytest tests/integration/test_readers.py -s
+
+soak-streams: .venv/.installed-dev ## a stream whose consumers are killed and whose broker is restarted; the table goes into docs/reliability.md
+	SOAK_STREAMS=1 SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/scoring/serving/stream/test_reliability.py -s
 
 lint: .venv/.installed-dev ## ruff and mypy
 	$(BIN)/ruff check .

@@ -22,6 +22,7 @@ from benchmarks import (
     parsing,
     serving,
     shards,
+    streaming,
 )
 
 PARTS = (
@@ -33,6 +34,7 @@ PARTS = (
     "shards",
     "coverage",
     "serving",
+    "streaming",
 )
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,6 +53,12 @@ def main() -> None:
         default=50_000_000,
         help="rows of the huge month of `shards`; 0: none",
     )
+    parser.add_argument(
+        "--messages",
+        type=int,
+        default=2_000_000,
+        help="messages during which `streaming` looks at the memory",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="how often each thing is measured")
     parser.add_argument(
         "--hold",
@@ -63,7 +71,7 @@ def main() -> None:
         parser.error("--hold is an option of `serving` alone")
     folder = ROOT / ".run/bench"
     folder.mkdir(parents=True, exist_ok=True)
-    of_serving = (folder / "airflow-home/data", ROOT / "dags/jobs/flight_delay.yaml", folder)
+    predicting = (folder / "airflow-home/data", ROOT / "dags/jobs/flight_delay.yaml", folder)
     parts: dict[str, Callable[[], object]] = {
         "parsing": lambda: parsing.run(ROOT / "dags", folder),
         "backfill": lambda: backfill.run(folder / "airflow-home", options.rounds),
@@ -102,10 +110,11 @@ def main() -> None:
             options.rounds,
         ),
         "serving": lambda: (
-            serving.run(*of_serving, options.rounds)
+            serving.run(*predicting, options.rounds)
             if options.hold is None
-            else serving.hold(*of_serving, options.hold)
+            else serving.hold(*predicting, options.hold)
         ),
+        "streaming": lambda: streaming.run(*predicting, options.messages, options.rounds),
     }
     figures: dict[str, object] = {
         "machine": {

@@ -1,7 +1,8 @@
-"""Whether one component of Airflow, or the service for predictions, works: exit status 0, or 1 and
-a line that says what is wrong.
+"""Whether one component of Airflow, the service for predictions, or the stream works: exit status 0,
+or 1 and a line that says what is wrong.
 
-    python healthcheck.py api-server | scheduler | dag-processor | triggerer | worker [NAME] | serve [PORT]
+    python healthcheck.py api-server | scheduler | dag-processor | triggerer
+    python healthcheck.py worker [NAME] | serve [PORT] | stream [PORT]
 
 It reads the environment that Airflow itself reads. `airflow jobs check` asks the same, but takes
 four seconds of a core each time, once for each component and every half minute; this takes a tenth
@@ -20,20 +21,23 @@ JOB_TYPES = {
     "dag-processor": "DagProcessorJob",
     "triggerer": "TriggererJob",
 }
-COMPONENTS = ("api-server", *JOB_TYPES, "worker", "serve")
+COMPONENTS = ("api-server", *JOB_TYPES, "worker", "serve", "stream")
 SERVE_PORT = "8001"
+STREAM_PORT = "8002"
 OLDEST_HEARTBEAT_SECONDS = 30  # each writes one every 5 seconds
 TIMEOUT_SECONDS = 5
 
 
 def problem(component: str, environment: Mapping[str, str], name: str | None = None) -> str | None:
     """Return what is wrong; None if the component works. `name` is that of a Celery worker
-    (default: the host's), or the port of the service.
+    (default: the host's), or the port of the service, or that of the stream's metrics.
     """
     if component == "api-server":
         return _answers("the API server", environment["AIRFLOW__API__PORT"], "/api/v2/version")
     if component == "serve":
         return _answers("the service", name or SERVE_PORT, "/readyz")
+    if component == "stream":
+        return _answers("the stream", name or STREAM_PORT, "/readyz")
     if component == "worker":
         return _worker(environment["AIRFLOW__CELERY__BROKER_URL"], name or socket.gethostname())
     return _heartbeat(environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"], JOB_TYPES[component])

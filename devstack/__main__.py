@@ -1,8 +1,11 @@
 """Airflow on this machine, for development and for a first look.
 
 python -m devstack run [--exit] [--port PORT] [--dags DIR]     start Airflow, score 2013, stay up
-python -m devstack stack [--exit] [--serve] [--port PORT] [--dags DIR]   start what docker-compose.yaml starts, stay up
+python -m devstack stack [--exit] [--serve] [--stream] [--port PORT] [--dags DIR]
+                                                               start what docker-compose.yaml starts, stay up
 python -m devstack containers [--find]                         check docker-compose.yaml in real containers
+python -m devstack send ADDRESS [VALUE …]                      send messages to a topic of `stack --stream`
+python -m devstack read ADDRESS [--exit]                       print the messages of a topic
 python -m devstack stop                                        stop what `run` and `stack` have started
 python -m devstack compose-environment                         Airflow's settings, for docker-compose.yaml
 python -m devstack env                                         write .env, with fresh secrets, for docker-compose.yaml
@@ -13,7 +16,7 @@ import os
 import sys
 from pathlib import Path
 
-from devstack.commands import compose
+from devstack.commands import compose, messages
 from devstack.commands.containers import containers, find_engine
 from devstack.commands.run import RunOptions, run
 from devstack.commands.stack import StackOptions, stack
@@ -44,9 +47,17 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "stack":
             dags, examples = options.dags.resolve(), home.data
             wanted = StackOptions(
-                home.stack, dags, options.port, options.exit, examples=examples, serve=options.serve
-            )
+                home.stack, dags, options.port, options.exit,
+                examples=examples, serve=options.serve, stream=options.stream,
+            )  # fmt: skip
             return stack(wanted, terminal)
+        if options.command == "send":
+            count = messages.send(options.address, options.value or messages.lines_of_input())
+            terminal.line(f"{count} message{'' if count == 1 else 's'} sent")
+            return 0
+        if options.command == "read":
+            messages.read(options.address, options.exit)
+            return 0
         return run(RunOptions(home, options.dags.resolve(), options.port, options.exit), terminal)
     except (DevstackError, ScoringError) as error:
         terminal.error(str(error))
@@ -76,6 +87,12 @@ def _parser() -> argparse.ArgumentParser:
     everything.add_argument(
         "--serve", action="store_true", help="start the service for predictions, too"
     )
+    everything.add_argument(
+        "--stream",
+        action="store_true",
+        help="start a broker of Kafka's protocol and the stream that scores its messages, too",
+    )
+    _add_messages(commands)
     real = commands.add_parser(
         "containers",
         help="bring docker-compose.yaml up in containers, score, compare, take it down",
@@ -88,6 +105,17 @@ def _parser() -> argparse.ArgumentParser:
     environment = commands.add_parser("env", help="write .env with fresh secrets")
     environment.add_argument("--file", type=Path, default=REPOSITORY / ".env")
     return parser
+
+
+def _add_messages(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    sending = commands.add_parser("send", help="send messages to a topic of `stack --stream`")
+    reading = commands.add_parser("read", help="print the messages of a topic, until Ctrl-C")
+    for parser in (sending, reading):
+        parser.add_argument("address", metavar="ADDRESS", help="kafka://HOST:PORT/TOPIC")
+    sending.add_argument(
+        "value", metavar="VALUE", nargs="*", help="a message (default: each line of standard input)"
+    )
+    reading.add_argument("--exit", action="store_true", help="exit when those there are printed")
 
 
 def _add_start_options(parser: argparse.ArgumentParser, exit_help: str) -> None:

@@ -20,6 +20,8 @@
     │   ├── NotStagedError          ... because what earlier steps staged is gone, or outdated
     │   ├── DestinationTakenError   ... because another job publishes there
     │   └── VerifyError     a published partition is not what it should be   exit status 8
+    ├── ServiceError        a scoring service does not answer as it should   exit status 1
+    ├── StreamError         a stream cannot be read or written               exit status 1
     ├── ResourceError       this machine has no files, room or memory left   exit status 9
     └── MissingPackageError a Python package is not installed                exit status 9
 
@@ -211,6 +213,10 @@ class ParityError(VerifyError):
 
 class ServiceError(ScoringError):
     """A scoring service cannot be reached, or does not answer as it should."""
+
+
+class StreamError(ScoringError):
+    """A stream cannot be read or written: its address, its brokers, its topics."""
 
 
 class ResourceError(ScoringError):

@@ -11,7 +11,7 @@ import psycopg2
 
 from devstack.airflow.environment import PRELOAD, QUEUES
 from devstack.home import Home
-from devstack.services import predictions
+from devstack.services import predictions, streaming
 from devstack.services.postgres import Database
 from devstack.supervise.supervisor import NotYet, Supervisor
 
@@ -109,8 +109,9 @@ def end(supervisor: Supervisor) -> None:
     seconds.
     """
     workers = [s.name for s in supervisor.services if s.name.startswith("worker")]
-    supervisor.end(["serve"], predictions.GRACE_SECONDS)
+    supervisor.end(["serve", "stream"], max(predictions.GRACE_SECONDS, streaming.GRACE_SECONDS))
     supervisor.end(["scheduler", *workers, "data", "db migrate"], GRACE_OF_TASKS_SECONDS)
     supervisor.end(["api-server", "dag-processor", "triggerer"], GRACE_SECONDS)
+    supervisor.end(["kafka"], GRACE_SECONDS)  # what it has acknowledged lies in the object store
     supervisor.end(["valkey", "object-store"], GRACE_OF_TASKS_SECONDS)
     supervisor.end(["postgres"], GRACE_OF_TASKS_SECONDS)

@@ -18,10 +18,11 @@ from devstack.commands import example_data, session
 from devstack.commands.terminal import Terminal
 from devstack.home import REPOSITORY, Home
 from devstack.secrets import Secrets, load_or_create
-from devstack.services import object_store, postgres, predictions, valkey
+from devstack.services import object_store, postgres, predictions, streaming, valkey
 from devstack.services.object_store import ObjectStore
 from devstack.services.postgres import Database
 from devstack.services.predictions import Service
+from devstack.services.streaming import Stream
 from devstack.supervise.signals import signals_interrupt
 from devstack.supervise.supervisor import Supervisor
 from scoring.pipeline.cpus import available_cores
@@ -42,6 +43,7 @@ class StackOptions:
         None  # folder of flights and models to load; None: the bucket stays empty
     )
     serve: bool = False  # also the service for predictions
+    stream: bool = False  # also a broker of Kafka's protocol, whose messages are scored
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Stack:
     supervisor: Supervisor
     workers: tuple[str, ...]
     service: Service | None = None
+    stream: Stream | None = None
 
     def wait_until_up(self) -> None:
         """Return when every component passes its health check, the same as in the containers."""
@@ -67,6 +70,8 @@ class Stack:
             self._wait_for("worker", worker)
         if self.service is not None:
             self._wait_for("serve", "serve", str(self.service.port))
+        if self.stream is not None:
+            self._wait_for("stream", "stream", str(self.stream.port))
 
     def _wait_for(self, component: str, name: str, asked: str | None = None) -> None:
         self.supervisor.wait_until(
@@ -93,12 +98,7 @@ def running(options: StackOptions, say: Callable[[str], None]) -> Iterator[Stack
         everything = _start(options, supervisor, say)
         if options.examples is not None:
             _load_examples(everything, options.examples, say)
-        if options.serve:
-            jobs = options.dags / "jobs"
-            found = predictions.start(
-                jobs, options.home, everything.secrets, everything.object_store, supervisor
-            )
-            everything = replace(everything, service=found)
+        everything = _start_optional(everything, options)
         everything.wait_until_up()
         yield everything
 
@@ -136,6 +136,18 @@ def _start(options: StackOptions, supervisor: Supervisor, say: Callable[[str], N
     return Stack(home, secrets, settings, environment, database, store, api, supervisor, workers)
 
 
+def _start_optional(everything: Stack, options: StackOptions) -> Stack:
+    """Start what has a profile in docker-compose.yaml, and was asked for."""
+    jobs, home, supervisor = options.dags / "jobs", options.home, everything.supervisor
+    store = everything.object_store
+    if options.serve:
+        service = predictions.start(jobs, home, everything.secrets, store, supervisor)
+        everything = replace(everything, service=service)
+    if options.stream:
+        everything = replace(everything, stream=streaming.start(jobs, home, store, supervisor))
+    return everything
+
+
 def _load_examples(everything: Stack, folder: Path, say: Callable[[str], None]) -> None:
     """Load flights and models to where the job flight_delay reads them; existing objects stay."""
     logs, supervisor = everything.home.logs, everything.supervisor
@@ -163,4 +175,17 @@ def _serve(everything: Stack, terminal: Terminal) -> None:
         ]
     if (service := everything.service) is not None:
         facts += [("predictions", service.url), ("ask", service.request)]
+    if everything.stream is not None:
+        facts += _of_stream(everything.stream)
     session.serve("make stack", facts, home, everything.supervisor, terminal)
+
+
+def _of_stream(stream: Stream) -> list[session.Fact]:
+    topics = f"{streaming.SOURCE}, scored into {streaming.RESULTS} or {streaming.DEAD_LETTERS}"
+    return [
+        ("Kafka", f"{stream.broker.server}   (asks for no password)"),
+        ("topics", topics),
+        ("metrics", stream.metrics),
+        ("send", stream.example),
+        ("results", stream.results),
+    ]

@@ -190,9 +190,9 @@ def waves(document: Mapping[str, Any]) -> list[list[str]]:
 
 
 def replicas(document: Mapping[str, Any]) -> dict[str, int]:
-    """How many containers each service has that says so."""
+    """How many containers each service has that says so; those with a profile ask a variable."""
     found = {}
-    for name, service in document["services"].items():
+    for name, service in by_default(document).items():
         if "replicas" in service.get("deploy", {}):
             found[name] = int(service["deploy"]["replicas"])
     return found

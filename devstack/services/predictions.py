@@ -53,6 +53,11 @@ def environment(data: str, store: ObjectStore) -> dict[str, str]:
     }
 
 
+def inherited() -> dict[str, str]:
+    """Return this process' variables without what they say of Airflow and of S3."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW_", "AWS_"))}
+
+
 def start(
     jobs: Path, home: Home, secrets: Secrets, store: ObjectStore, supervisor: Supervisor
 ) -> Service:
@@ -63,7 +68,6 @@ def start(
         SCORING, "serve", f"--jobs={jobs}", f"--port={service.port}", "--workers=2",
         f"--tokens={service.token}",
     ]  # fmt: skip
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW_", "AWS_"))}
-    variables = inherited | environment(f"s3://{store.bucket}", store)
+    variables = inherited() | environment(f"s3://{store.bucket}", store)
     supervisor.keep_running("serve", command, variables, home.logs / "serve.log")
     return service

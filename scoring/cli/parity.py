@@ -1,4 +1,4 @@
-"""``parity``: send the rows of a published partition to a service, and compare its answers."""
+"""``parity``: send the rows of a published partition to a service or a stream, and compare its answers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 
 from scoring.cli import options as shared
 from scoring.cli import output
-from scoring.errors import ScoringError, ServiceError
+from scoring.errors import ScoringError, ServiceError, needs_extra
 
 if TYPE_CHECKING:
     from scoring.serving.parity.months import Parity
+    from scoring.serving.parity.peer import PeerOptions
 
-HELP = "compare the answers of a scoring service with a published partition, bit by bit"
+HELP = "compare the answers of a scoring service or stream with a published partition, bit by bit"
 
 _STEPS = {"parity": "asked and compared"}
 
@@ -23,12 +24,35 @@ _STEPS = {"parity": "asked and compared"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_job(parser)
     shared.add_partition(parser)
-    parser.add_argument(
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument(
         "--url",
         metavar="URL",
         type=_url,
-        required=True,
         help="where the service is, such as http://localhost:8000",
+    )
+    asked.add_argument(
+        "--stream",
+        metavar="ADDRESS",
+        help="the topic that `scoring stream` reads, such as kafka://broker:9092/flights",
+    )
+    parser.add_argument(
+        "--to", metavar="ADDRESS", help="with --stream: the topic of the stream's results"
+    )
+    parser.add_argument(
+        "--dead-letters",
+        metavar="ADDRESS",
+        help="with --stream: the topic of messages without a prediction (default: as for the stream)",
+    )
+    parser.add_argument(
+        "--connection-id",
+        metavar="ID",
+        help="with --stream: Airflow connection of the type kafka (AIRFLOW_CONN_ID)",
+    )
+    parser.add_argument(
+        "--to-connection-id",
+        metavar="ID",
+        help="the same for --to and --dead-letters (default: --connection-id)",
     )
     parser.add_argument(
         "--token-file",
@@ -65,22 +89,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    from scoring.serving.parity.months import ServiceOptions, compare_with_service
+    from scoring.serving.parity.months import compare_with
 
     if options.report and not options.report.absolute().parent.is_dir():
         raise ScoringError(f"the folder of --report {options.report} does not exist")
     context = shared.partition_context(options, "parity")
-    service = ServiceOptions(
-        url=options.url,
-        token=_token(options.token_file),
-        arrow=options.arrow,
-        rows_per_request=options.rows_per_request,
-        connections=options.connections,
-    )
+    peer = _stream(options) if options.stream else _service(options)
     with output.progress(context.name, options.json, _STEPS) as on_progress:
-        found = compare_with_service(
-            context, service, lambda rows, total: on_progress("parity", rows, total)
-        )
+        found = compare_with(context, peer, lambda rows, total: on_progress("parity", rows, total))
     report = found.to_json()
     if options.report:
         options.report.write_text(json.dumps(report, indent=2) + "\n")
@@ -90,6 +106,39 @@ def command(options: argparse.Namespace) -> int:
     if not options.json:
         _print(found, report["rows"])
     return 0
+
+
+def _service(options: argparse.Namespace) -> PeerOptions:
+    from scoring.serving.parity.service import ServiceOptions
+
+    return ServiceOptions(
+        url=options.url,
+        token=_token(options.token_file),
+        arrow=options.arrow,
+        rows_per_request=options.rows_per_request,
+        connections=options.connections,
+    )
+
+
+def _stream(options: argparse.Namespace) -> PeerOptions:
+    from scoring.serving.stream.address import parse_address
+
+    with needs_extra("stream", "streams"):
+        from scoring.serving.parity.stream import StreamOptions
+    if options.to is None:
+        raise ScoringError("--stream needs --to, the topic of the stream's results")
+    results = parse_address(options.to, template=True)
+    dead = options.dead_letters
+    return StreamOptions(
+        source=parse_address(options.stream),
+        results=results,
+        dead_letters=parse_address(dead, template=True) if dead else results.dead_letters(),
+        connection=options.connection_id,
+        results_connection=options.to_connection_id,
+        arrow=options.arrow,
+        rows_per_request=options.rows_per_request,
+        connections=options.connections,
+    )
 
 
 def _print(found: Parity, rows: dict[str, Any]) -> None:

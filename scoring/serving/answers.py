@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from json.encoder import encode_basestring
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,61 @@ def json_rows(scorer: RequestScorer, rows: Rows, answers: Answers) -> list[Row]:
             row |= _why(refused, number, rows)
         found.append(row)
     return found
+
+
+def json_texts(scorer: RequestScorer, rows: Rows, answers: Answers) -> Iterator[str]:
+    """Yield each row of ``json_rows``, but for its number, as JSON; one that is quarantined as "".
+
+    Values are written column by column, which takes half the time.
+    """
+    given = _given(scorer, rows)
+    made = [name for name in _made(scorer, answers) if name not in given]
+    repeated = [_texts(values) for values in given.values()]
+    outputs = [_texts(_json_values(answers.scored, name)) for name in made]
+    scored = zip(*outputs, strict=True) if outputs else iter([()] * len(answers.rows))
+    keys = [f", {json.dumps(name, ensure_ascii=False)}: " for name in (*given, *made)]
+    row_of = f'{{"status": "{SCORED}"' + "".join(f"{_escape(key)}%s" for key in keys) + "}"
+    left_out = (
+        f'{{"status": "{LEFT_OUT}"'
+        + "".join(f"{_escape(key)}%s" for key in keys[: len(given)])
+        + ', "reason": %s}'
+    )
+    ids = zip(*repeated, strict=True) if repeated else iter([()] * answers.count)
+    for number, of_row in enumerate(ids):
+        refused = answers.refused.get(number)
+        if refused is None:
+            yield row_of % (*of_row, *next(scored))
+        elif refused.status == LEFT_OUT:
+            yield left_out % (*of_row, _text(refused.reason))
+        else:
+            yield ""
+
+
+def refusal(refused: Refused, number: int, rows: Rows) -> tuple[str, str | None, str | None]:
+    """Return why the row ``number`` is quarantined: reason, column, value."""
+    found = _why(refused, number, rows)
+    return found["reason"], found["column"], found["value"]
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    """Return each value as JSON."""
+    kinds = {*map(type, values)}
+    if kinds == {str}:
+        return [*map(encode_basestring, values)]
+    if kinds == {float}:
+        if all(map(math.isfinite, values)):
+            return [*map(float.__repr__, values)]
+    elif kinds == {int}:
+        return [*map(int.__repr__, values)]
+    return [*map(_text, values)]
+
+
+def _text(value: Any) -> str:
+    return json.dumps(json_value(value), ensure_ascii=False)
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%%")
 
 
 def arrow_body(scorer: RequestScorer, rows: Rows, answers: Answers) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -41,6 +42,13 @@ class BodyError(ScoringError):
     exit_status = 3
 
 
+def _not_json(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number of JSON; write null")
+
+
+_SCAN = json.JSONDecoder(parse_constant=_not_json).scan_once  # type: ignore[attr-defined]
+
+
 @dataclass(frozen=True)
 class Rows:
     """The rows of a request: ``table`` has the columns that the job reads.
@@ -71,20 +79,47 @@ def rows_of_json(body: bytes, columns: RequestColumns) -> list[Row]:
     return checked_rows(found if isinstance(found, list) else [found], columns)
 
 
-def parsed_json(body: bytes) -> Any:
-    """Return what ``body`` is in JSON; raise BodyError where it is none, or not clear."""
+def parsed_json(body: bytes, origin: str = "the body") -> Any:
+    """Return what ``body`` is in JSON; raise BodyError where it is none, or not clear.
+
+    ``origin`` is what messages call it.
+    """
+    if (clear := parsed_if_clear(body)) is not None:
+        return clear
     try:
         found = json.loads(
             body, object_pairs_hook=_object, parse_constant=_not_json, parse_int=_integer
         )
     except (ValueError, RecursionError) as error:
-        raise BodyError(f"the body is not JSON: {error}") from None
+        raise BodyError(f"{origin} is not JSON: {error}") from None
     if b"\\ud" in body.lower() and not _is_unicode(found):
-        raise BodyError("the body has half a character (a surrogate such as \\ud800), not a text")
+        raise BodyError(f"{origin} has half a character (a surrogate such as \\ud800), not a text")
     return found
 
 
-def checked_rows(rows: list[Any], columns: RequestColumns) -> list[Row]:
+def parsed_if_clear(body: bytes) -> Any:
+    """Return what ``body`` is, if no object in it can have a key twice; None where that is not clear
+    without a look at each key, or where it is not JSON.
+
+    Without a backslash a quote begins or ends a text, and without a blank after a quote each key is
+    followed by a colon at once: there are more of those than keys in the objects if one is there twice.
+    """
+    if b"\\" in body or b'" ' in body or b'"\n' in body or b'"\t' in body or b'"\r' in body:
+        return None
+    try:
+        text = body.decode()
+        found, end = _SCAN(text, 0)
+    except (ValueError, StopIteration, RecursionError):
+        return None
+    keys = 0
+    for row in found if type(found) is list else (found,):
+        if type(row) is not dict:
+            return None
+        keys += len(row)
+    return found if end == len(text) and body.count(b'":') == keys else None
+
+
+def checked_rows(rows: list[Any], columns: RequestColumns, origin: str = ORIGIN) -> list[Row]:
     """Return ``rows``; raise BodyError for one that is not an object, or lacks one of ``columns``."""
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
@@ -92,8 +127,9 @@ def checked_rows(rows: list[Any], columns: RequestColumns) -> list[Row]:
                 f"row {number} is {_kind(row)}; a row is a JSON object with the columns of the job, "
                 "and the body is one of them or an array of them"
             )
-        if missing := [name for name in columns.names if name not in row]:
-            what, hint = describe_missing(f"row {number} of {ORIGIN}", missing, list(row))
+        if not columns.needed <= row.keys():
+            missing = [name for name in columns.names if name not in row]
+            what, hint = describe_missing(f"row {number} of {origin}", missing, list(row))
             raise BodyError(
                 f"{what}.{f' Perhaps {hint}.' if hint else ''} Each row has every column, with null "
                 "for what is missing"
@@ -117,7 +153,7 @@ def table_of_json(rows: Sequence[Row], columns: RequestColumns, job: Job) -> Row
     return Rows(pa.table(table), True, unread, rows)
 
 
-def rows_of_arrow(body: bytes, columns: RequestColumns) -> Rows:
+def rows_of_arrow(body: bytes, columns: RequestColumns, origin: str = ORIGIN) -> Rows:
     """Return the rows of an Arrow IPC stream; raise BodyError for what is none."""
     try:
         if is_compressed(body):
@@ -129,17 +165,17 @@ def rows_of_arrow(body: bytes, columns: RequestColumns) -> Rows:
             table = reader.read_all()
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise BodyError(f"the body is not an Arrow IPC stream: {error}") from None
+        raise BodyError(f"{origin} is not an Arrow IPC stream: {error}") from None
     with _bodies_fault():
-        check_columns(ORIGIN, columns.names, table.column_names)
+        check_columns(origin, columns.names, table.column_names)
     table = table.select(columns.names).unify_dictionaries().combine_chunks()
     return Rows(table, False)
 
 
-def rows_of_csv(body: bytes, columns: RequestColumns) -> Rows:
+def rows_of_csv(body: bytes, columns: RequestColumns, origin: str = ORIGIN) -> Rows:
     """Return the rows of a CSV text with a header; raise BodyError for what is none."""
     with _bodies_fault():
-        tables = list(read_csv_text(ORIGIN, io.BufferedReader(io.BytesIO(body)), columns.names))
+        tables = list(read_csv_text(origin, io.BufferedReader(io.BytesIO(body)), columns.names))
     return Rows(pa.concat_tables(tables).combine_chunks(), True)
 
 
@@ -161,13 +197,12 @@ def _object(pairs: list[tuple[str, Any]]) -> Row:
     return found
 
 
-def _not_json(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a number of JSON; write null")
-
-
 def _integer(text: str) -> int | float:
-    """Return an integer; one that no column can hold as the nearest float."""
-    return int(text) if len(text) < 20 else float(text)
+    """Return an integer; one of more digits than Python reads as the nearest float."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def _is_unicode(found: Any) -> bool:
@@ -231,12 +266,15 @@ def _whole(value: Any) -> int | None:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if type(value) in (int, float) else None
+    try:
+        return float(value) if type(value) in (int, float) else None
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def _exact_number(value: Any) -> float | None:
     found = _number(value)
-    return None if found is None or (type(value) is int and int(found) != value) else found
+    return None if found is None or (type(value) is int and found != value) else found
 
 
 def _any(values: list[Any], kinds: set[type]) -> pa.Array:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import pyarrow as pa
 
@@ -32,6 +33,11 @@ class RequestColumns:
     names: list[str]
     types: Mapping[str, ColumnConfig]
     expressions: Mapping[str, str]
+
+    @cached_property
+    def needed(self) -> frozenset[str]:
+        """The same columns in no order."""
+        return frozenset(self.names)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ from scoring.serving.problems import problem
 OPEN = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
 """What a probe asks that has no token; it is answered without any detail."""
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""What only this machine reaches."""
+
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 

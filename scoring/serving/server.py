@@ -16,6 +16,7 @@ from uvicorn.supervisors import Multiprocess
 
 from scoring.errors import ScoringError
 from scoring.serving.app import create_app
+from scoring.serving.guard import LOOPBACK
 from scoring.serving.jobs import Jobs, check_jobs
 from scoring.serving.settings import Settings
 
@@ -23,8 +24,6 @@ log = logging.getLogger(__name__)
 
 _STARTUP_FAILURE = 3
 """uvicorn's exit status of a process that could not start."""
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class ListenError(ScoringError):

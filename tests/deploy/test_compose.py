@@ -20,9 +20,14 @@ from devstack.airflow.environment import QUEUES, airflow_environment
 from devstack.commands import compose
 from devstack.errors import DevstackError
 from devstack.secrets import Secrets
-from devstack.services import predictions
+from devstack.services import predictions, streaming
 from devstack.services.object_store import OPTIONS
 from scoring.cli import main as cli_main
+from scoring.cli import stream
+from scoring.errors import StreamError
+from scoring.serving.stream.address import parse_address
+from scoring.serving.stream.client import client_settings
+from scoring.serving.stream.settings import StreamSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT = (REPOSITORY / "docker-compose.yaml").read_text()
@@ -33,6 +38,11 @@ LONG_RUNNING = sorted(SERVICES.keys() - ONCE)
 OF_AIRFLOW = ["airflow-init", "api-server", "dag-processor", "scheduler", "triggerer", "worker"]
 SECRET_NAMES = [field.name.upper() for field in fields(Secrets)]
 SECRETS = {name: f"value-of-{name}" for name in SECRET_NAMES}
+STREAM = {
+    "STREAM_CONNECTION": '{"conn_type": "kafka", "extra": {"bootstrap.servers": "broker:9092"}}',
+    "STREAM_FROM": "flights",
+    "STREAM_TO": "predictions",
+}
 BUILT_HERE = {"batch-scoring", "batch-scoring-object-store"}
 
 
@@ -183,7 +193,7 @@ def test_environments_of_models_lie_in_a_volume_that_tasks_may_write() -> None:
 def test_the_service_is_started_only_when_asked_for_and_knows_no_secret_of_airflow() -> None:
     service = SERVICES["serve"]
     assert service["profiles"] == ["serve"]
-    assert [name for name in SERVICES if "profiles" in SERVICES[name]] == ["serve"]
+    assert [name for name in SERVICES if "profiles" in SERVICES[name]] == ["serve", "stream"]
     seen = set(re.findall(r"\$\{(\w+):\?", yaml.safe_dump(service)))
     assert seen == {"SERVE_TOKEN", "S3_READER_ACCESS_KEY", "S3_READER_SECRET_KEY"}
     store = compose.in_containers().object_store
@@ -203,6 +213,62 @@ def test_the_service_only_reads_and_has_limits() -> None:
     service = SERVICES["serve"]
     assert all(volume.endswith(":ro") for volume in service["volumes"])
     assert service["deploy"]["resources"]["limits"].keys() == {"memory", "pids"}
+    assert service["depends_on"].keys() == {"object-store"}
+
+
+def test_the_stream_is_started_only_when_asked_for_and_knows_no_secret_of_airflow() -> None:
+    service = SERVICES["stream"]
+    assert service["profiles"] == ["stream"]
+    seen = set(re.findall(r"\$\{(\w+):\?", yaml.safe_dump(service)))
+    assert seen == {"S3_READER_ACCESS_KEY", "S3_READER_SECRET_KEY"}
+    store = compose.in_containers().object_store
+    assert store is not None
+    expected = streaming.environment(
+        "${SCORING_DATA:-s3://scoring}", store, "${STREAM_CONNECTION:-}"
+    )
+    assert service["environment"] == expected
+
+
+def test_the_command_of_the_stream_is_that_of_make_stack() -> None:
+    service = SERVICES["stream"]
+    words = [interpolated(word, STREAM) for word in service["command"]]
+    folder, port = Path("/opt/scoring/dags/jobs"), int(healthcheck.STREAM_PORT)
+    natively = streaming.command(predictions.JOB, folder, port)
+    assert words == ["scoring", *natively[1:]]
+    options = cli_main._parser().parse_args(words[1:])
+    assert options.metrics_host == "127.0.0.1"  # of the container: only its health check asks
+    assert service["healthcheck"]["test"][-1] == "stream"
+    grace = int(service["stop_grace_period"].removesuffix("s"))
+    unacknowledged = StreamSettings.__dataclass_fields__["stop_seconds"].default
+    assert grace == streaming.GRACE_SECONDS >= unacknowledged + 20
+
+
+def test_the_stream_says_itself_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose asks for all variables, also for those of a profile that is off."""
+    for name in STREAM:
+        assert set(re.findall(rf"\$\{{{name}\b([^}}]*)\}}", TEXT)) == {":-"}, name
+    words = [interpolated(word, {}) for word in SERVICES["stream"]["command"]]
+    options = cli_main._parser().parse_args(words[1:])
+    options.jobs = REPOSITORY / "dags" / "jobs"
+    with pytest.raises(StreamError, match="'kafka:///' is not an address"):
+        stream._settings(options)
+    monkeypatch.setenv("AIRFLOW_CONN_STREAM", interpolated("${STREAM_CONNECTION:-}", {}))
+    with pytest.raises(StreamError, match="AIRFLOW_CONN_STREAM"):
+        client_settings(parse_address("kafka:///flights"), options.connection_id)
+    monkeypatch.setenv("AIRFLOW_CONN_STREAM", STREAM["STREAM_CONNECTION"])
+    found = client_settings(parse_address("kafka:///flights"), options.connection_id)
+    assert found["bootstrap.servers"] == "broker:9092"
+
+
+def test_the_stream_only_reads_has_limits_and_as_many_containers_as_it_is_given() -> None:
+    service = SERVICES["stream"]
+    assert all(volume.endswith(":ro") for volume in service["volumes"])
+    assert "ports" not in service
+    assert service["networks"] == ["backend", "outside"]  # brokers are outside
+    assert service["deploy"]["resources"]["limits"].keys() == {"memory", "pids"}
+    assert service["deploy"]["mode"] == "replicated"
+    for given, count in (({}, "1"), ({"STREAM_REPLICAS": "4"}, "4")):
+        assert interpolated(service["deploy"]["replicas"], given) == count
     assert service["depends_on"].keys() == {"object-store"}
 
 

@@ -17,6 +17,7 @@ from devstack.commands import compose
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEPLOY = REPOSITORY / "deploy"
+PLAIN = ("serve.yaml", "stream.yaml", "stream-autoscaling.yaml")
 FILES = ["helm-values.yaml", "helm-values-celery.yaml"]
 COMPOSE = airflow_environment(compose.in_containers())
 OF_THE_PLACE = {"SCORING_DATA", "LOKY_MAX_CPU_COUNT"}  # may differ from docker-compose.yaml
@@ -51,7 +52,7 @@ def test_there_is_no_secret_in_them(name: str) -> None:
 
 
 def test_every_secret_that_they_name_is_made_in_the_docs() -> None:
-    text = "".join((DEPLOY / name).read_text() for name in [*FILES, "serve.yaml"])
+    text = "".join((DEPLOY / name).read_text() for name in [*FILES, *PLAIN])
     named = set(re.findall(r"scoring-[a-z-]+", text))
     page = (REPOSITORY / "docs" / "kubernetes.md").read_text()
     assert named == set(re.findall(r"secret generic (scoring-[a-z-]+)", page))

@@ -71,6 +71,7 @@ def test_the_api_server_does_not_start_without_a_password() -> None:
         ("scheduler", "the database does not answer: "),
         ("worker", "the broker does not answer: "),
         ("serve", "the service does not answer: "),
+        ("stream", "the stream does not answer: "),
     ],
 )
 def test_a_health_check_says_what_is_wrong(component: str, says: str) -> None:
@@ -84,7 +85,7 @@ def test_a_health_check_says_what_is_wrong(component: str, says: str) -> None:
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": FORBIDDEN,
             "AIRFLOW__CELERY__BROKER_URL": "redis://:secret@127.0.0.1:1/0",
         },
-        "1" if component == "serve" else None,
+        "1" if component in ("serve", "stream") else None,
     )
     assert message is not None
     assert message.startswith(says)

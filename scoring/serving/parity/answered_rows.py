@@ -83,6 +83,19 @@ def _of_json(data: bytes, rows: int, types: pa.Schema) -> AnsweredRows:
     answered = found.get("rows") if isinstance(found, dict) else None
     if not isinstance(answered, list) or not all(isinstance(row, dict) for row in answered):
         raise _malformed("it has no list `rows` of objects")
+    model = (_text(found.get("model_version")), _text(found.get("model_sha256")))
+    return answers_of(answered, [model], rows, types)
+
+
+def answers_of(
+    answered: list[dict[str, Any]],
+    models: list[tuple[str | None, str | None]],
+    rows: int,
+    types: pa.Schema,
+) -> AnsweredRows:
+    """Return ``answered``, objects of JSON that have the number of their row as ``row``, as the answer
+    to ``rows`` rows; ``models`` are what they were scored with, and ``types`` the published ones.
+    """
     at, doubled, others = _places([row.get("row") for row in answered], rows)
     in_order = [answered[place] if place is not None else {} for place in at]
     texts = {name: [_text(row.get(name)) for row in in_order] for name in _TEXT_COLUMNS[:4]}
@@ -97,8 +110,7 @@ def _of_json(data: bytes, rows: int, types: pa.Schema) -> AnsweredRows:
         }
         column = _of_json_values(values, kind.type)
         columns[kind.name] = Column(column.values, {**column.unread, **absent})
-    model = (_text(found.get("model_version")), _text(found.get("model_sha256")))
-    return AnsweredRows(**texts, columns=columns, models=[model], doubled=doubled, others=others)
+    return AnsweredRows(**texts, columns=columns, models=models, doubled=doubled, others=others)
 
 
 def _of_arrow(data: bytes, rows: int, types: pa.Schema) -> AnsweredRows:

@@ -23,33 +23,15 @@ from scoring.job.inputs import ColumnConfig
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.extract import BATCH_ROWS
 from scoring.pipeline.verify import intact_manifest
-from scoring.serving.parity.answered_rows import AnsweredRows, read_answer
-from scoring.serving.parity.client import Body, Client
+from scoring.serving.parity.answered_rows import AnsweredRows
 from scoring.serving.parity.comparison import Comparison
 from scoring.serving.parity.differences import Differences
+from scoring.serving.parity.peer import PeerOptions
 from scoring.serving.parity.published_rows import UnscoredRows, open_predictions
-from scoring.serving.parity.request_bodies import arrow_body, csv_body, json_body
 from scoring.sources.base import Source, SourceRecord, open_source
-
-_BODIES: dict[str, Callable[[pa.Table], Body]] = {
-    "json": json_body,
-    "csv": csv_body,
-    "arrow": arrow_body,
-}
 
 OnProgress = Callable[[int, int | None], None]
 """Called with how many more rows are compared, and of how many."""
-
-
-@dataclass(frozen=True)
-class ServiceOptions:
-    """How a service is asked; ``token`` is a secret, and in no message."""
-
-    url: str
-    token: str | None = None
-    arrow: bool = False
-    rows_per_request: int = 1_000
-    connections: int = 4
 
 
 @dataclass(frozen=True)
@@ -122,12 +104,12 @@ class Parity:
         }
 
 
-def compare_with_service(
+def compare_with(
     context: PartitionContext,
-    options: ServiceOptions,
+    options: PeerOptions,
     on_progress: OnProgress = lambda rows, total: None,
 ) -> Parity:
-    """Send the rows of the partition's source to the service, and compare what it answers.
+    """Send the rows of the partition's source to a service or a stream, and compare what it answers.
 
     Raises VerifyError if nothing is published or its files are not what the manifest says, JobError
     for a destination that cannot be read back, SourceError, and ServiceError where the service
@@ -145,7 +127,7 @@ def compare_with_service(
     kind = _body_of(context, source, options)
     repeated = [n for n in job.kept_columns if n not in {*job.id_columns, *job.source.derive}]
     with (
-        Client(options.url, job.name, options.token, options.connections) as client,
+        options.open(job, context.partition, manifest) as peer,
         open_predictions(storage, manifest.output, [*repeated, *ADDED_COLUMNS]) as predictions,
     ):
         comparison = Comparison(
@@ -156,13 +138,9 @@ def compare_with_service(
             UnscoredRows(storage, manifest.left_out) if manifest.left_out else None,
             same_types=kind != "json",
         )
-        parameters = {"as_of": context.partition.key}
-        if job.model:
-            parameters["version"] = manifest.model.version
 
         def ask(rows: pa.Table) -> AnsweredRows:
-            body = client.predict(_BODIES[kind](rows), parameters)
-            return read_answer(body, rows.num_rows, predictions.schema)
+            return peer.ask(rows, kind, predictions.schema)
 
         total = manifest.rows.rows_in
         requests = _requests(source, options)
@@ -172,7 +150,7 @@ def compare_with_service(
                     comparison.take(rows, answers)
                     on_progress(rows.num_rows, total)
             finally:
-                client.stop()
+                peer.stop()
                 pool.shutdown(cancel_futures=True)
         comparison.end()
     again = context.publisher.published(context.partition)
@@ -183,7 +161,7 @@ def compare_with_service(
     return Parity(
         name=context.name,
         manifest=manifest,
-        url=client.url,
+        url=peer.url,
         body=kind,
         columns=comparison.outputs,
         compared=comparison.compared,
@@ -200,7 +178,7 @@ def _with_inputs_of(context: PartitionContext, manifest: Manifest) -> PartitionC
     return replace(context, job_file=context.job_file.with_inputs(inputs))
 
 
-def _body_of(context: PartitionContext, source: Source, options: ServiceOptions) -> str:
+def _body_of(context: PartitionContext, source: Source, options: PeerOptions) -> str:
     if not source.text_only:
         return "arrow" if options.arrow else "json"
     if options.arrow:
@@ -211,7 +189,7 @@ def _body_of(context: PartitionContext, source: Source, options: ServiceOptions)
     return "csv"
 
 
-def _requests(source: Source, options: ServiceOptions) -> Iterator[pa.Table]:
+def _requests(source: Source, options: PeerOptions) -> Iterator[pa.Table]:
     """Yield the rows of each request: the columns of the source, without what a run adds."""
     for batch in source.batches(repeat(BATCH_ROWS)):
         batch = batch.select([name for name in batch.column_names if name != IN_FILE])

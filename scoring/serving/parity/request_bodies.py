@@ -34,12 +34,17 @@ def json_body(table: pa.Table) -> Body:
     Numbers have the fewest digits that give the same number again, moments and dates are ISO 8601
     texts (in UTC where the column has a zone), bytes hexadecimal digits.
     """
+    rows = ",\n".join(json_rows(table))
+    return Body(JSON, f"[{rows}]".encode())
+
+
+def json_rows(table: pa.Table) -> list[str]:
+    """Return each row as an object of JSON; see ``json_body``."""
     columns = [
         [f"{json.dumps(name)}:{token}" for token in _tokens(combined_column(table, name))]
         for name in table.column_names
     ]
-    rows = ",\n".join(f"{{{','.join(row)}}}" for row in zip(*columns, strict=True))
-    return Body(JSON, f"[{rows}]".encode())
+    return [f"{{{','.join(row)}}}" for row in zip(*columns, strict=True)]
 
 
 def csv_body(table: pa.Table) -> Body:

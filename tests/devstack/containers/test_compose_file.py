@@ -47,7 +47,7 @@ def test_a_service_starts_after_all_that_it_depends_on() -> None:
     waves = compose.waves(DOCUMENT)
     assert waves[:2] == [["postgres", "valkey", "object-store"], ["airflow-init"]]
     started = sorted(name for wave in waves for name in wave)
-    optional = {"serve"}  # has a profile, and is started by its name only
+    optional = {"serve", "stream"}  # have profiles, and are started by their names only
     assert started == sorted(DOCUMENT["services"].keys() - optional)
 
 

@@ -1,0 +1,297 @@
+"""A member of a consumer group: messages of the partitions that it is given, and what is committed.
+
+Offsets are committed by the one who has dealt with the messages. A partition that moves on to another
+member takes with it what is not committed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from scoring.errors import StreamError, needs_extra
+from scoring.serving.stream.client import describe, made
+from scoring.serving.stream.received import Received, offsets_after
+from scoring.serving.stream.status import StreamStatus
+
+with needs_extra("stream", "streams"):
+    from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+log = logging.getLogger(__name__)
+
+_ASK_SECONDS = 15.0
+_CONTINUES = frozenset(
+    (
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._RESOLVE,
+        KafkaError._TIMED_OUT,
+    )
+)
+"""Errors after which librdkafka goes on by itself."""
+
+OnRevoked = Callable[[set[int]], None]
+
+
+class TopicReader:
+    """Reads ``topic`` as a member of ``group``; ``close`` leaves the group.
+
+    A group without a committed offset begins at the earliest message, or at the end (``latest``).
+    ``on_revoked`` is called before partitions are given back, with their numbers: the last moment
+    to commit what was done. It is also called for those that are lost already.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        topic: str,
+        group: str,
+        start: str,
+        status: StreamStatus,
+        on_revoked: OnRevoked,
+    ) -> None:
+        self.topic = topic
+        self._start = start
+        self._status = status
+        self._on_revoked = on_revoked
+        self.owned: set[int] = set()
+        self._next: dict[int, int] = {}
+        self._handled: dict[int, int] = {}
+        self._ended: set[int] = set()
+        self._assigned_once = False
+        self._paused = False
+        self._away = False
+        self._consumer = made(
+            Consumer,
+            {
+                "session.timeout.ms": 30_000,
+                "fetch.queue.backoff.ms": 50,
+                "queued.max.messages.kbytes": 65_536,
+                **settings,
+                "group.id": group,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",  # where to begin is decided here
+                "enable.partition.eof": True,
+                "partition.assignment.strategy": "cooperative-sticky",
+                "error_cb": self._note,
+            },
+        )
+        self._consumer.subscribe(
+            [topic], on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
+        )
+
+    def read(self, count: int, seconds: float) -> list[Received]:
+        """Return up to ``count`` messages that arrive in ``seconds``, in the order of each partition.
+
+        Raises StreamError where the brokers refuse.
+        """
+        if self._paused:
+            self._consumer.resume(self._places())
+            self._paused = False
+        return self._received(self._consumer.consume(count, seconds))
+
+    def keep_alive(self, seconds: float) -> None:
+        """Stay a member of the group for ``seconds`` without reading on."""
+        if not self._paused:
+            self._consumer.pause(self._places())
+            self._paused = True
+        message = self._consumer.poll(seconds)
+        if message is not None and message.error() is None and message.partition() in self.owned:
+            # Of a partition that was given just now, and so was not paused.
+            self._consumer.seek(TopicPartition(self.topic, message.partition(), message.offset()))
+            self._consumer.pause(self._places())
+
+    def commit(self, offsets: Mapping[int, int]) -> None:
+        """Commit the next offset of each partition that this member still has.
+
+        Where the brokers refuse, the partitions have another member, which reads the messages again.
+        """
+        places = [
+            TopicPartition(self.topic, partition, offset)
+            for partition, offset in offsets.items()
+            if partition in self.owned
+        ]
+        if not places:
+            return
+        try:
+            self._consumer.commit(offsets=places, asynchronous=False)
+        except KafkaException as error:
+            log.warning(
+                "%s: offsets could not be committed (%s); those messages will be read again",
+                self._status.group,
+                describe(error),
+            )
+
+    def group_metadata(self) -> Any:
+        """Return what a transaction needs to commit offsets for this member."""
+        return self._consumer.consumer_group_metadata()
+
+    def rewind(self, offsets: Mapping[int, int]) -> None:
+        """Read partitions again from ``offsets``."""
+        for partition, offset in offsets.items():
+            if partition in self.owned:
+                self._consumer.seek(TopicPartition(self.topic, partition, offset))
+                self._next[partition] = offset
+                self._ended.discard(partition)
+
+    def handled(self, offsets: Mapping[int, int]) -> None:
+        """Note that each partition was dealt with up to its offset, which shows in the lag."""
+        self._handled |= {n: offset for n, offset in offsets.items() if n in self.owned}
+        self._update_lag(offsets)
+
+    @property
+    def at_end(self) -> bool:
+        """Whether all messages of the partitions were read that there were."""
+        return self._assigned_once and self.owned <= self._ended
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+    def _places(self) -> list[TopicPartition]:
+        return [TopicPartition(self.topic, partition) for partition in sorted(self.owned)]
+
+    def _received(self, messages: Iterable[Any]) -> list[Received]:
+        found, topic, ended = [], self.topic, self._ended
+        for message in messages:
+            error, partition = message.error(), message.partition()
+            if error is not None:
+                self._handle(error, partition)
+            elif partition in self.owned:  # else it came before the partition was given back
+                found.append(
+                    Received(
+                        topic,
+                        partition,
+                        message.offset(),
+                        message.key(),
+                        message.value(),
+                        message.timestamp()[1],
+                    )
+                )
+                ended.discard(partition)
+        if found:
+            read = offsets_after(found)
+            self._next |= read
+            self._update_lag(read)
+            self._answered()
+        return found
+
+    def _update_lag(self, partitions: Iterable[int]) -> None:
+        """Note how many messages follow those that were dealt with, as far as the brokers have said."""
+        for partition in self.owned.intersection(partitions):
+            place = TopicPartition(self.topic, partition)
+            _, high = self._consumer.get_watermark_offsets(place, cached=True)
+            if high >= 0:
+                self._status.lag[partition] = max(0, high - self._handled[partition])
+
+    def _handle(self, error: KafkaError, partition: int) -> None:
+        code = error.code()
+        if code == KafkaError._PARTITION_EOF:
+            self._ended.add(partition)
+            self._answered()
+        elif code == KafkaError._AUTO_OFFSET_RESET:
+            self._go_on_after_deletion(partition, self._next.get(partition, 0))
+        elif code in _CONTINUES or error.retriable():
+            self._note(error)
+        else:
+            raise StreamError(f"{self.topic} cannot be read: {describe(error)}")
+
+    def _note(self, error: KafkaError) -> None:
+        """Say once that the brokers are away; librdkafka goes on trying."""
+        if error.code() not in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION):
+            return
+        if not self._away:
+            self._away = True
+            text = f"the brokers of {self.topic} do not answer: {describe(error)}"
+            log.warning("%s: %s", self._status.group, text)
+            self._status.waiting = text
+
+    def _answered(self) -> None:
+        if self._away:
+            self._away = False
+            self._status.waiting = None
+            log.info("%s: the brokers of %s answer again", self._status.group, self.topic)
+
+    def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._assigned_once = True
+        committed = consumer.committed(partitions, timeout=_ASK_SECONDS) if partitions else []
+        places, begun = [], []
+        for place in committed:
+            low, high = consumer.get_watermark_offsets(
+                TopicPartition(self.topic, place.partition), timeout=_ASK_SECONDS
+            )
+            offset = place.offset
+            if offset < 0:
+                offset = high if self._start == "latest" else low
+                begun.append(TopicPartition(self.topic, place.partition, offset))
+            elif offset < low:
+                offset = self._lost(place.partition, offset, low)
+            self._next[place.partition] = self._handled[place.partition] = offset
+            self._status.lag[place.partition] = max(0, high - offset)
+            self._ended.discard(place.partition)
+            places.append(TopicPartition(self.topic, place.partition, offset))
+        consumer.incremental_assign(places)
+        self.owned |= {place.partition for place in places}
+        self._paused = False
+        if begun and self._start == "latest":
+            # At once: a member that ends before its first message would lose its place.
+            consumer.commit(offsets=begun, asynchronous=False)
+        if places:
+            log.info("%s: reads %s of %s", self._status.group, _numbers(self.owned), self.topic)
+
+    def _revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        numbers = {place.partition for place in partitions}
+        self._on_revoked(numbers)
+        self._forget(numbers)
+        consumer.incremental_unassign(partitions)
+        if numbers:
+            log.info("%s: gives back %s of %s", self._status.group, _numbers(numbers), self.topic)
+
+    def _lose(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        numbers = {place.partition for place in partitions}
+        self._forget(numbers)
+        self._on_revoked(numbers)
+        consumer.incremental_unassign(partitions)
+        log.warning(
+            "%s: %s of %s are another member's by now, as the brokers did not hear of this one",
+            self._status.group,
+            _numbers(numbers),
+            self.topic,
+        )
+
+    def _forget(self, partitions: set[int]) -> None:
+        self.owned -= partitions
+        self._ended -= partitions
+        for partition in partitions:
+            self._next.pop(partition, None)
+            self._handled.pop(partition, None)
+            self._status.lag.pop(partition, None)
+
+    def _go_on_after_deletion(self, partition: int, offset: int) -> None:
+        low, high = self._consumer.get_watermark_offsets(
+            TopicPartition(self.topic, partition), timeout=_ASK_SECONDS
+        )
+        found = self._lost(partition, offset, low) if offset < low else min(offset, high)
+        self._next[partition] = found
+        self._consumer.seek(TopicPartition(self.topic, partition, found))
+
+    def _lost(self, partition: int, offset: int, low: int) -> int:
+        self._status.lost += low - offset
+        log.error(
+            "%s: %s messages of partition %s of %s (offsets %s to %s) were deleted by the brokers before "
+            "they were scored; raise the topic's retention, or add processes",
+            self._status.group,
+            f"{low - offset:,}",
+            partition,
+            self.topic,
+            offset,
+            low - 1,
+        )
+        return low
+
+
+def _numbers(partitions: set[int]) -> str:
+    return (
+        f"partition{'s' if len(partitions) != 1 else ''} {', '.join(map(str, sorted(partitions)))}"
+    )
