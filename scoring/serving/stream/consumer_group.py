@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from scoring.errors import ResourceError, ScoringError, needs_extra
 from scoring.serving.scorer import RequestScorer
@@ -30,6 +31,7 @@ with needs_extra("stream", "streams"):
 
 log = logging.getLogger(__name__)
 
+_OUTCOME = attrgetter("outcome")
 _PAUSES_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Between tries; the last one again and again."""
 _SLOW_SECONDS = 2.0
@@ -320,7 +322,7 @@ class ConsumerGroup:
         return [message for message in messages if message.partition in owned]
 
     def _count(self, messages: list[Received], sent: list[Outgoing]) -> None:
-        self._status.counts.update(message.outcome for message in sent)
+        self._status.counts.update(map(_OUTCOME, sent))
         self._reader.handled(offsets_after(messages))
 
     def _end(self) -> None:

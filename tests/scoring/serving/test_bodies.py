@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoring.job.inputs import ColumnConfig
 from scoring.job.schema import Job
-from scoring.serving.bodies import rows_of_json, table_of_json
+from scoring.serving import bodies
+from scoring.serving.bodies import parsed_json, rows_of_json, table_of_json
 from scoring.serving.columns import RequestColumns
 from tests.scoring.factories import JOB, merged
 
@@ -86,3 +88,58 @@ def test_a_column_of_unknown_type_is_repeated_and_read_as_text():
     found = table_of_json([{"id": 1}, {"id": "a"}, {"id": None}, {"id": [1]}], wanted, job)
     assert found.table.column("id").to_pylist() == ["1", "a", None, "[1]"]
     assert found.table.schema.field("id").type == pa.string()
+
+
+KEYS = st.sampled_from(["a", "b", "x y", "ü", 'q"', "\\", "{", "}", "[", ":", '":', "\n"])
+TEXTS = st.one_of(st.text(max_size=6), KEYS)
+NESTED = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.floats(), st.integers(), st.integers(-(10**25), 10**25), TEXTS
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.lists(st.tuples(KEYS, inner), max_size=3).map(tuple)
+    ),
+    max_leaves=6,
+)
+BLANKS = st.sampled_from(["", " ", "\n", "\t ", "\r\n"])
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> str:
+    """JSON, and what nearly is: objects may have a key twice, blanks are anywhere."""
+
+    def written(value: Any) -> str:
+        between = draw(BLANKS)
+        if isinstance(value, tuple):
+            pairs = (
+                f"{json.dumps(k, ensure_ascii=draw(st.booleans()))}{between}:{written(v)}"
+                for k, v in value
+            )
+            return "{" + f",{draw(BLANKS)}".join(pairs) + draw(BLANKS) + "}"
+        if isinstance(value, list):
+            return "[" + ",".join(map(written, value)) + between + "]"
+        return json.dumps(value, ensure_ascii=draw(st.booleans()))
+
+    objects = st.lists(st.tuples(KEYS, NESTED), max_size=4).map(tuple)
+    found = written(draw(st.one_of(objects, st.lists(objects, max_size=3), NESTED)))
+    if draw(st.integers(0, 4)) == 0:  # and what is cut off, or has too much
+        at = draw(st.integers(0, len(found)))
+        found = found[:at] + draw(st.sampled_from(["", "}", "{", '"', ",", "1", " "])) + found[at:]
+    return found
+
+
+@settings(max_examples=600)
+@given(documents())
+def test_the_quick_look_reads_what_the_close_look_reads(text: str):
+    body = text.encode("utf-8", "surrogatepass")
+    quick = bodies.parsed_if_clear(body)
+    if quick is None:
+        return
+    with mock.patch.object(bodies, "parsed_if_clear", return_value=None):
+        close = parsed_json(body)
+    assert repr(quick) == repr(close)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "b": "ü"}', '[{"a": 1}, {"b": [1, 2]}]', "{}", "[]"])
+def test_the_quick_look_is_enough_for_usual_rows(text: str):
+    assert bodies.parsed_if_clear(text.encode()) == json.loads(text)
