@@ -21,7 +21,7 @@ with needs_extra("stream", "streams"):
 
 log = logging.getLogger(__name__)
 
-ANSWER_SECONDS = 15.0
+ANSWER_SECONDS = 10.0
 """How long the brokers may take to say which topics there are."""
 
 _OWN = (

@@ -107,6 +107,7 @@ class ConsumerGroup:
             self._end()
         finally:
             self._status.running = False
+            self._sent = None  # what is not committed by now is not waited for while it leaves
             self._writer.close()
             self._reader.close()
 

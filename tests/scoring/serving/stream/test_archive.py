@@ -128,7 +128,7 @@ def test_a_month_of_messages_is_a_partition_with_all_that_a_partition_has(
     ]  # fmt: skip
     # And what a partition has besides: drift, actuals, coverage.
     assert [(of["column"], of["reference"]) for of in manifest.drift] == [
-        ("x", "training"), ("y", "training"),
+        ("x", "the training profile"), ("y", "the training profile"),
     ]  # fmt: skip
     found = evaluate(place.run(job))
     assert (found.rows.with_actual, found.rows.without_actual) == (400, 0)
