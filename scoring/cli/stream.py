@@ -8,7 +8,6 @@ import json
 import logging
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -75,15 +74,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--version",
         metavar="V",
         help="score with this version in a group of its own (default: the one in force, and each "
-        "challenger into topics with .VERSION at the end of their names)",
+        "challenger into topics with .challenger.VERSION at the end of their names)",
     )
     parser.add_argument("--no-challengers", action="store_true", help="leave challengers out")
     parser.add_argument(
         "--group",
         metavar="PREFIX",
         default="scoring",
-        help="how the names of the consumer groups begin: PREFIX.JOB, PREFIX.JOB.VERSION, "
-        "PREFIX.JOB.archive (%(default)s)",
+        help="how the names of the consumer groups begin, such as PREFIX.JOB (%(default)s)",
     )
     parser.add_argument(
         "--start",
@@ -177,9 +175,9 @@ def command(options: argparse.Namespace) -> int:
         from scoring.serving.stream.metrics import exposing
         from scoring.serving.stream.service import stream
     _log_to_stderr()
-    stop = threading.Event()
+    asked: list[int] = []  # not an Event: a signal may come while this thread holds its lock
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _: asked.append(number))
     tokens = _tokens(options.metrics_tokens)
     with (
         exposing(options.metrics_host, options.metrics_port, tokens, options.insecure) as metrics,
@@ -190,7 +188,7 @@ def command(options: argparse.Namespace) -> int:
             metrics(statuses)
             show(statuses)
 
-        stream(settings, stop, on_status, on_status)
+        stream(settings, lambda: bool(asked), on_status, on_status)
     return 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +153,11 @@ def forget_models() -> None:
 
 def _keep(key: str, load: Callable[[], Any]) -> Any:
     """Return what is kept under ``key``, else what ``load`` returns, which is kept from now on."""
-    if key not in _kept:
-        _kept[key] = load()
+    found = _kept.get(key)
+    if found is None:
+        found = _kept[key] = load()
         if len(_kept) > MODELS_KEPT:
             _kept.popitem(last=False)
-    _kept.move_to_end(key)
-    return _kept[key]
+    with suppress(KeyError):  # another thread has asked to forget it
+        _kept.move_to_end(key)
+    return found

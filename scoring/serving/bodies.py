@@ -91,7 +91,10 @@ def parsed_json(body: bytes, origin: str = "the body") -> Any:
         return clear
     try:
         found = json.loads(
-            body, object_pairs_hook=_object, parse_constant=_not_json, parse_int=_integer
+            body.decode(json.detect_encoding(body)),
+            object_pairs_hook=_object,
+            parse_constant=_not_json,
+            parse_int=_integer,
         )
     except (ValueError, RecursionError) as error:
         raise BodyError(f"{origin} is not JSON: {error}") from None
@@ -275,7 +278,7 @@ def _number(value: Any) -> float | None:
     try:
         return float(value) if type(value) in (int, float) else None
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return -math.inf if value < 0 else math.inf
 
 
 def _exact_number(value: Any) -> float | None:

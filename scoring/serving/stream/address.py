@@ -28,8 +28,8 @@ class TopicAddress:
         return TopicAddress(self.servers, _checked(self.topic.replace("{job}", job)))
 
     def of_version(self, version: str) -> TopicAddress:
-        """Return the topic beside this one that is for a challenger."""
-        return TopicAddress(self.servers, _checked(f"{self.topic}.{version}"))
+        """Return the topic beside this one that is for the challenger ``version``."""
+        return TopicAddress(self.servers, _checked(f"{self.topic}.challenger.{version}"))
 
     def dead_letters(self) -> TopicAddress:
         """Return the topic beside this one that is for messages without a prediction."""

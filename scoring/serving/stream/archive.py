@@ -7,8 +7,9 @@
 A file has the columns of the rows in the job's types, ``source_topic``, ``source_partition``,
 ``source_offset`` and ``sent_at``, the moment of the message. The hour is UTC's, and that of the message,
 so that a message that is read again is stored in the same place. A file is named after the first of
-its messages, and the offset is committed when it is stored: a process that is killed stores the same
-file again, and each message that can be read is in one file.
+its messages (those of other types are in another file), and the offset is committed when it is
+stored: a process that is killed stores the same file again, and each message that can be read is in
+one file.
 
 A message that cannot be read as a row, or has a value of another type than its column's, is in no
 file; the job's consumer group sends it to the dead letters.
@@ -29,7 +30,7 @@ import pyarrow.parquet as pq
 
 from scoring.arrow.columns import combined_column
 from scoring.arrow.text import decoded as decoded_text
-from scoring.errors import ScoringError
+from scoring.errors import JobError, ScoringError
 from scoring.pipeline.checked_rows import SCORED
 from scoring.serving.bodies import Rows
 from scoring.serving.connections import connections_of
@@ -45,6 +46,10 @@ from scoring.storage.base import pending
 log = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 2.0
+_LAST_HOUR = int(datetime(9999, 12, 31, 23, tzinfo=UTC).timestamp()) // 3600
+"""Moments are what producers say: what is before 1970 is filed there, and what is later is here."""
+COLUMNS = ("source_topic", "source_partition", "source_offset", "sent_at")
+"""What a file has besides the columns of the job."""
 
 
 class Archive:
@@ -85,7 +90,9 @@ class Archive:
                 room = min(self._settings.max_batch, self._room)
                 if not self._waiting:
                     self._since = time.monotonic()
-                self._waiting += self._reader.read(room, self._settings.max_wait_seconds)
+                # Not in one statement: while it reads, partitions may be given back.
+                new = self._reader.read(room, self._settings.max_wait_seconds)
+                self._waiting += new
                 ended = self._settings.until_end and self._reader.at_end
                 if self._is_due() or ended:
                     self._store()
@@ -130,7 +137,7 @@ class Archive:
             offsets = offsets_after(self._waiting)
             self._reader.commit(offsets)
             self._reader.handled(offsets)
-            self._status.counts.update(counts)
+            self._status.count("", counts)
             self._status.waiting = None
             self._waiting = []
 
@@ -147,13 +154,23 @@ class Archive:
         storage = connections_of(scorer.job).storage(self._uri)
         for (partition, hour), tables in files.items():
             folder = f"{self._uri}/{scorer.job.name}/{hour:year=%Y/month=%m/day=%d/hour=%H}"
-            for number, table in enumerate(_of_each_schema(tables)):
+            for table in _of_each_schema(tables):
                 first = min(table.column("source_offset").to_pylist())
-                name = f"{partition}-{first}{f'-{number}' if number else ''}.parquet"
+                name = f"{partition}-{first}.parquet"
                 with pending(storage, f"{folder}/{name}") as new:
                     pq.write_table(table, new, compression="zstd")
                     new.commit()
         return {SCORED: rows, UNREADABLE: len(messages) - rows}
+
+
+def check_columns(scorer: RequestScorer) -> None:
+    """Raise JobError for a job that reads a column of a name that the archive has itself."""
+    taken = [name for name in scorer.columns.names if name in COLUMNS]
+    if taken:
+        raise JobError(
+            f"{scorer.job.name} reads a column {taken[0]!r}, which each file of an archive has itself "
+            f"({', '.join(COLUMNS)}), so it cannot be archived; give the column another name"
+        )
 
 
 def _archived(rows: Rows, part: Part, messages: list[Received], scorer: RequestScorer) -> pa.Table:
@@ -181,6 +198,7 @@ def _by_partition_and_hour(
 ) -> list[tuple[tuple[int, datetime], pa.Table]]:
     """Return the rows of each partition and hour, in their order."""
     hours = table.column("sent_at").cast(pa.int64()).to_numpy() // 3_600_000
+    hours = np.clip(hours, 0, _LAST_HOUR)
     partitions = table.column("source_partition").to_numpy()
     found = []
     for partition, hour in sorted(set(zip(partitions.tolist(), hours.tolist(), strict=True))):

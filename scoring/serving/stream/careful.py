@@ -8,8 +8,9 @@ nothing is decided about the messages.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NoReturn
 
-from scoring.errors import ContractError, ScorerError, ScoringError, resource_error
+from scoring.errors import ContractError, ScorerError, ScoringError, raise_if_resource_error
 from scoring.serving.bodies import Rows
 from scoring.serving.scorer import Answers, RequestScorer
 from scoring.serving.stream.messages import Envelope, Outgoing
@@ -17,6 +18,9 @@ from scoring.serving.stream.received import Received
 from scoring.serving.stream.settings import Format
 from scoring.serving.stream.status import FAILED, UNREADABLE
 from scoring.serving.stream.values import Decoded, Part, decoded
+
+_SAMPLE = 64
+"""So many messages have to fail before a model that has scored none yet is said to score nothing."""
 
 
 class BrokenScorerError(ScorerError):
@@ -42,13 +46,10 @@ class CarefulScorer:
             place: self.envelope.dead(messages[place], UNREADABLE, error=why)
             for place, why in found.unreadable.items()
         }
-        failed: dict[int, Exception] = {}
+        failed: list[Part] = []
         for part in found.parts:
             self._score_part(messages, part, outgoing, failed)
-        if failed:
-            self._check_that_it_scores(failed)
-            for place, error in failed.items():
-                outgoing[place] = self.envelope.dead(messages[place], FAILED, error=_text(error))
+        self._blame(messages, failed, outgoing)
         return [outgoing[place] for place in range(len(messages))]
 
     def problem_with(self, message: Received) -> str | None:
@@ -63,35 +64,104 @@ class CarefulScorer:
         return None
 
     def _decoded(self, messages: Sequence[Received]) -> Decoded:
-        return decoded(messages, self.scorer.columns, self.scorer.job, self._kind)
+        """Return the rows of ``messages``; one that ends the reading of all is unreadable."""
+        try:
+            return decoded(messages, self.scorer.columns, self.scorer.job, self._kind)
+        except Exception as error:  # noqa: BLE001 - a hostile value may raise anything
+            raise_if_resource_error(error)
+            if len(messages) == 1:
+                return Decoded([], {0: _text(error)})
+        middle = len(messages) // 2
+        first, second = self._decoded(messages[:middle]), self._decoded(messages[middle:])
+        parts = [Part(p.rows, [place + middle for place in p.places]) for p in second.parts]
+        unreadable = {place + middle: why for place, why in second.unreadable.items()}
+        return Decoded([*first.parts, *parts], {**first.unreadable, **unreadable})
 
     def _score_part(
         self,
         messages: Sequence[Received],
         part: Part,
         outgoing: dict[int, Outgoing],
-        failed: dict[int, Exception],
+        failed: list[Part],
     ) -> None:
-        """Score the rows of ``part``; where that fails, those of each half of it."""
+        """Score the rows of ``part``; where that fails, find those that it fails for."""
+        error = self._try(messages, part, outgoing)
+        if error is not None:
+            self._check_before_search(messages, part, error)
+            self._search(messages, part, error, outgoing, failed)
+
+    def _try(
+        self, messages: Sequence[Received], part: Part, outgoing: dict[int, Outgoing]
+    ) -> Exception | None:
+        """Score the rows of ``part``; return the exception that it ends in.
+
+        That is a ContractError where the rows are to blame: for what they are, or for what they have to
+        be repeated.
+        """
         try:
             answers = self.scorer.score(part.rows)
-        except Exception as error:  # whatever a model raises
-            if found := resource_error(error):
-                raise found from error
-            if len(part.places) == 1:
-                place = part.places[0]
-                if isinstance(
-                    error, ContractError
-                ):  # a column of the message is another kind of thing
-                    letter = self.envelope.dead(messages[place], UNREADABLE, error=str(error))
-                    outgoing[place] = letter
-                else:
-                    failed[place] = error
-                return
-            for half in _halves(part):
-                self._score_part(messages, half, outgoing, failed)
+        except Exception as error:  # noqa: BLE001 - whatever a model raises
+            raise_if_resource_error(error)
+            return error
+        try:
+            self._take(messages, part.rows, part.places, answers, outgoing)
+        except (ValueError, TypeError, RecursionError, OverflowError) as error:
+            return ContractError(f"the row cannot be written as a result: {_text(error)}")
+        return None
+
+    def _search(
+        self,
+        messages: Sequence[Received],
+        part: Part,
+        error: Exception,
+        outgoing: dict[int, Outgoing],
+        failed: list[Part],
+    ) -> None:
+        """Score each half of ``part``, for which scoring has ended in ``error``."""
+        if len(part.places) == 1:
+            place = part.places[0]
+            if isinstance(error, ContractError):
+                letter = self.envelope.dead(messages[place], UNREADABLE, error=str(error))
+                outgoing[place] = letter
+            else:
+                failed.append(part)
             return
-        self._take(messages, part.rows, part.places, answers, outgoing)
+        for half in _halves(part):
+            if (of_half := self._try(messages, half, outgoing)) is not None:
+                self._search(messages, half, of_half, outgoing, failed)
+
+    def _blame(
+        self, messages: Sequence[Received], failed: list[Part], outgoing: dict[int, Outgoing]
+    ) -> None:
+        """Make dead letters of those that fail once more, while the model scores others.
+
+        Once more, as what the model needs may have been away for a moment.
+        """
+        blamed: dict[int, Exception] = {}
+        for part in failed:
+            if (error := self._try(messages, part, outgoing)) is not None:
+                blamed[part.places[0]] = error
+        if not blamed:
+            return
+        if self.last_scored is None or self.problem_with(self.last_scored) is not None:
+            self._raise_broken(next(iter(blamed.values())), len(blamed))
+        for place, error in blamed.items():
+            outgoing[place] = self.envelope.dead(messages[place], FAILED, error=_text(error))
+
+    def _check_before_search(
+        self, messages: Sequence[Received], part: Part, error: Exception
+    ) -> None:
+        """Raise BrokenScorerError for a model that scores nothing, before each message is tried."""
+        if isinstance(error, ContractError):
+            return
+        if self.last_scored is not None:
+            broken = self.problem_with(self.last_scored) is not None
+        else:
+            step = max(1, len(part.places) // _SAMPLE)
+            some = [messages[place] for place in part.places[::step]]
+            broken = all(self.problem_with(message) is not None for message in some)
+        if broken:
+            self._raise_broken(error, len(part.places))
 
     def _take(
         self,
@@ -107,19 +177,16 @@ class CarefulScorer:
         if len(answers.rows):
             self.last_scored = sources[int(answers.rows[-1])]
 
-    def _check_that_it_scores(self, failed: dict[int, Exception]) -> None:
-        """Raise BrokenScorerError unless the model scores what it has scored before, or just now."""
-        problem = _text(next(iter(failed.values())))
+    def _raise_broken(self, error: Exception, count: int) -> NoReturn:
+        version, problem = self.scorer.file.version, _text(error)
         if self.last_scored is None:
             raise BrokenScorerError(
-                f"version {self.scorer.file.version} fails for each of {len(failed):,} messages, and "
-                f"has scored none yet: {problem}"
-            )
-        if self.problem_with(self.last_scored) is not None:
-            raise BrokenScorerError(
-                f"version {self.scorer.file.version} no longer scores what it has scored before: "
+                f"version {version} fails for each of {count:,} messages, and has scored none yet: "
                 f"{problem}"
             )
+        raise BrokenScorerError(
+            f"version {version} no longer scores what it has scored before: {problem}"
+        )
 
 
 def _halves(part: Part) -> list[Part]:

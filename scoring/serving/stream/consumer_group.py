@@ -11,11 +11,12 @@ import logging
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
 
-from scoring.errors import ResourceError, ScoringError, needs_extra
+from scoring.errors import ResourceError, ScorerError, ScoringError, needs_extra
 from scoring.serving.scorer import RequestScorer
 from scoring.serving.stream.careful import BrokenScorerError, CarefulScorer
 from scoring.serving.stream.client import client_settings, describe
@@ -130,7 +131,8 @@ class ConsumerGroup:
         if self._settings.transactional:
             self._deliver(messages, outgoing, careful)
             return
-        self._settle()
+        if not self._settle():  # it is to end: what follows must not be committed before
+            return
         still = self._still_owned(messages)
         if len(still) < len(messages):  # some were given back while the last ones were settled
             kept = {(message.partition, message.offset) for message in still}
@@ -145,17 +147,18 @@ class ConsumerGroup:
             return self._reader.read(room, wait)
         pause = _PAUSES_SECONDS[min(self._tries, len(_PAUSES_SECONDS)) - 1]
         until = time.monotonic() + pause
-        new: list[Received] = []
-        while not (new or self._stop.is_set() or self._scorer_has_changed()):
-            if time.monotonic() >= until:
+        while time.monotonic() < until and not self._stop.is_set():
+            if self._scorer_has_changed():
                 break
-            if room:
+            if room > 0:
                 new = self._reader.read(room, wait)
+                self._held += new
+                room -= len(new)
             else:
                 self._reader.keep_alive(wait)
         if self._stop.is_set():
             return []
-        return self._still_owned(self._held) + new
+        return list(self._held)
 
     def _scorer_has_changed(self) -> bool:
         newest = self._scorer()
@@ -170,9 +173,9 @@ class ConsumerGroup:
         newest, before = self._scorer(), self._careful
         if before is not None and newest is before.scorer:
             return before
-        envelope = Envelope(newest.job, newest.file, self._topics)
-        careful = CarefulScorer(newest, envelope, self._settings.format)
-        if before is not None and (problem := self._takeover_problem(careful, before, messages)):
+        careful, problem = self._taking_over(newest, messages)
+        if careful is None:
+            assert before is not None
             self._status.problem = (
                 f"version {newest.file.version} is not used: {problem}. Version "
                 f"{before.scorer.file.version}, as it was loaded before, goes on"
@@ -187,17 +190,24 @@ class ConsumerGroup:
         self._status.version, self._status.problem = newest.file.version, None
         return careful
 
-    def _takeover_problem(
-        self, careful: CarefulScorer, before: CarefulScorer, messages: list[Received]
-    ) -> str | None:
-        """Return why a version scores neither what the one before it has scored nor what comes now."""
-        known = before.last_scored
-        if known is None:
-            return None
-        problem = careful.problem_with(known)
-        if problem is None or careful.problem_with(messages[-1]) is None:
-            return None
-        return problem
+    def _taking_over(
+        self, newest: RequestScorer, messages: list[Received]
+    ) -> tuple[CarefulScorer | None, str]:
+        """Return what scores with ``newest``; None, and why, where it scores neither what the version
+        before it has scored nor what comes now.
+        """
+        before = self._careful
+        try:
+            envelope = Envelope(newest.job, newest.file, self._topics)
+        except ScorerError as error:
+            if before is None:
+                raise
+            return None, str(error)
+        careful = CarefulScorer(newest, envelope, self._settings.format)
+        known = before.last_scored if before is not None else None
+        if known is None or (problem := careful.problem_with(known)) is None:
+            return careful, ""
+        return (careful, "") if careful.problem_with(messages[-1]) is None else (None, problem)
 
     def _hold(self, messages: list[Received], error: ScoringError) -> None:
         """Keep ``messages`` for another try; nothing is decided about them."""
@@ -228,7 +238,7 @@ class ConsumerGroup:
         if arrived:
             self._sent = None
             self._reader.commit(batch.offsets())
-            self._count(batch.messages, batch.delivery.messages)
+            self._count(batch.messages, batch.delivery.messages, batch.careful)
         return arrived
 
     def _wait_for(self, batch: Batch, seconds: float | None) -> bool:
@@ -306,7 +316,7 @@ class ConsumerGroup:
                     return
                 continue
             self._status.waiting = None
-            self._count(messages, sent)
+            self._count(messages, sent, careful)
             return
 
     def _give_back(self, partitions: set[int]) -> None:
@@ -316,14 +326,19 @@ class ConsumerGroup:
         if (sent := self._sent) is not None:
             # Their new member reads the messages again, whose results are equal.
             sent.messages = [m for m in sent.messages if m.partition not in partitions]
-        self._held = [m for m in self._held if m.partition not in partitions]
+        if self._held:
+            self._held = [m for m in self._held if m.partition not in partitions]
+            if not self._held:
+                self._tries, self._status.problem = 0, None
 
     def _still_owned(self, messages: list[Received]) -> list[Received]:
         owned = self._reader.owned
         return [message for message in messages if message.partition in owned]
 
-    def _count(self, messages: list[Received], sent: list[Outgoing]) -> None:
-        self._status.counts.update(map(_OUTCOME, sent))
+    def _count(
+        self, messages: list[Received], sent: list[Outgoing], careful: CarefulScorer
+    ) -> None:
+        self._status.count(careful.scorer.file.version, Counter(map(_OUTCOME, sent)))
         self._reader.handled(offsets_after(messages))
 
     def _end(self) -> None:
@@ -333,7 +348,7 @@ class ConsumerGroup:
                 "%s: ends before %s results were acknowledged; their messages are not committed, and "
                 "will be scored again",
                 self._status.group,
-                f"{self._sent.delivery.open:,}",
+                f"{self._sent.delivery.open + len(self._sent.delivery.refused):,}",
             )
         if self._held:
             log.warning(
@@ -343,10 +358,11 @@ class ConsumerGroup:
             )
 
 
-def status_of(settings: StreamSettings, job: str, version: str | None) -> StreamStatus:
-    """Return the status of the group of ``job``, or of its ``version``, before it begins."""
-    group = ".".join(filter(None, (settings.group, job, version)))
-    return StreamStatus(job, group)
+def status_of(settings: StreamSettings, job: str, kind: str | None) -> StreamStatus:
+    """Return the status of a group of ``job`` before it begins; ``kind`` is None for the version in
+    force, else what distinguishes it.
+    """
+    return StreamStatus(job, ".".join(filter(None, (settings.group, job, kind))))
 
 
 def topics_of(settings: StreamSettings, job: str, challenger: str | None) -> Topics:

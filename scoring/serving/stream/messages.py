@@ -133,7 +133,8 @@ class Envelope:
         if large.value:  # the message itself is still where it came from
             size = ("value_bytes", str(len(large.value)).encode())
             return large._replace(value=b"", headers=[*(large.headers or []), size])
-        return None
+        headers = [header for header in large.headers or [] if header[0] != "source_key"]
+        return large._replace(headers=headers) if headers != large.headers else None
 
     def _key(self, source: Received) -> bytes:
         key, _ = self._of_partition(source.topic, source.partition)

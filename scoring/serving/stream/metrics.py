@@ -55,8 +55,12 @@ class StreamCollector:
         )
         for status in self.statuses:
             group = [status.job, status.group]
-            for outcome in OUTCOMES:
-                messages.add_metric([*group, status.version or "", outcome], status.counts[outcome])
+            for version in {version for version, _ in [*status.of_versions]} or {
+                status.version or ""
+            }:
+                for outcome in OUTCOMES:
+                    labels = [*group, version, outcome]
+                    messages.add_metric(labels, status.of_versions[version, outcome])
             for partition, count in list(status.lag.items()):
                 lag.add_metric([*group, str(partition)], count)
             lost.add_metric(group, status.lost)

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from scoring.errors import ScoringError, StreamError, needs_extra
 from scoring.serving.jobs import Jobs, NotServedError, ServedJob
 from scoring.serving.scorer import RequestScorer
-from scoring.serving.stream.archive import Archive
+from scoring.serving.stream.archive import Archive, check_columns
 from scoring.serving.stream.client import check_topics, client_settings, describe
 from scoring.serving.stream.consumer_group import ConsumerGroup, status_of, topics_of
 from scoring.serving.stream.messages import Envelope
@@ -32,8 +32,9 @@ with needs_extra("stream", "streams"):
 
 log = logging.getLogger(__name__)
 
-_ARCHIVE = "archive"
 _AGAIN_SECONDS = 5.0
+_TRIES = 5
+"""With ``until_end``; else somebody looks at the problem while it goes on."""
 _TICK_SECONDS = 0.2
 
 OnStatus = Callable[[list[StreamStatus]], None]
@@ -94,8 +95,11 @@ class StreamService:
                 try:
                     self._check(name)
                 except ScoringError as error:
-                    log.error("%s cannot be streamed: %s", name.job, error)
+                    if self._problems.get(name) != str(error):
+                        log.error("%s cannot be streamed: %s", name.job, error)
+                    self._problems[name] = str(error)
                     continue
+                self._problems.pop(name, None)
                 self._start(name)
         for name, running in self._running.items():
             problem = problems.get(name.job) or self._problems.get(name)
@@ -139,6 +143,7 @@ class StreamService:
         check_topics(source, [settings.source.topic])
         scorer = self._scorer_of(name)
         if name.archive:
+            check_columns(scorer)
             return
         topics = topics_of(settings, name.job, self._challenger(name))
         Envelope(scorer.job, scorer.file, topics)
@@ -156,6 +161,14 @@ class StreamService:
     def _challenger(self, name: GroupName) -> str | None:
         """Return the version if its results go to a topic of their own, beside those in force."""
         return name.version if self._settings.version is None else None
+
+    def _kind(self, name: GroupName) -> str | None:
+        """Return what distinguishes a group from that of the version in force."""
+        if name.archive:
+            return "archive"
+        if name.version is None:
+            return None
+        return f"{'challenger' if self._challenger(name) else 'version'}.{name.version}"
 
     def _scorer_of(self, name: GroupName) -> RequestScorer:
         """Return what scores for a group now: what did before, where the newest cannot be loaded."""
@@ -178,7 +191,7 @@ class StreamService:
 
     def _start(self, name: GroupName) -> None:
         settings, stop = self._settings, threading.Event()
-        status = status_of(settings, name.job, _ARCHIVE if name.archive else name.version)
+        status = status_of(settings, name.job, self._kind(name))
         running = _Running(status, stop, threading.Thread())
         running.thread = threading.Thread(
             target=self._run, args=(name, running), name=status.group, daemon=True
@@ -188,20 +201,25 @@ class StreamService:
 
     def _run(self, name: GroupName, running: _Running) -> None:
         """Run a group; begin again where the brokers have ended it."""
-        settings, status = self._settings, running.status
+        settings, status, tries = self._settings, running.status, 0
         while not running.stop.is_set():
+            before = status.total
             try:
                 self._group(name, running).run()
                 return
             except (StreamError, UndeliveredError, KafkaException) as error:
                 why = describe(error) if isinstance(error, KafkaException) else str(error)
-                status.problem = f"cannot go on: {why}"
+                status.waiting = f"cannot go on: {why}"
                 status.retries += 1
-                log.error("%s: %s. Trying again", status.group, status.problem)
+                tries = tries + 1 if status.total == before else 1
+                if settings.until_end and tries >= _TRIES:
+                    running.error.append(StreamError(f"{status.group} {status.waiting}"))
+                    return
+                log.error("%s: %s. Trying again", status.group, status.waiting)
             except Exception as error:
-                status.problem = f"{type(error).__name__}: {error}"
-                running.error.append(error)
+                status.waiting = f"{type(error).__name__}: {error}"
                 if settings.until_end:
+                    running.error.append(error)
                     return
                 log.exception("%s: failed, and begins again", status.group)
             running.stop.wait(_AGAIN_SECONDS)
@@ -240,9 +258,12 @@ def _rare_collections() -> Iterator[None]:
 
 
 def stream(
-    settings: StreamSettings, stop: threading.Event, on_started: OnStatus, on_status: OnStatus
+    settings: StreamSettings,
+    is_to_end: Callable[[], bool],
+    on_started: OnStatus,
+    on_status: OnStatus,
 ) -> None:
-    """Score until ``stop`` is set, or, with ``until_end``, until all messages are scored.
+    """Score until ``is_to_end``, or, with ``until_end``, until all messages are scored.
 
     ``on_started`` is called once, ``on_status`` several times a second. Raises what is wrong before
     anything is read, and what ends a group with ``until_end``.
@@ -255,7 +276,8 @@ def stream(
         on_started(service.statuses())
         watched = time.monotonic()
         try:
-            while not stop.wait(_TICK_SECONDS):
+            while not is_to_end():
+                time.sleep(_TICK_SECONDS)
                 on_status(service.statuses())
                 if settings.until_end and service.ended:
                     break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from scoring.pipeline.checked_rows import LEFT_OUT, QUARANTINED, SCORED
@@ -18,7 +19,8 @@ DEAD = (QUARANTINED, UNREADABLE, FAILED, TOO_LARGE)
 
 @dataclass
 class StreamStatus:
-    """One consumer group; each count is of messages whose results are acknowledged.
+    """One consumer group; each count is of messages whose results are acknowledged
+    (``of_versions``: by version and outcome).
 
     ``lag`` is how many messages of each partition that this process reads are still to be scored.
     ``lost`` are messages that the brokers deleted before they were read. ``problem`` is what keeps
@@ -30,6 +32,7 @@ class StreamStatus:
     group: str
     version: str | None = None
     counts: Counter[str] = field(default_factory=Counter)
+    of_versions: Counter[tuple[str, str]] = field(default_factory=Counter)
     lag: dict[int, int] = field(default_factory=dict)
     lost: int = 0
     retries: int = 0
@@ -37,6 +40,12 @@ class StreamStatus:
     problem: str | None = None
     job_problem: str | None = None
     waiting: str | None = None
+
+    def count(self, version: str, outcomes: Mapping[str, int]) -> None:
+        """Count messages by what has become of them, as ``version`` has scored them."""
+        for outcome, number in outcomes.items():
+            self.counts[outcome] += number
+            self.of_versions[version, outcome] += number
 
     @property
     def total(self) -> int:

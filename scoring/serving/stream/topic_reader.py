@@ -7,6 +7,7 @@ member takes with it what is not committed.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ with needs_extra("stream", "streams"):
 log = logging.getLogger(__name__)
 
 _ASK_SECONDS = 15.0
+_SETTLED_SECONDS = 15.0
+"""How long partitions are on their way from one member to another, at most."""
 _CONTINUES = frozenset(
     (
         KafkaError._TRANSPORT,
@@ -59,8 +62,8 @@ class TopicReader:
         self._next: dict[int, int] = {}
         self._handled: dict[int, int] = {}
         self._ended: set[int] = set()
-        self._assigned_once = False
-        self._paused = False
+        self._changed: float | None = None
+        self._paused: set[int] = set()
         self._away = False
         self._consumer = made(
             Consumer,
@@ -77,6 +80,8 @@ class TopicReader:
                 "error_cb": self._note,
             },
         )
+        found = self._consumer.list_topics(topic, timeout=_ASK_SECONDS)
+        self._partitions = len(found.topics[topic].partitions)
         self._consumer.subscribe(
             [topic], on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose
         )
@@ -86,21 +91,28 @@ class TopicReader:
 
         Raises StreamError where the brokers refuse.
         """
-        if self._paused:
-            self._consumer.resume(self._places())
-            self._paused = False
+        if paused := self._paused & self.owned:
+            self._consumer.resume(self._places(paused))
+        self._paused.clear()
         return self._received(self._consumer.consume(count, seconds))
 
     def keep_alive(self, seconds: float) -> None:
         """Stay a member of the group for ``seconds`` without reading on."""
-        if not self._paused:
-            self._consumer.pause(self._places())
-            self._paused = True
+        self._pause()
         message = self._consumer.poll(seconds)
-        if message is not None and message.error() is None and message.partition() in self.owned:
+        if message is None:
+            return
+        if (error := message.error()) is not None:
+            self._handle(error, message.partition())
+        elif message.partition() in self.owned:
             # Of a partition that was given just now, and so was not paused.
             self._consumer.seek(TopicPartition(self.topic, message.partition(), message.offset()))
-            self._consumer.pause(self._places())
+            self._pause()
+
+    def _pause(self) -> None:
+        if reading := self.owned - self._paused:
+            self._consumer.pause(self._places(reading))
+            self._paused |= reading
 
     def commit(self, offsets: Mapping[int, int]) -> None:
         """Commit the next offset of each partition that this member still has.
@@ -142,15 +154,23 @@ class TopicReader:
 
     @property
     def at_end(self) -> bool:
-        """Whether all messages of the partitions were read that there were."""
-        return self._assigned_once and self.owned <= self._ended
+        """Whether all messages were read that there were, of the partitions that this member has.
+
+        One that does not have all partitions waits a while after each change: what one member gives
+        back is on its way to another one.
+        """
+        if self._changed is None or not self.owned <= self._ended:
+            return False
+        if len(self.owned) == self._partitions:
+            return True
+        return time.monotonic() - self._changed > _SETTLED_SECONDS
 
     def close(self) -> None:
         """Leave the group."""
         self._consumer.close()
 
-    def _places(self) -> list[TopicPartition]:
-        return [TopicPartition(self.topic, partition) for partition in sorted(self.owned)]
+    def _places(self, partitions: set[int]) -> list[TopicPartition]:
+        return [TopicPartition(self.topic, partition) for partition in sorted(partitions)]
 
     def _received(self, messages: Iterable[Any]) -> list[Received]:
         found, topic, ended = [], self.topic, self._ended
@@ -214,7 +234,8 @@ class TopicReader:
             log.info("%s: the brokers of %s answer again", self._status.group, self.topic)
 
     def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._assigned_once = True
+        self._changed = time.monotonic()
+        self._status.waiting = None
         committed = consumer.committed(partitions, timeout=_ASK_SECONDS) if partitions else []
         places, begun = [], []
         for place in committed:
@@ -233,7 +254,6 @@ class TopicReader:
             places.append(TopicPartition(self.topic, place.partition, offset))
         consumer.incremental_assign(places)
         self.owned |= {place.partition for place in places}
-        self._paused = False
         if begun and self._start == "latest":
             # At once: a member that ends before its first message would lose its place.
             consumer.commit(offsets=begun, asynchronous=False)
@@ -263,6 +283,8 @@ class TopicReader:
     def _forget(self, partitions: set[int]) -> None:
         self.owned -= partitions
         self._ended -= partitions
+        self._paused -= partitions
+        self._changed = time.monotonic()
         for partition in partitions:
             self._next.pop(partition, None)
             self._handled.pop(partition, None)
@@ -272,9 +294,26 @@ class TopicReader:
         low, high = self._consumer.get_watermark_offsets(
             TopicPartition(self.topic, partition), timeout=_ASK_SECONDS
         )
-        found = self._lost(partition, offset, low) if offset < low else min(offset, high)
-        self._next[partition] = found
-        self._consumer.seek(TopicPartition(self.topic, partition, found))
+        if offset < low:
+            found = self._lost(partition, offset, low)
+        elif offset > high:
+            log.error(
+                "%s: partition %s of %s ends at %s, before what was committed (%s): the topic was made "
+                "again, or cut. It is read from its beginning",
+                self._status.group,
+                partition,
+                self.topic,
+                high,
+                offset,
+            )
+            found = low
+        else:
+            found = offset
+        self._next[partition] = self._handled[partition] = found
+        # librdkafka has stopped reading the partition, so that a seek is an error.
+        self._consumer.incremental_unassign([TopicPartition(self.topic, partition)])
+        self._consumer.incremental_assign([TopicPartition(self.topic, partition, found)])
+        self._paused.discard(partition)
 
     def _lost(self, partition: int, offset: int, low: int) -> int:
         self._status.lost += low - offset

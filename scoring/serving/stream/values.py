@@ -6,7 +6,6 @@ by its place.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,8 +97,8 @@ def _ids_of_key(key: bytes | None, names: list[str], columns: RequestColumns) ->
         config = columns.types.get(names[0])
         if len(names) == 1 and (config is None or config.type == "string"):
             return {names[0]: text}
-        found = json.loads(text)
-    except ValueError:
+        found = parsed_json(key, "the key")
+    except (ValueError, BodyError):
         return {}
     if isinstance(found, dict):
         return {name: found[name] for name in names if name in found}

@@ -20,7 +20,7 @@ def test_an_address_has_brokers_and_a_topic():
     found = parse_address("kafka://a/predictions.{job}", template=True).of_job("delay")
     assert str(found) == "kafka://a/predictions.delay"
     assert str(found.dead_letters()) == "kafka://a/predictions.delay.dead-letters"
-    assert str(found.of_version("v3")) == "kafka://a/predictions.delay.v3"
+    assert str(found.of_version("v3")) == "kafka://a/predictions.delay.challenger.v3"
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_an_address_has_brokers_and_a_topic():
         ("kafka://a/" + "t" * 250, "at most 249"),
     ],
 )
-def test_what_is_no_address_is_an_error(text: str, error: str):
+def test_what_is_not_an_address_is_an_error(text: str, error: str):
     with pytest.raises(StreamError, match=error):
         parse_address(text)
 

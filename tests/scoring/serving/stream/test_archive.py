@@ -116,7 +116,7 @@ def test_a_month_of_messages_is_a_partition_with_all_that_a_partition_has(
     (place.data / "actuals").mkdir()
     pq.write_table(table, place.data / "actuals" / "2013-02.parquet")
     manifest = run_steps(place.run(job))
-    # The row without x is in both; what is no row, or of another type, is a dead letter alone.
+    # The row without x is in both; what is not a row, or of another type, is a dead letter alone.
     assert (manifest.rows.scored, manifest.rows.reasons) == (400, {"missing_value: x": 1})
     batch = {row["id"]: row["y"] for row in predictions(manifest).to_pylist()}
     answered = [json.loads(got.value) for got in broker.read(f"{topic}-out", at_least(400))]

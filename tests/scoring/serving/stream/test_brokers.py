@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,15 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from devstack.services import kafka
 from devstack.services.object_store import ObjectStore
 from devstack.services.ports import free_port
+from scoring.serving.jobs import Jobs
+from scoring.serving.settings import Settings
 from scoring.serving.stream import topic_reader
-from scoring.serving.stream.messages import Outgoing
+from scoring.serving.stream.address import parse_address
+from scoring.serving.stream.consumer_group import ConsumerGroup
+from scoring.serving.stream.messages import Outgoing, Topics
 from scoring.serving.stream.received import Received
-from scoring.serving.stream.result_writer import ResultWriter, UndeliveredError
+from scoring.serving.stream.result_writer import Delivery, ResultWriter, UndeliveredError
+from scoring.serving.stream.settings import StreamSettings
 from scoring.serving.stream.status import StreamStatus
 from scoring.serving.stream.topic_reader import TopicReader
 from tests import kafka_broker
@@ -273,6 +279,10 @@ def tls_in_front_of(broker: Broker, port: int, certificate: Path) -> Iterator[No
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
 
 
 def test_a_connection_with_tls_is_used(place: Place, tmp_path: Path, start: Start):
@@ -309,3 +319,69 @@ def answers(admin: AdminClient) -> bool:
     except KafkaException:
         return False
     return True
+
+
+class FirstIsLost(ResultWriter):
+    """Acknowledges all but what it is given first."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__({})
+        self.batches: list[list[Outgoing]] = []
+        self._stop = stop
+
+    def send(self, messages: list[Outgoing]) -> Delivery:
+        self.batches.append(messages)
+        delivery = Delivery(messages)
+        if len(self.batches) > 1:
+            delivery.open = 0
+        return delivery
+
+    def poll(self, seconds: float) -> None:
+        self._stop.set()  # while the next batch waits for the answer to this one
+
+
+def test_nothing_is_committed_that_follows_results_without_an_answer(
+    place: Place, broker: Broker, topic: str
+):
+    broker.produce(topic, [row(n) for n in range(9)], partition=0)
+    file = place.job().path
+    address = parse_address(f"kafka://{broker.server}/{topic}")
+    jobs = Settings((file,), file.parent, lambda: datetime(2013, 3, 1, tzinfo=UTC), str(place.data))
+    settings = StreamSettings(jobs, address, address, None, max_batch=3, stop_seconds=0.2)
+    loaded = Jobs(jobs)
+    loaded.load()
+    stop, status = threading.Event(), StreamStatus("sample", "once")
+    group = ConsumerGroup(
+        settings, status, Topics("out", "dead"), lambda: loaded["sample"].in_force, stop
+    )
+    group._writer = writer = FirstIsLost(stop)
+    group.run()
+    assert len(writer.batches) == 1
+    assert status.total == 0
+    assert broker.committed("once", topic, 1) == {}
+
+
+def test_a_topic_that_was_made_again_is_read_from_its_beginning(caplog: pytest.LogCaptureFixture):
+    """By librdkafka's own cluster for tests, which knows offsets that are out of range."""
+    cluster = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "none", "log_level": 2})
+    (found,) = cluster.list_topics(timeout=10).brokers.values()
+    mock = Broker(found.port)
+    places = mock.produce("again", [row(n) for n in range(10)], partition=0)
+    assert places[-1] == (0, 9)
+    before = Consumer({"bootstrap.servers": mock.server, "group.id": "g"})
+    before.commit(offsets=[TopicPartition("again", 0, 1000)], asynchronous=False)
+    before.close()
+    status = StreamStatus("sample", "g")
+    settings = {"bootstrap.servers": mock.server, "session.timeout.ms": 6000}
+    reader = TopicReader(settings, "again", "g", "earliest", status, lambda partitions: None)
+    read: list[int] = []
+
+    def all_read() -> bool:
+        read.extend(message.offset for message in reader.read(100, 0.2))
+        return len(read) >= 10
+
+    with caplog.at_level("ERROR"):
+        wait_until(all_read, lambda: str(read))
+    assert read == list(range(10))
+    assert "the topic was made again, or cut. It is read from its beginning" in caplog.text
+    reader.close()

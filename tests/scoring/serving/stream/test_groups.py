@@ -90,7 +90,7 @@ def test_a_first_message_that_breaks_the_model_waits_for_one_that_does_not(
     assert ys(broker, f"{topic}-out", 1) == {1: 2.0}
 
 
-def test_a_model_that_scores_nothing_is_no_fault_of_the_messages(
+def test_a_model_that_scores_nothing_does_not_blame_the_messages(
     place: Place, broker: Broker, topic: str, start: Start
 ):
     with_scorer(place, FAILS)
@@ -186,8 +186,10 @@ def test_jobs_and_challengers_are_groups_of_their_own_that_come_and_go(
     place: Place, broker: Broker, topic: str, start: Start
 ):
     out = f"{topic}.out"
-    names = [f"{out}.{name}" for name in ("sample", "sample.v2", "second")]
-    names += [f"{out}.{name}" for name in ("sample.dead-letters", "sample.dead-letters.v2")]
+    names = [f"{out}.{name}" for name in ("sample", "sample.challenger.v2", "second")]
+    names += [
+        f"{out}.{name}" for name in ("sample.dead-letters", "sample.dead-letters.challenger.v2")
+    ]
     broker.create(dict.fromkeys([*names, f"{out}.second.dead-letters"], 1))
     place.model(linear(3.0), "v2.skops")
     place.job(model=TWO_VERSIONS)
@@ -199,7 +201,7 @@ def test_jobs_and_challengers_are_groups_of_their_own_that_come_and_go(
     other_job(place, "second", output={"prediction": "z"})
     stream.wait(lambda: stream.total("scoring.second") == 100)
     place.job(model=TWO_VERSIONS, challengers=["v2"])
-    stream.wait(lambda: stream.total("scoring.sample.v2") == 100)
+    stream.wait(lambda: stream.total("scoring.sample.challenger.v2") == 100)
     assert stream.total() == 100  # nothing was scored twice for that
 
     (place.folder / "second.yaml").unlink()
@@ -209,7 +211,7 @@ def test_jobs_and_challengers_are_groups_of_their_own_that_come_and_go(
     stream.wait(lambda: stream.total() == 150)
     assert stream.stop() == 0
     assert ys(broker, f"{out}.sample", 150)[140] == pytest.approx(280.0)
-    challenger = ys(broker, f"{out}.sample.v2", 100)
+    challenger = ys(broker, f"{out}.sample.challenger.v2", 100)
     assert (len(challenger), challenger[50]) == (100, pytest.approx(150.0))
     second = broker.read(f"{out}.second", at_least(100))
     assert {json.loads(got.value)["job"] for got in second} == {"second"}
@@ -217,8 +219,8 @@ def test_jobs_and_challengers_are_groups_of_their_own_that_come_and_go(
     place.job(model=TWO_VERSIONS, challengers=["v2"])
     again = start(place, topic, "--to", f"kafka:///{out}.{{job}}", "--until-end")
     assert again.end() == 0
-    assert again.total("scoring.sample.v2") == 50
-    assert len(ys(broker, f"{out}.sample.v2", 150)) == 150
+    assert again.total("scoring.sample.challenger.v2") == 50
+    assert len(ys(broker, f"{out}.sample.challenger.v2", 150)) == 150
 
 
 def test_a_version_of_ones_own_choice_is_a_group_of_its_own(
@@ -229,7 +231,7 @@ def test_a_version_of_ones_own_choice_is_a_group_of_its_own(
     broker.produce(topic, [row(n) for n in range(10)])
     stream = start(place, topic, "--version", "v2", "--until-end")
     assert stream.end() == 0
-    assert set(stream.groups()) == {"scoring.sample.v2"}
+    assert set(stream.groups()) == {"scoring.sample.version.v2"}
     assert ys(broker, f"{topic}-out", 10)[5] == pytest.approx(15.0)
 
 
@@ -249,3 +251,59 @@ def test_processes_of_a_job_share_its_partitions(
     other.wait(lambda: one.total() + other.total() == 1500)
     got = broker.read(f"{topic}-out", at_least(1500))
     assert len(got) == len({message.key for message in got}) == 1500  # nothing twice
+
+
+def test_a_lookup_that_fails_once_blames_nobody(
+    place: Place, broker: Broker, topic: str, start: Start
+):
+    with_scorer(
+        place,
+        "import pathlib\n"
+        "def run(df):\n"
+        "    once = pathlib.Path(__file__).with_name('once')\n"
+        "    if once.exists():\n"
+        "        once.unlink()\n"
+        "        raise ConnectionError('the lookup is away')\n"
+        "    return df[['x']].rename(columns={'x': 'y'}) * 2\n",
+    )
+    stream = start(place, topic)
+    broker.produce(topic, [row(1)])
+    stream.wait(lambda: stream.total() == 1)
+    (place.folder / "once").touch()
+    broker.produce(topic, [row(2)])
+    stream.wait(lambda: stream.total() == 2)
+    assert not (place.folder / "once").exists()
+    assert ys(broker, f"{topic}-out", 2) == {1: 2.0, 2: 4.0}
+
+
+def test_a_new_job_file_that_cannot_be_streamed_replaces_nothing(
+    place: Place, broker: Broker, topic: str, start: Start
+):
+    with_scorer(place, SCORES % 2)
+    broker.produce(topic, [row(n) for n in range(10)])
+    stream = start(place, topic)
+    stream.wait(lambda: stream.total() == 10)
+    place.job(model=None, scorer="scorer.py", output={"prediction": "y", "keep": ["job"]})
+    stream.wait(lambda: "is in force" in stream.log.read_text())
+    broker.produce(topic, [row(n) for n in range(10, 20)])
+    stream.wait(lambda: stream.total() == 20)
+    assert "is not used: sample publishes a column 'job'" in problem(stream)
+    assert stream.stop() == 0
+
+
+def test_until_end_waits_for_partitions_on_their_way_to_another_process(
+    place: Place, broker: Broker, topic: str, start: Start
+):
+    with_scorer(
+        place,
+        "import time\ndef run(df):\n    time.sleep(0.05)\n"
+        "    return df[['x']].rename(columns={'x': 'y'})\n",
+    )
+    broker.produce(topic, [row(n) for n in range(400)], partition=0)
+    options = ("--until-end", "--max-batch", "10")
+    one = start(place, topic, *options)
+    one.wait(lambda: one.total() > 0)
+    other = start(place, topic, *options)
+    assert (one.end(), other.end()) == (0, 0)
+    assert one.total() + other.total() >= 400
+    assert set(ys(broker, f"{topic}-out", 400)) == set(range(400))

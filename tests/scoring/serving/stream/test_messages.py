@@ -94,6 +94,19 @@ WRONG: dict[str, tuple[bytes | str | None, str, str | None, str]] = {
     "no value": (None, "unreadable", None, "has no value"),
     "bytes": (b"\xff\xfe\x00", "unreadable", None, "not JSON"),
     "half a character": ('{"id": 1, "x": 1.0, "z": "\\ud800"}', "unreadable", None, "surrogate"),
+    "half a character, raw": (b'{"id": "\xed\xa0\x80", "x": 1.0}', "unreadable", None, "not JSON"),
+    "more digits than a float has": (
+        '{"id": 1, "x": -1' + "0" * 400 + "}",
+        "infinite",
+        "x",
+        "-inf",
+    ),
+    "an id of lists in lists": (
+        '{"id": ' + "[" * 600 + "]" * 600 + ', "x": 1.0}',
+        "unreadable",
+        None,
+        "",
+    ),
     "deep": ("[" * 100_000, "unreadable", None, "not JSON"),
     "null in x": ('{"id": 1, "x": null}', "missing_value", "x", ""),
     "text in x": ('{"id": 1, "x": "many"}', "wrong_type", "x", "many"),
@@ -209,6 +222,19 @@ def test_a_result_that_is_too_large_is_a_dead_letter(
     (letter,) = dead(broker, topic, 1)
     assert letter.headers["reason"] == "result_too_large"
     assert stream.group()["messages"]["result_too_large"] == 1
+
+
+def test_a_message_whose_key_is_too_large_for_a_dead_letter_stops_nobody(
+    place: Place, broker: Broker, topic: str, start: Start
+):
+    broker.produce(topic, ["no row"], keys=["k" * 1_900])
+    broker.produce(topic, [row(1)])
+    stream = start(place, topic, "--until-end", extra={"message.max.bytes": 2_000})
+    assert stream.end() == 0
+    (letter,) = dead(broker, topic, 1)
+    assert letter.headers["reason"] == "unreadable"
+    assert (letter.headers["value_bytes"], "source_key" in letter.headers) == ("6", False)
+    assert len(results(broker, topic, 1)) == 1
 
 
 def test_a_second_run_goes_on_where_the_first_has_ended(

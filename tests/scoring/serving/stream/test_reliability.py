@@ -165,7 +165,7 @@ def test_no_message_is_lost_and_results_that_come_again_are_equal(
         else:
             assert challenger.stream is not None
             challenger.stream.wait(
-                lambda s=challenger.stream: s.total("scoring.sample.v2") > 0  # type: ignore[misc]
+                lambda s=challenger.stream: s.total("scoring.sample.version.v2") > 0  # type: ignore[misc]
             )
             assert challenger.stream.stop() == 0
             challenger.stream = None
@@ -182,7 +182,7 @@ def test_no_message_is_lost_and_results_that_come_again_are_equal(
     for name, got in found.items():
         at = [(r["source_partition"], r["source_offset"]) for r in map(of, got)]
         assert places <= set(at), name
-    committed = broker.committed("scoring.sample.v2", "in", PARTITIONS)
+    committed = broker.committed("scoring.sample.version.v2", "in", PARTITIONS)
     # All from where it joined to where it left.
     found["challenger"] = broker.read("out.challenger", lambda got: not gaps(got, committed))
     again = {name: repeated(got) for name, got in found.items()}
