@@ -17,6 +17,8 @@ from devstack.services.kafka import KafkaBroker
 from devstack.services.object_store import ObjectStore
 from devstack.services.ports import free_port
 
+QUIET = {"log_level": 2}
+"""Of clients: brokers are killed here, and each attempt to connect would be a line on the terminal."""
 SECONDS = 120
 """How long a test waits for what should come about at once."""
 
@@ -64,7 +66,7 @@ class Broker(KafkaBroker):
         **more: Any,
     ) -> list[tuple[int, int]]:
         """Send messages; returns the place of each: its partition and offset."""
-        producer = Producer({"bootstrap.servers": self.server, "linger.ms": 20})
+        producer = Producer({**QUIET, "bootstrap.servers": self.server, "linger.ms": 20})
         places: list[tuple[int, int]] = []
         found: dict[int, tuple[int, int]] = {}
         given, count = iter(keys), 0
@@ -95,6 +97,7 @@ class Broker(KafkaBroker):
         """All messages of a topic from its beginning, when there are ``enough``."""
         consumer = Consumer(
             {
+                **QUIET,
                 "bootstrap.servers": self.server,
                 "group.id": "tests",
                 "auto.offset.reset": "earliest",
@@ -118,7 +121,7 @@ class Broker(KafkaBroker):
         return got
 
     def committed(self, group: str, topic: str, partitions: int) -> dict[int, int]:
-        consumer = Consumer({"bootstrap.servers": self.server, "group.id": group})
+        consumer = Consumer({**QUIET, "bootstrap.servers": self.server, "group.id": group})
         found = consumer.committed([TopicPartition(topic, n) for n in range(partitions)], 10)
         consumer.close()
         return {place.partition: place.offset for place in found if place.offset >= 0}

@@ -18,7 +18,7 @@ from confluent_kafka import Producer
 from scoring import training_profile
 from scoring.cli.main import main
 from scoring.pipeline.evaluate import evaluate
-from tests.kafka_broker import Broker, at_least
+from tests.kafka_broker import QUIET, Broker, at_least
 from tests.scoring.factories import JOB, Place, predictions, run_steps
 from tests.scoring.serving.stream.conftest import Start
 
@@ -35,7 +35,7 @@ def place(place: Place) -> Place:
 
 def produce(broker: Broker, topic: str, values: dict[int, Any], partition: int = 0) -> None:
     """Send rows by their ids, each a minute after the one before it."""
-    producer = Producer({"bootstrap.servers": broker.server})
+    producer = Producer({**QUIET, "bootstrap.servers": broker.server})
     for number, x in values.items():
         value = x if isinstance(x, str) else json.dumps({"id": number, "x": x})
         moment = FEBRUARY + number * 60_000

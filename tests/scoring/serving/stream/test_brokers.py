@@ -33,7 +33,7 @@ from scoring.serving.stream.status import StreamStatus
 from scoring.serving.stream.topic_reader import TopicReader
 from tests import kafka_broker
 from tests.https_server import certify
-from tests.kafka_broker import Broker, at_least, wait_until
+from tests.kafka_broker import QUIET, Broker, at_least, wait_until
 from tests.scoring.factories import Place
 from tests.scoring.serving.stream.conftest import Start
 
@@ -205,7 +205,7 @@ class Consuming:
     """A member of a group, which a transaction is made for."""
 
     def __init__(self, broker: Broker, topic: str, group: str | None = None) -> None:
-        settings = {"bootstrap.servers": broker.server, "group.id": group or f"g-{topic}"}
+        settings = {**QUIET, "bootstrap.servers": broker.server, "group.id": group or f"g-{topic}"}
         strategy = {"partition.assignment.strategy": "cooperative-sticky"}  # as the stream's own
         self.consumer = Consumer({**settings, **strategy, "session.timeout.ms": 6000})
         self.consumer.subscribe([topic])
@@ -229,8 +229,14 @@ def fail(writer: ResultWriter, topic: str, member: Consuming) -> None:
         writer.deliver([*outgoing(topic, 5), *large], same, places, member.metadata)
 
 
-def test_an_aborted_transaction_commits_no_offsets(broker: Broker, topic: str):
-    member = Consuming(broker, topic)
+@pytest.fixture
+def member(broker: Broker, topic: str) -> Iterator[Consuming]:
+    found = Consuming(broker, topic)
+    yield found
+    found.consumer.close()
+
+
+def test_an_aborted_transaction_commits_no_offsets(broker: Broker, topic: str, member: Consuming):
     writer = ResultWriter({"bootstrap.servers": broker.server}, "one")
     out, places = f"{topic}-out", [TopicPartition(topic, 0, 7)]
     fail(writer, out, member)
@@ -240,8 +246,7 @@ def test_an_aborted_transaction_commits_no_offsets(broker: Broker, topic: str):
     writer.close()
 
 
-def test_a_process_that_was_replaced_commits_nothing(broker: Broker, topic: str):
-    member = Consuming(broker, topic)
+def test_a_process_that_was_replaced_commits_nothing(broker: Broker, topic: str, member: Consuming):
     settings = {"bootstrap.servers": broker.server}
     old, new = ResultWriter(settings, "same"), ResultWriter(settings, "same")
     out = f"{topic}-out"
@@ -251,6 +256,8 @@ def test_a_process_that_was_replaced_commits_nothing(broker: Broker, topic: str)
     with pytest.raises(UndeliveredError, match="fenced"):
         old.deliver(outgoing(out, 1), same, places, member.metadata)
     assert broker.committed(f"g-{topic}", topic, 1) == {0: 2}
+    old.close()
+    new.close()
 
 
 @contextmanager
@@ -368,7 +375,7 @@ def test_a_topic_that_was_made_again_is_read_from_its_beginning(caplog: pytest.L
     mock = Broker(found.port)
     places = mock.produce("again", [row(n) for n in range(10)], partition=0)
     assert places[-1] == (0, 9)
-    before = Consumer({"bootstrap.servers": mock.server, "group.id": "g"})
+    before = Consumer({**QUIET, "bootstrap.servers": mock.server, "group.id": "g"})
     before.commit(offsets=[TopicPartition("again", 0, 1000)], asynchronous=False)
     before.close()
     status = StreamStatus("sample", "g")
