@@ -44,8 +44,8 @@ RUN uv build --wheel --no-build-isolation --python /opt/venv/bin/python --out-di
 
 FROM ${PYTHON_IMAGE} AS airflow
 # The user and group that Airflow's Helm chart expects. tini ends zombies and passes signals on.
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends 'tini=0.19.0-*' \
+RUN apt-get -o Acquire::Retries=5 update \
+    && apt-get -o Acquire::Retries=5 install --yes --no-install-recommends 'tini=0.19.0-*' \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 50000 --gid 0 --no-create-home --home-dir /opt/airflow --shell /usr/sbin/nologin airflow \
     && install --directory --owner airflow --group root --mode 0770 /opt/airflow /opt/airflow/logs \
