@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from scoring.cli import clock
 from scoring.errors import JobError
-from scoring.job.folder import job_path, jobs_folder
+from scoring.job.folder import job_path, job_paths, jobs_folder
 from scoring.job.loader import JobFile, load_job
 
 if TYPE_CHECKING:
@@ -35,6 +35,39 @@ def add_job(parser: argparse.ArgumentParser) -> None:
 
 def add_partition(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("partition", help="the partition, such as 2013-05")
+
+
+def add_served_jobs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "job",
+        nargs="*",
+        help="names of jobs, or paths of their files (default: all jobs of the folder, also those "
+        "that are added later)",
+    )
+
+
+def served_jobs(options: argparse.Namespace) -> tuple[Path, ...]:
+    """Return the job files that the command names; none where all of the folder are meant."""
+    paths = tuple(job_path(job, options.jobs) for job in options.job)
+    if not paths:
+        job_paths(options.jobs)  # there is one at least
+    return paths
+
+
+def add_clock_and_data(parser: argparse.ArgumentParser) -> None:
+    """Add what a service looks up the version in force by, and where it finds files."""
+    parser.add_argument(
+        "--now",
+        metavar="MOMENT",
+        dest="moment",
+        type=clock.moment,
+        help="the moment at which the version in force is looked up (default: the clock)",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="value of {data} in a job's URIs (default: $SCORING_DATA, else .run/data)",
+    )
 
 
 def add_model_version(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from scoring.cli import clock
 from scoring.cli import options as shared
 from scoring.errors import needs_extra
-from scoring.job.folder import job_path, job_paths
 
 if TYPE_CHECKING:
     from scoring.serving.settings import Settings
@@ -35,12 +34,7 @@ _LIMITS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "job",
-        nargs="*",
-        help="names of jobs, or paths of their files (default: all jobs of the folder, also those "
-        "that are added later)",
-    )
+    shared.add_served_jobs(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=8001, help="port (%(default)s; 0: a free one)")
     parser.add_argument(
@@ -86,18 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder, or s3:// URI, for hourly parquet files of requests and answers (default: "
         "none are kept)",
     )
-    parser.add_argument(
-        "--now",
-        metavar="MOMENT",
-        dest="moment",
-        type=clock.moment,
-        help="the moment at which the version in force is looked up (default: the clock)",
-    )
-    parser.add_argument(
-        "--data",
-        metavar="DIR",
-        help="value of {data} in a job's URIs (default: $SCORING_DATA, else .run/data)",
-    )
+    shared.add_clock_and_data(parser)
     parser.add_argument(
         "--json", action="store_true", help="print where it listens as JSON on stdout"
     )
@@ -128,9 +111,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     from scoring.serving.auth import token_of_connection, tokens_in_file
     from scoring.serving.settings import Settings
 
-    paths = tuple(job_path(job, options.jobs) for job in options.job)
-    if not paths:
-        job_paths(options.jobs)  # there is one at least
+    paths = shared.served_jobs(options)
     tokens = None
     if options.tokens is not None:
         tokens = tokens_in_file(options.tokens)

@@ -21,7 +21,6 @@ from rich.table import Table
 from scoring.cli import clock
 from scoring.cli import options as shared
 from scoring.errors import StreamError, needs_extra
-from scoring.job.folder import job_path, job_paths
 
 if TYPE_CHECKING:
     from scoring.serving.stream.settings import StreamSettings
@@ -34,12 +33,7 @@ _LIVE_SECONDS = 0.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "job",
-        nargs="*",
-        help="names of jobs, or paths of their files (default: all jobs of the folder, also those "
-        "that are added later)",
-    )
+    shared.add_served_jobs(parser)
     topics = parser.add_argument_group(
         "topics", "kafka://HOST:PORT/TOPIC; in those that are written, {job} is the job's name"
     )
@@ -150,18 +144,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="answer on other addresses than loopback without asking for a token",
     )
-    parser.add_argument(
-        "--now",
-        metavar="MOMENT",
-        dest="moment",
-        type=clock.moment,
-        help="the moment at which the version in force is looked up (default: the clock)",
-    )
-    parser.add_argument(
-        "--data",
-        metavar="DIR",
-        help="value of {data} in a job's URIs (default: $SCORING_DATA, else .run/data)",
-    )
+    shared.add_clock_and_data(parser)
     parser.add_argument(
         "--json",
         action="store_true",
@@ -293,9 +276,7 @@ def _settings(options: argparse.Namespace) -> StreamSettings:
     from scoring.serving.stream.address import parse_address
     from scoring.serving.stream.settings import StreamSettings
 
-    paths = tuple(job_path(job, options.jobs) for job in options.job)
-    if not paths:
-        job_paths(options.jobs)  # there is one at least
+    paths = shared.served_jobs(options)
     if options.to is None and options.archive is None:
         raise StreamError("nothing is to be done: give --to for results, or --archive")
     results = parse_address(options.to, template=True) if options.to else None

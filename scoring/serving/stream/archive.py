@@ -35,7 +35,7 @@ from scoring.pipeline.checked_rows import SCORED
 from scoring.serving.bodies import Rows
 from scoring.serving.connections import connections_of
 from scoring.serving.scorer import RequestScorer
-from scoring.serving.stream.client import client_settings
+from scoring.serving.stream.client import source_client
 from scoring.serving.stream.received import Received, offsets_after
 from scoring.serving.stream.settings import StreamSettings
 from scoring.serving.stream.status import UNREADABLE, StreamStatus
@@ -74,7 +74,7 @@ class Archive:
         self._waiting: list[Received] = []
         self._since = time.monotonic()
         self._reader = TopicReader(
-            client_settings(settings.source, settings.source_connection),
+            source_client(settings),
             settings.source.topic,
             status.group,
             settings.start,

@@ -13,6 +13,7 @@ from typing import Any
 
 from scoring.errors import SourceError, StreamError, needs_extra
 from scoring.serving.stream.address import TopicAddress
+from scoring.serving.stream.settings import StreamSettings
 from scoring.sources.databases.environment import connection_in_environment
 
 with needs_extra("stream", "streams"):
@@ -65,6 +66,17 @@ def client_settings(address: TopicAddress, conn_id: str | None) -> dict[str, Any
         "log.connection.close": False,
         "reconnect.backoff.max.ms": found.get("reconnect.backoff.max.ms", 2_000),
     }
+
+
+def source_client(settings: StreamSettings) -> dict[str, Any]:
+    """Return the settings with which a stream's messages are read; raises as ``client_settings``."""
+    return client_settings(settings.source, settings.source_connection)
+
+
+def results_client(settings: StreamSettings) -> dict[str, Any]:
+    """Return the settings with which its results are written; raises as ``client_settings``."""
+    connection = settings.results_connection or settings.source_connection
+    return client_settings(settings.results or settings.source, connection)
 
 
 def _of_connection(conn_id: str) -> dict[str, Any]:

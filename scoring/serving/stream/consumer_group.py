@@ -19,7 +19,7 @@ from operator import attrgetter
 from scoring.errors import ResourceError, ScorerError, ScoringError, needs_extra
 from scoring.serving.scorer import RequestScorer
 from scoring.serving.stream.careful import BrokenScorerError, CarefulScorer
-from scoring.serving.stream.client import client_settings, describe
+from scoring.serving.stream.client import describe, results_client, source_client
 from scoring.serving.stream.messages import Envelope, Outgoing, Topics
 from scoring.serving.stream.received import Received, offsets_after
 from scoring.serving.stream.result_writer import Delivery, ResultWriter, UndeliveredError
@@ -80,13 +80,12 @@ class ConsumerGroup:
         self._tries = 0
         self._sent: Batch | None = None
         self._settling = False
-        results = settings.results or settings.source
         self._writer = ResultWriter(
-            client_settings(results, settings.results_connection or settings.source_connection),
+            results_client(settings),
             f"{status.group}.{secrets.token_hex(8)}" if settings.transactional else None,
         )
         self._reader = TopicReader(
-            client_settings(settings.source, settings.source_connection),
+            source_client(settings),
             settings.source.topic,
             status.group,
             settings.start,

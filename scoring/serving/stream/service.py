@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from threadpoolctl import threadpool_limits
 
@@ -20,7 +20,7 @@ from scoring.errors import ScoringError, StreamError, needs_extra
 from scoring.serving.jobs import Jobs, NotServedError, ServedJob
 from scoring.serving.scorer import RequestScorer
 from scoring.serving.stream.archive import Archive, check_columns
-from scoring.serving.stream.client import check_topics, client_settings, describe
+from scoring.serving.stream.client import check_topics, describe, results_client, source_client
 from scoring.serving.stream.consumer_group import ConsumerGroup, status_of, topics_of
 from scoring.serving.stream.messages import Envelope
 from scoring.serving.stream.result_writer import UndeliveredError
@@ -54,7 +54,7 @@ class _Running:
     status: StreamStatus
     stop: threading.Event
     thread: threading.Thread
-    error: list[Exception] = field(default_factory=list)
+    error: Exception | None = None
 
 
 class StreamService:
@@ -73,9 +73,11 @@ class StreamService:
         Raises what is wrong with a job, a model, an address or a topic, before a message is read.
         """
         self._jobs.load()
-        for name in self._wanted():
+        check_topics(source_client(self._settings), [self._settings.source.topic])
+        wanted = self._wanted()
+        for name in wanted:
             self._check(name)
-        for name in self._wanted():
+        for name in wanted:
             self._start(name)
 
     def statuses(self) -> list[StreamStatus]:
@@ -110,8 +112,8 @@ class StreamService:
     def failure(self) -> Exception | None:
         """Return the error of a group that has ended with one."""
         for running in self._running.values():
-            if running.error and not running.thread.is_alive():
-                return running.error[0]
+            if running.error is not None:
+                return running.error
         return None
 
     @property
@@ -139,19 +141,13 @@ class StreamService:
     def _check(self, name: GroupName) -> None:
         """Raise what keeps a group from being started."""
         settings = self._settings
-        source = client_settings(settings.source, settings.source_connection)
-        check_topics(source, [settings.source.topic])
         scorer = self._scorer_of(name)
         if name.archive:
             check_columns(scorer)
             return
         topics = topics_of(settings, name.job, self._challenger(name))
         Envelope(scorer.job, scorer.file, topics)
-        assert settings.results is not None
-        results = client_settings(
-            settings.results, settings.results_connection or settings.source_connection
-        )
-        check_topics(results, [topics.results, topics.dead_letters])
+        check_topics(results_client(settings), [topics.results, topics.dead_letters])
         if settings.source.topic in (topics.results, topics.dead_letters):
             raise StreamError(
                 f"{name.job} would read what it writes: {settings.source.topic} is the topic of its "
@@ -213,13 +209,13 @@ class StreamService:
                 status.retries += 1
                 tries = tries + 1 if status.total == before else 1
                 if settings.until_end and tries >= _TRIES:
-                    running.error.append(StreamError(f"{status.group} {status.waiting}"))
+                    running.error = StreamError(f"{status.group} {status.waiting}")
                     return
                 log.error("%s: %s. Trying again", status.group, status.waiting)
             except Exception as error:
                 status.waiting = f"{type(error).__name__}: {error}"
                 if settings.until_end:
-                    running.error.append(error)
+                    running.error = error
                     return
                 log.exception("%s: failed, and begins again", status.group)
             running.stop.wait(_AGAIN_SECONDS)

@@ -139,14 +139,6 @@ class TopicReader:
         """Return what a transaction needs to commit offsets for this member."""
         return self._consumer.consumer_group_metadata()
 
-    def rewind(self, offsets: Mapping[int, int]) -> None:
-        """Read partitions again from ``offsets``."""
-        for partition, offset in offsets.items():
-            if partition in self.owned:
-                self._consumer.seek(TopicPartition(self.topic, partition, offset))
-                self._next[partition] = offset
-                self._ended.discard(partition)
-
     def handled(self, offsets: Mapping[int, int]) -> None:
         """Note that each partition was dealt with up to its offset, which shows in the lag."""
         self._handled |= {n: offset for n, offset in offsets.items() if n in self.owned}
