@@ -105,19 +105,21 @@ class Broker(KafkaBroker):
                 "isolation.level": isolation,
             }
         )
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
         got: list[Got] = []
         until = time.monotonic() + seconds
-        while not enough(got):
-            assert time.monotonic() < until, f"{len(got)} messages of {topic}: {got[-3:]}"
-            for message in consumer.consume(5_000, 0.2):
-                if message.error() is None:
-                    headers = {name: text.decode() for name, text in message.headers() or ()}
-                    key = (message.key() or b"").decode()
-                    place = (message.partition(), message.offset())
-                    got.append(Got(key, message.value() or b"", headers, *place))
-        consumer.close()
+        try:
+            partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+            consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+            while not enough(got):
+                assert time.monotonic() < until, f"{len(got)} messages of {topic}: {got[-3:]}"
+                for message in consumer.consume(5_000, 0.2):
+                    if message.error() is None:
+                        headers = {name: text.decode() for name, text in message.headers() or ()}
+                        key = (message.key() or b"").decode()
+                        place = (message.partition(), message.offset())
+                        got.append(Got(key, message.value() or b"", headers, *place))
+        finally:  # its threads are not there in a process that a later test forks, which would abort
+            consumer.close()
         return got
 
     def committed(self, group: str, topic: str, partitions: int) -> dict[int, int]:
@@ -125,6 +127,18 @@ class Broker(KafkaBroker):
         found = consumer.committed([TopicPartition(topic, n) for n in range(partitions)], 10)
         consumer.close()
         return {place.partition: place.offset for place in found if place.offset >= 0}
+
+
+def drained(seconds: float = 5.0) -> Callable[[list[Got]], bool]:
+    """Whether nothing has come for so long: for what a test says about its failure."""
+    last = [0, time.monotonic()]
+
+    def quiet(got: list[Got]) -> bool:
+        if len(got) != last[0]:
+            last[:] = [len(got), time.monotonic()]
+        return time.monotonic() - last[1] > seconds
+
+    return quiet
 
 
 def at_least(count: int) -> Callable[[list[Got]], bool]:

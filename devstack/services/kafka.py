@@ -19,6 +19,10 @@ from devstack.supervise.supervisor import Supervisor
 
 BUCKET = "stream"
 TIMEOUT_SECONDS = 5
+LOST_OTHERWISE: dict[str, Any] = {"enable.idempotence": False}
+"""Settings of those who write to this broker: it notes the number of a batch before it keeps the batch. Killed
+between the two, it answers the one who sends the batch again that it has it, and does not.
+"""
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,11 @@ def command(job: str, jobs: Path, port: int) -> list[str]:
 def connection_to(broker: KafkaBroker) -> str:
     """Return the Airflow connection in JSON."""
     # With the default of 45 s, this broker would let a new member of a group wait for 22 s.
-    extra = {"bootstrap.servers": broker.server, "session.timeout.ms": 6_000}
+    extra = {
+        "bootstrap.servers": broker.server,
+        "session.timeout.ms": 6_000,
+        **kafka.LOST_OTHERWISE,
+    }
     return json.dumps({"conn_type": "kafka", "extra": extra})
 
 

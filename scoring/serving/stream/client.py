@@ -32,12 +32,14 @@ _OWN = (
     "auto.offset.reset",
     "enable.partition.eof",
     "partition.assignment.strategy",
-    "enable.idempotence",
     "acks",
     "transactional.id",
     "isolation.level",
 )
 """Settings on which the account of the messages rests, so that a connection does not change them."""
+
+IDEMPOTENCE = "enable.idempotence"
+"""Set to false by a connection whose brokers refuse it, or lose what it sends again after a restart."""
 
 _REPEATED_SECONDS = 30.0
 
@@ -70,7 +72,9 @@ def client_settings(address: TopicAddress, conn_id: str | None) -> dict[str, Any
 
 def source_client(settings: StreamSettings) -> dict[str, Any]:
     """Return the settings with which a stream's messages are read; raises as ``client_settings``."""
-    return client_settings(settings.source, settings.source_connection)
+    found = client_settings(settings.source, settings.source_connection)
+    found.pop(IDEMPOTENCE, None)  # of one who writes; librdkafka would warn
+    return found
 
 
 def results_client(settings: StreamSettings) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from scoring.errors import ScoringError, needs_extra
-from scoring.serving.stream.client import describe, made
+from scoring.serving.stream.client import IDEMPOTENCE, describe, made
 from scoring.serving.stream.messages import Outgoing
 
 with needs_extra("stream", "streams"):
@@ -73,19 +73,17 @@ class ResultWriter:
 
     def __init__(self, settings: Mapping[str, Any], name: str | None = None) -> None:
         self._transactional = name is not None
-        own: dict[str, Any] = {
-            "acks": "all",
-            "enable.idempotence": True,
-            "error_cb": self._note,
-        }
+        own: dict[str, Any] = {"acks": "all", "error_cb": self._note}
         if name is not None:
             own |= {
+                IDEMPOTENCE: True,
                 "transactional.id": name,
                 "transaction.timeout.ms": int(_TRANSACTION_SECONDS * 1000),
             }
         else:
             own["message.timeout.ms"] = 0  # brokers that are away are waited for
-        self._settings = {"linger.ms": 5, "queue.buffering.max.kbytes": 262_144, **settings, **own}
+        defaults = {IDEMPOTENCE: True, "linger.ms": 5, "queue.buffering.max.kbytes": 262_144}
+        self._settings = {**defaults, **settings, **own}
         self._producer: Any = None
         self.last_error = ""
 

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from devstack.services import kafka
 from tests import kafka_broker
 from tests.kafka_broker import Broker, wait_until
 from tests.measured import module
@@ -32,7 +33,12 @@ class Stream:
         self.log = place.folder / f"stream{number}.log"
         self.out = place.folder / f"stream{number}.json"
         # The broker of the tests lets a new group wait for half of its session timeout.
-        settings = {"bootstrap.servers": server, "session.timeout.ms": 6000, **(extra or {})}
+        settings = {
+            "bootstrap.servers": server,
+            "session.timeout.ms": 6000,
+            **kafka.LOST_OTHERWISE,
+            **(extra or {}),
+        }
         connection = json.dumps({"conn_type": "kafka", "extra": settings})
         command = [
             *module("scoring", "stream", "--jobs", str(place.folder), "--data", str(place.data)),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from scoring.errors import StreamError
+from scoring.serving.settings import Settings
 from scoring.serving.stream.address import TopicAddress, parse_address
-from scoring.serving.stream.client import client_settings
+from scoring.serving.stream.client import client_settings, results_client, source_client
+from scoring.serving.stream.settings import StreamSettings
 
 
 def test_an_address_has_brokers_and_a_topic():
@@ -88,3 +92,18 @@ def test_what_is_wrong_with_a_connection_is_said(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("AIRFLOW_CONN_K", "postgres://a/b")
     with pytest.raises(StreamError, match="is of the type 'postgres', not kafka"):
         client_settings(parse_address("kafka:///t"), "k")
+
+
+def test_idempotence_is_the_connections_to_switch_off_and_not_of_the_reader(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    connection(monkeypatch, extra={"bootstrap.servers": "a:9092", "enable.idempotence": False})
+    settings = StreamSettings(
+        Settings((), Path(), lambda: datetime.now(UTC)),
+        parse_address("kafka:///in"),
+        parse_address("kafka:///out"),
+        None,
+        source_connection="k",
+    )
+    assert "enable.idempotence" not in source_client(settings)
+    assert results_client(settings)["enable.idempotence"] is False

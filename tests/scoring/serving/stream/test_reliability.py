@@ -25,7 +25,7 @@ from confluent_kafka import Producer
 from devstack.services import kafka
 from devstack.services.object_store import ObjectStore
 from tests import kafka_broker
-from tests.kafka_broker import Broker, Got, wait_until
+from tests.kafka_broker import Broker, Got, drained, wait_until
 from tests.scoring.factories import JOB, Place, linear
 from tests.scoring.serving.stream.conftest import ROOT, Start, Stream
 from tests.small_job import merged
@@ -48,13 +48,13 @@ class Messages(threading.Thread):
     """Sends messages all the time, whatever the brokers do; ``acknowledged`` are the ids of those that
     they have taken.
 
-    Not their places: of a batch that is sent again after a restart, this broker says only that it has it.
+    Not their places: a batch that is sent again after a restart has two.
     """
 
     def __init__(self, broker: Broker) -> None:
         super().__init__(daemon=True)
         self._producer = Producer(
-            {"bootstrap.servers": broker.server, "enable.idempotence": True, "log_level": 2}
+            {"bootstrap.servers": broker.server, "log_level": 2, **kafka.LOST_OTHERWISE}
         )
         self.acknowledged: set[int] = set()
         self.sent = 0
@@ -94,10 +94,36 @@ def s3_broker(tmp_path: Path, s3_server: ObjectStore) -> Iterator[Broker]:
         yield found
 
 
-def results(broker: Broker, name: str, ids: set[int]) -> list[Got]:
+def results(broker: Broker, name: str, ids: set[int], members: list[Member]) -> list[Got]:
     """All results of a job, when each of ``ids`` has one."""
     topic = OUT.replace("{job}", name)
-    return broker.read(topic, lambda got: ids <= {of(one)["id"] for one in got})
+    got: list[Got] = []
+
+    def complete(found: list[Got]) -> bool:
+        got[:] = found
+        return ids <= {of(one)["id"] for one in found}
+
+    try:
+        return broker.read(topic, complete)
+    except AssertionError:
+        pytest.fail(what_is_missing(broker, name, ids - {of(one)["id"] for one in got}, members))
+
+
+def what_is_missing(broker: Broker, name: str, ids: set[int], members: list[Member]) -> str:
+    """Where the messages without a result lie, and what the processes said last."""
+    stored = {of(one)["id"]: one for one in broker.read("in", drained())}
+    places = [f"{stored[i].partition}/{stored[i].offset}" for i in sorted(ids & set(stored))]
+    logs = "\n".join(
+        f"{member.options[0]}, ended with {member.stream.process.poll()}: "
+        + member.stream.log.read_text()[-2_000:]
+        for member in members
+        if member.stream is not None and member.name == name
+    )
+    return (
+        f"{len(ids)} messages have no result in {OUT.replace('{job}', name)}: {sorted(ids)[:20]} …; "
+        f"the broker has {len(places)} of them, in (partition/offset) {places[:20]}. "
+        f"Committed: {broker.committed(f'scoring.{name}', 'in', PARTITIONS)}\n{logs}"
+    )
 
 
 def repeated(got: list[Got]) -> int:
@@ -171,7 +197,9 @@ def test_no_message_is_lost_and_results_that_come_again_are_equal(
             challenger.stream = None
     messages.join()
     assert messages.acknowledged == set(range(MESSAGES))
-    found = {name: results(broker, name, messages.acknowledged) for name in ("sample", "second")}
+    found = {
+        name: results(broker, name, messages.acknowledged, members) for name in ("sample", "second")
+    }
     for member in members:
         assert member.stream is not None
         with suppress(ProcessLookupError):
