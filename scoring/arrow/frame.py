@@ -16,7 +16,7 @@ type                dtype of the frame's column
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +29,30 @@ from scoring.arrow.text import dictionary_codes, is_text
 from scoring.job.inputs import ColumnConfig
 
 
-def to_frame(table: pa.Table, columns: Mapping[str, ColumnConfig]) -> pd.DataFrame:
-    """Return ``columns`` of ``table``, which are in the contract's types, with the index 0 to n-1."""
-    return pd.DataFrame(
-        {name: to_series(combined_column(table, name), c) for name, c in columns.items()}
-    )
+def to_frame(
+    table: pa.Table, columns: Mapping[str, ColumnConfig], coded: Collection[str] = ()
+) -> pd.DataFrame:
+    """Return ``columns`` of ``table``, which are in the contract's types, with the index 0 to n-1.
+
+    Text of the columns ``coded`` becomes Categorical: each distinct text once, and a number a row.
+    """
+    found = {}
+    for name, column in columns.items():
+        values = combined_column(table, name)
+        as_codes = categorical(values) if name in coded else None
+        found[name] = to_series(values, column) if as_codes is None else as_codes
+    return pd.DataFrame(found)
+
+
+def categorical(values: pa.Array) -> pd.Series | None:
+    """Return dictionary-encoded text as a Categorical Series; None where ``values`` are anything else."""
+    if not pa.types.is_dictionary(values.type) or not is_text(values.type):
+        return None
+    texts = pd.Index(values.dictionary.to_numpy(zero_copy_only=False), dtype=object)
+    if not texts.is_unique or texts.hasnans:
+        return None
+    codes = values.indices.fill_null(-1).to_numpy()
+    return pd.Series(pd.Categorical.from_codes(codes, texts, validate=False))
 
 
 def to_series(values: pa.Array, column: ColumnConfig) -> pd.Series:

@@ -11,7 +11,15 @@ from scoring.arrow.columns import combined_column
 from scoring.arrow.narrow import without_negative_zero
 from scoring.arrow.text import as_text, dictionary_codes, is_binary, is_text
 
+try:
+    from scoring.arrow import _siphash
+except ImportError:  # installed where there was no compiler: the same numbers, more slowly
+    _siphash = None  # type: ignore[assignment]
+
 Hashes = npt.NDArray[np.uint64]
+
+_KEY = b"0123456789123456"
+"""The ``hash_key`` of pandas."""
 
 
 def hash_rows(columns: list[pa.Array]) -> Hashes:
@@ -33,11 +41,7 @@ def hash_columns(table: pa.Table, names: list[str]) -> Hashes:
 
 def _hashes(values: pa.Array) -> Hashes:
     if is_text(values.type) or is_binary(values.type):
-        if not pa.types.is_dictionary(values.type):
-            values = values.dictionary_encode()
-        distinct = np.array(values.dictionary.to_pylist(), dtype=object)
-        of_distinct = pd.util.hash_array(distinct, categorize=False)
-        return np.append(of_distinct, np.uint64(0))[dictionary_codes(values)]
+        return _of_texts(values)
     if pa.types.is_floating(values.type):
         values = without_negative_zero(values.cast(pa.float64()))
     elif pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
@@ -52,3 +56,30 @@ def _hashes(values: pa.Array) -> Hashes:
     if values.null_count:
         numbers[np.asarray(values.is_null())] = 0
     return numbers
+
+
+def _of_texts(values: pa.Array) -> Hashes:
+    if pa.types.is_dictionary(values.type):
+        return np.append(_of_distinct(values.dictionary), np.uint64(0))[dictionary_codes(values)]
+    if _siphash is None:
+        return _of_texts(values.dictionary_encode())  # each distinct value becomes an object once
+    hashes = _of_distinct(values)
+    if values.null_count:
+        hashes[np.asarray(values.is_null())] = 0
+    return hashes
+
+
+def _of_distinct(values: pa.Array) -> Hashes:
+    """Return the hash of each text or bytes; that of null has no meaning."""
+    if pa.types.is_string_view(values.type) or pa.types.is_binary_view(values.type):
+        values = values.cast(pa.large_binary())
+    has_offsets = not pa.types.is_fixed_size_binary(values.type)
+    if _siphash is None or not has_offsets:
+        objects = np.array(values.to_pylist(), dtype=object)
+        return np.asarray(pd.util.hash_array(objects, categorize=False))
+    wide = pa.types.is_large_string(values.type) or pa.types.is_large_binary(values.type)
+    _, offsets, data = values.buffers()
+    hashes = np.empty(len(values), dtype=np.uint64)
+    if len(values):  # else there may be no offsets
+        _siphash.hash_texts(offsets, data or b"", wide, values.offset, _KEY, hashes)
+    return hashes

@@ -55,9 +55,8 @@ def dictionary_encoded(values: pa.Array) -> pa.Array:
     """
     if not is_text(values.type):
         return values
-    if not pa.types.is_dictionary(values.type):
-        values = values.dictionary_encode()
-    return _in_order_of_appearance(values).cast(pa.dictionary(pa.int32(), pa.string()))
+    encode = _in_order_of_appearance if pa.types.is_dictionary(values.type) else _encoded
+    return encode(values).cast(pa.dictionary(pa.int32(), pa.string()))
 
 
 def decoded(values: pa.Array) -> pa.Array:
@@ -82,6 +81,10 @@ def dictionary_codes(values: pa.DictionaryArray) -> npt.NDArray[np.intp]:
     if values.indices.null_count:
         numbers = numbers.fill_null(len(values.dictionary))
     return np.asarray(numbers)
+
+
+def _encoded(values: pa.Array) -> pa.DictionaryArray:
+    return values.dictionary_encode()  # which is in the order of appearance
 
 
 def _in_order_of_appearance(values: pa.DictionaryArray) -> pa.DictionaryArray:

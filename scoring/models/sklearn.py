@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,9 @@ from scoring.errors import ModelError
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
+    from scoring.job.inputs import ColumnConfig
     from scoring.models.base import Model, ModelFile
 
 PACKAGE = "scikit-learn"
@@ -31,12 +33,18 @@ OLDEST = "0.22.2.post1"
 """It has wheels for Python 3.8, and still knows the modules where 0.21 and older had their classes."""
 
 
+_MANY_ROWS = 1024
+"""For fewer, to encode them as codes would take as long as row by row."""
+
+
 class SklearnModel:
     """An estimator, or any other object that predicts as scikit-learn's do; a ``Model``."""
 
     def __init__(self, estimator: Any, runtime_versions: dict[str, str] | None = None) -> None:
         self.native = estimator
         self.runtime_versions = runtime_versions or {}
+        self.coded: frozenset[str] = frozenset()
+        """The inputs whose text may be given as codes: see ``scoring.models.encoders``."""
 
     @property
     def inputs(self) -> list[str] | None:
@@ -50,6 +58,12 @@ class SklearnModel:
         if isinstance(self.native.classes_, list):
             raise several_outputs(type(self.native).__name__, len(self.native.classes_))
         return [c.item() if isinstance(c, np.generic) else c for c in self.native.classes_]
+
+    def features_of(self, table: pa.Table, columns: Mapping[str, ColumnConfig]) -> pd.DataFrame:
+        """Return the DataFrame that is predicted; see ``Model``."""
+        from scoring.arrow.frame import to_frame  # pandas, which a look at a model does not need
+
+        return to_frame(table, columns, self.coded if table.num_rows >= _MANY_ROWS else ())
 
     def predict(self, frame: pd.DataFrame) -> Any:
         with _without_names():

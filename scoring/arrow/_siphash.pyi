@@ -1,0 +1,3 @@
+from typing import Any
+
+def hash_texts(offsets: Any, data: Any, wide: bool, first: int, key: bytes, out: Any) -> None: ...
