@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from scoring.errors import ModelError, raise_if_resource_error
 from scoring.models.base import Model, ModelFile
 from scoring.models.sklearn import loaded
-from scoring.models.skops_archive import untrusted_types
+from scoring.models.skops_archive import check_decompression, untrusted_types
 
 
 def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
@@ -16,11 +16,13 @@ def load(data: bytes, file: ModelFile, trusted_types: Sequence[str]) -> Model:
     scikit-learn's own types are trusted, others only if ``trusted_types`` names them.
     """
     import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
+        check_decompression(data)
+        return loaded(lambda: skops.io.loads(data, trusted=list(trusted_types)), file)
+    except UntrustedTypesFoundException:  # before anything in it was loaded
         unknown = sorted(untrusted_types(data) - set(trusted_types))
-        if not unknown:
-            return loaded(lambda: skops.io.loads(data, trusted=list(trusted_types)), file)
     except ModelError:
         raise
     except (Exception, SystemExit) as e:
