@@ -1,8 +1,9 @@
 """Row ids that occur more than once in a partition, found without holding the partition in memory.
 
 Each row id is hashed to 64 bits as the rows stream by; hashes are kept in memory for a small
-partition and in 64 files by their first bits for a large one.  Rows whose hashes are equal are only
-candidates: the caller compares their real ids, so a collision never costs a good row.
+partition and in 64 files by their first bits for a large one, of which each that is too large is
+divided by its next bits.  Rows whose hashes are equal are only candidates: the caller compares their
+real ids, so a collision never costs a good row.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from scoring.storage.temporary import TemporaryFolder
 
 ROWS_IN_MEMORY = 2_000_000
 CANDIDATES_AT_ONCE = 250_000
+_FILE_TIMES = 4
+"""A file has at most so many times the rows that are kept in memory: it is sorted as a whole."""
 _BUCKET_BITS = 6
 _ENTRY = np.dtype([("hash", np.uint64), ("row", np.int64)])
 
@@ -77,7 +80,22 @@ class RowIdIndex:
             return
         self._spill()
         for file in sorted(Path(self._folder.name).iterdir()):
+            yield from self._pieces(file, _BUCKET_BITS)
+
+    def _pieces(self, file: Path, bits: int) -> Iterator[npt.NDArray[np.void]]:
+        """Yield the entries of ``file``, which share their first ``bits``."""
+        most = max(1, self._limit) * _FILE_TIMES
+        if file.stat().st_size <= most * _ENTRY.itemsize or bits + _BUCKET_BITS > 64:
             yield np.fromfile(file, dtype=_ENTRY)
+            return
+        folder = file.with_suffix(".divided")
+        folder.mkdir()
+        with file.open("rb") as whole:
+            while len(entries := np.fromfile(whole, dtype=_ENTRY, count=most)):
+                _divide(entries, folder, bits)
+        file.unlink()
+        for part in sorted(folder.iterdir()):
+            yield from self._pieces(part, bits + _BUCKET_BITS)
 
     def _spill(self) -> None:
         if not self._waiting:
@@ -86,16 +104,23 @@ class RowIdIndex:
             self._folder = TemporaryFolder("row-ids")
         entries = np.concatenate(self._waiting)
         self._waiting, self._rows_waiting = [], 0
-        bucket = (entries["hash"] >> np.uint64(64 - _BUCKET_BITS)).astype(np.uint8)
-        entries = entries[np.argsort(bucket, kind="stable")]
-        sizes = np.bincount(bucket, minlength=1 << _BUCKET_BITS)
-        try:
-            for number, part in enumerate(np.split(entries, np.cumsum(sizes)[:-1])):
-                with (Path(self._folder.name) / f"{number:02d}").open("ab") as file:
+        _divide(entries, Path(self._folder.name), 0)
+
+
+def _divide(entries: npt.NDArray[np.void], folder: Path, bits: int) -> None:
+    """Append ``entries`` to the files of ``folder``, by what follows the first ``bits`` of their hashes."""
+    shifts = np.uint64(64 - bits - _BUCKET_BITS)
+    bucket = ((entries["hash"] >> shifts) & np.uint64((1 << _BUCKET_BITS) - 1)).astype(np.uint8)
+    entries = entries[np.argsort(bucket, kind="stable")]
+    sizes = np.bincount(bucket, minlength=1 << _BUCKET_BITS)
+    try:
+        for number, part in enumerate(np.split(entries, np.cumsum(sizes)[:-1])):
+            if len(part):
+                with (folder / f"{number:02d}").open("ab") as file:
                     file.write(part.tobytes())
-        except OSError as error:  # here, or it would be taken for one of what is being staged
-            raise_if_resource_error(OSError(error.errno, error.strerror, self._folder.name))
-            raise
+    except OSError as error:  # here, or it would be taken for one of what is being staged
+        raise_if_resource_error(OSError(error.errno, error.strerror, str(folder)))
+        raise
 
 
 def repeated_rows(

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
 from scoring.errors import SourceMissingError
 from scoring_airflow.connections import aws_conn_id_of
 from scoring_airflow.metrics import counted_refusals
 from scoring_airflow.operators.base import PartitionOperator, fail_if_permanent
+from scoring_airflow.shard_limit import ShardLimit
 from scoring_airflow.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ class ExtractOperator(PartitionOperator):
             try:
                 with counted_refusals(attempt.job.name):
                     challengers = find_challengers(attempt, model)
-                    extraction = extract(attempt, model, challengers=challengers)
+                    limit = ShardLimit(attempt.job)
+                    extraction = extract(attempt, model, limit.on_shard, limit.on_rows, challengers)
             except SourceMissingError as missing:
                 self._wait_for(attempt, missing, waiting)
                 raise
@@ -68,13 +69,6 @@ class ExtractOperator(PartitionOperator):
             f"{extraction.model.version}\n"
             f"{extraction.tally.summary()}"
         )
-        limit = conf.getint("core", "max_map_length")
-        if len(extraction.shards) > limit:
-            needed = -(-extraction.rows_in // limit)
-            raise AirflowFailException(
-                f"{len(extraction.shards)} shards are more than Airflow's core.max_map_length, "
-                f"{limit}; set run.shard_rows in {self.job_file} to at least {needed}"
-            )
         return [shard.model_dump() for shard in extraction.shards]
 
     def _wait_for(

@@ -21,7 +21,9 @@ from scoring.storage.base import TreeEntry
 from scoring.storage.s3.client import is_forbidden, split, translate_errors
 
 PART_BYTES = 16 << 20
-"""Parts of an upload; S3 allows 10,000 parts, so an object may have 160 GB."""
+"""The first parts of an upload."""
+_PARTS_OF_A_SIZE = 1_000
+"""After so many, parts are larger by ``PART_BYTES``. S3 takes 10,000 of them: 922 GB, the last of 168 MB."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +103,17 @@ class PendingUpload:
         self._digest.update(data)
         self._waiting += data
         self.size += len(data)
-        while len(self._waiting) >= PART_BYTES:
+        while len(self._waiting) >= (size := self._part_bytes()):
             if self._upload is None:
                 # What a killed writer left that restarts here: of two, the later one is wanted.
                 self._abort_others(self._others())
                 self.begin()
-            self._send(bytes(self._waiting[:PART_BYTES]))
-            del self._waiting[:PART_BYTES]
+            self._send(bytes(memoryview(self._waiting)[:size]))
+            del self._waiting[:size]
         return len(data)
+
+    def _part_bytes(self) -> int:
+        return PART_BYTES * (1 + len(self._parts) // _PARTS_OF_A_SIZE)
 
     def flush(self) -> None:
         """Do nothing: a part is sent when it is full."""

@@ -6,8 +6,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 from scoring_airflow.operators.base import _attempt as _attempt_of
+from scoring_airflow.shard_limit import ShardLimit
 
+from scoring.job.loader import load_job
+from scoring.pipeline.staging import Staged
 from tests.plugins.conftest import FEBRUARY, Start
 
 
@@ -167,13 +171,16 @@ def test_a_partition_that_is_not_a_moment_fails(start: Start, moment: str) -> No
     assert moment in str(result.error)
 
 
-def test_more_shards_than_airflow_maps_over(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_shards_than_airflow_maps_over_are_refused_at_the_first_rows(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "2")
     too_small = start(run_id="three")
     result = too_small.run.run(too_small.extract)
     assert result.state == "failed"
-    assert "run.shard_rows" in str(result.error)
-    assert "at least 1250" in str(result.error)
+    text = str(result.error)
+    assert "2,500 rows are 3 shards, and Airflow maps a task over 2 shards at most" in text
+    assert "Set run.shard_rows of small_flights to 1250 or more" in text
     fixed = start(FEBRUARY + timedelta(days=1), run_id="two", run={"shard_rows": 1250})
     assert fixed.run.run(fixed.extract).state == "success"
     assert len(fixed.run.returned(fixed.extract)) == 2
@@ -235,3 +242,19 @@ def test_what_waiting_cannot_fix_fails_before_it(start: Start, data: Path) -> No
     of = start(**WAITING, extract={"model_version": "v9"})
     (data / "flights" / "2013-02.parquet").unlink()
     assert of.run.run(of.extract).state == "failed"
+
+
+def test_where_the_number_of_rows_is_not_known_the_first_shard_too_many_ends_it(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "2")
+    of = start()
+    limit = ShardLimit(load_job(Path(of.extract.job_file)).job)
+    limit.on_rows(1000, None)
+    for number in (0, 1):
+        limit.on_shard(Staged(number=number, uri="", rows=1, sha256=""))
+    with pytest.raises(
+        AirflowFailException, match="there are more than 2,000 rows, and Airflow"
+    ) as found:
+        limit.on_shard(Staged(number=2, uri="", rows=1, sha256=""))
+    assert "to 2000 or more" in str(found.value)

@@ -52,6 +52,25 @@ def test_spilled_or_not_each_repeated_hash_is_found_in_one_piece(
         assert sum(bool(rows & set(piece)) for piece in found) <= 1
 
 
+def test_a_file_that_is_too_large_to_sort_is_divided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    sizes: list[int] = []
+    fromfile = np.fromfile
+
+    def looked_at(*args: object, **more: object) -> np.ndarray:
+        sizes.append(len(found := fromfile(*args, **more)))
+        return found
+
+    monkeypatch.setattr(np, "fromfile", looked_at)
+    # All in one file: the first 12 bits are equal, those after them differ. One hash is there 50 times.
+    numbers = [(5 << 52) + (n << 40) for n in range(1000)] + [(5 << 52) + (7 << 40)] * 49
+    assert candidates(numbers, rows_in_memory=10, batch=100) == [[8, *range(1001, 1050)]]
+    assert max(sizes) == 50
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_many_candidates_come_in_several_pieces(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(row_ids, "CANDIDATES_AT_ONCE", 3)
     numbers = [bucket << 58 for bucket in range(8)] * 2

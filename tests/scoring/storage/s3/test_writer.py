@@ -42,6 +42,24 @@ def smallest_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3_upload, "PART_BYTES", 5 << 20)  # S3 takes no smaller ones
 
 
+def test_parts_grow_so_that_ten_thousand_of_them_are_enough(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(s3_upload, "_PARTS_OF_A_SIZE", 1)
+    data = DATA + DATA[:10_000_000]
+    storage = storage_for(LARGE)
+    with pending(storage, LARGE) as new:
+        for start in range(0, len(data), 3_000_000):
+            new.write(data[start : start + 3_000_000])
+        new.commit()
+    parts = [
+        s3.head_object(Bucket=BUCKET, Key="large", PartNumber=n)["ContentLength"] >> 20
+        for n in (1, 2, 3)
+    ]
+    assert parts == [5, 10, (len(data) - (15 << 20)) >> 20]
+    assert storage.sha256(LARGE) == hashlib.sha256(data).hexdigest()
+
+
 def test_large_objects_go_up_in_checked_parts_and_an_abandoned_upload_leaves_nothing(s3: Any):
     storage = storage_for(LARGE)
     with pending(storage, LARGE) as new:
