@@ -82,6 +82,8 @@ exit status:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
+    # Before pyarrow is imported. Its own pool keeps what is freed to itself: the same time, and 30 MB more.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:

@@ -21,7 +21,7 @@ from scoring.arrow.text import decoded
 from scoring.errors import raise_if_resource_error
 from scoring.storage.temporary import TemporaryFolder
 
-ROWS_IN_MEMORY = 2_000_000
+ROWS_IN_MEMORY = 1_000_000
 CANDIDATES_AT_ONCE = 250_000
 _FILE_TIMES = 4
 """A file has at most so many times the rows that are kept in memory: it is sorted as a whole."""
