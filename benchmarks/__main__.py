@@ -20,6 +20,7 @@ from benchmarks import (
     environment,
     expressions,
     parsing,
+    real_flights,
     serving,
     shards,
     streaming,
@@ -29,6 +30,7 @@ PARTS = (
     "parsing",
     "backfill",
     "big_month",
+    "peers",
     "expressions",
     "environment",
     "shards",
@@ -59,6 +61,10 @@ def main() -> None:
         default=2_000_000,
         help="messages during which `streaming` looks at the memory",
     )
+    parser.add_argument("--copies", type=int, default=30, help="of each flight, for `peers`")
+    parser.add_argument(
+        "--once", nargs="+", default=[], help="peers of `peers` that are measured once, as MLflow"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="how often each thing is measured")
     parser.add_argument(
         "--hold",
@@ -81,6 +87,9 @@ def main() -> None:
             folder,
             options.rows,
             options.rounds,
+        ),
+        "peers": lambda: real_flights.run(
+            *predicting, options.copies, options.rounds, options.once
         ),
         "expressions": lambda: expressions.run(
             folder / "airflow-home/data",
