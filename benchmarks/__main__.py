@@ -80,7 +80,9 @@ def main() -> None:
     predicting = (folder / "airflow-home/data", ROOT / "dags/jobs/flight_delay.yaml", folder)
     parts: dict[str, Callable[[], object]] = {
         "parsing": lambda: parsing.run(ROOT / "dags", folder),
-        "backfill": lambda: backfill.run(folder / "airflow-home", options.rounds),
+        "backfill": lambda: backfill.run(
+            folder / "airflow-home", predicting[1], folder, options.rounds
+        ),
         "big_month": lambda: big_month.run(
             folder / "airflow-home/data",
             ROOT / "dags/jobs/flight_delay.yaml",

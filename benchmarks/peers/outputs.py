@@ -44,4 +44,8 @@ def _key(table: pa.Table, ids: Sequence[str]) -> pa.ChunkedArray:
         c.cast(pa.timestamp("us", "UTC")) if pa.types.is_timestamp(c.type) else c for c in columns
     ]
     texts = [c.cast(pa.large_string()) for c in moments]
-    return texts[0] if len(texts) == 1 else pc.binary_join_element_wise(*texts, "|")
+    return (
+        texts[0]
+        if len(texts) == 1
+        else pc.binary_join_element_wise(*texts, pa.scalar("|", pa.large_string()))
+    )
