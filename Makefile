@@ -16,6 +16,7 @@ STREAM ?=
 ROUNDS ?= 20
 READ_SECONDS ?= 300
 SEED ?=
+PARTS ?=
 
 .PHONY: help setup setup-stack setup-containers setup-dev data run stack containers env test test-fast soak soak-readers soak-streams lint docs bench clean lock
 
@@ -70,8 +71,8 @@ lint: .venv/.installed-dev ## ruff and mypy
 docs: .venv/.installed ## the tables of docs/jobs.md and docs/job.schema.json, generated from the code
 	@$(BIN)/python -m docs.generate
 
-bench: .venv/.installed ## the figures of benchmarks/
-	$(BIN)/python -m benchmarks
+bench: .venv/.installed ## the figures of benchmarks/ (PARTS="backfill peers picture": these beside other tools, and their picture)
+	$(BIN)/python -m benchmarks $(PARTS)
 
 clean: ## remove .run (data, predictions, Airflow, S3, logs) and caches; .venv stays
 	@if [ -x $(BIN)/python ] && [ -d .run ]; then $(BIN)/python -m devstack stop; fi

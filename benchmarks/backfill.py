@@ -179,8 +179,13 @@ def _parts(connection: Any, backfill: int, manifests: Path) -> dict[str, Any]:
     for file in manifests.glob("month=????-??.json"):
         for step, seconds in json.loads(file.read_text())["durations_seconds"].items():
             work[step] += seconds
+    others = """
+        SELECT count(*) FROM task_instance, backfill b
+        WHERE b.id = %s AND start_date > b.created_at AND task_instance.dag_id <> b.dag_id
+    """
     return {
         "tasks": len(rows),
+        "tasks_of_other_dags": int(_rows(connection, others, backfill)[0][0]),
         "seconds_to_first_task": round(min(start for _, start, _, _ in rows), 2),
         "seconds_queued_per_task": round(sum(q for *_, q in rows) / len(rows), 2),
         "seconds_in_tasks": {
