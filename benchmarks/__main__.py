@@ -65,7 +65,11 @@ def main() -> None:
     )
     parser.add_argument("--copies", type=int, default=30, help="of each flight, for `peers`")
     parser.add_argument(
-        "--once", nargs="+", default=[], help="peers of `peers` that are measured once, as MLflow"
+        "--once",
+        nargs="+",
+        default=[],
+        choices=("pandas", "MLflow"),
+        help="peers of `peers` that are measured once",
     )
     parser.add_argument("--rounds", type=int, default=3, help="how often each thing is measured")
     parser.add_argument(

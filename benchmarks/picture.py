@@ -20,6 +20,7 @@ MEASURES = {
     "cpu_seconds": ("CPU seconds", "s"),
     "all_processes_mb": ("memory of all processes", "MB"),
 }
+BUSY = 0.5  # processes that ran before the start: the times are not only those of the programs
 NAMES, PANEL, BAR, ROW, WIDTH = 250, 225, 145, 26, 950
 # A background of its own: the page may be dark where the reader's system is light.
 STYLE = """
@@ -93,7 +94,9 @@ def _how(figures: Mapping[str, Any]) -> str:
     machines = [figures[part]["machine"] for part in PARTS]
     dates = " and ".join(dict.fromkeys(machine["date"] for machine in machines))
     cores, python = machines[0]["cores"], machines[0]["python"]
-    return f"Shorter is better. Medians, {cores} cores, Python {python}, {dates}."
+    busy = any(machine["load_before"][0] > BUSY for machine in machines)
+    beside = ", while other work shared the machine" if busy else ""
+    return f"Shorter is better. Medians, {cores} cores, Python {python}, {dates}{beside}."
 
 
 def _description(figures: Mapping[str, Any]) -> str:
