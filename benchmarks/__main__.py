@@ -137,14 +137,14 @@ def main() -> None:
     named = [name for name in parts if name in options.only] if options.only else list(parts)
     # A part that is measured again replaces its own figures alone.
     figures = json.loads(file.read_text(encoding="utf-8")) if options.only and file.exists() else {}
+    machine = {
+        "date": time.strftime("%Y-%m-%d"),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "load_before": [round(load, 2) for load in os.getloadavg()],  # before the first part
+    }
     for name in named:
         print(f"measuring {name} …", file=sys.stderr)
-        machine = {
-            "date": time.strftime("%Y-%m-%d"),
-            "cores": len(os.sched_getaffinity(0)),
-            "python": platform.python_version(),
-            "load_before": [round(load, 2) for load in os.getloadavg()],
-        }
         figures[name] = {"machine": machine, **parts[name]()}
         file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if "picture" in options.only:
