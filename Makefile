@@ -16,6 +16,7 @@ STREAM ?=
 ROUNDS ?= 20
 READ_SECONDS ?= 300
 SEED ?=
+PARTS ?=
 
 .PHONY: help setup setup-stack setup-containers setup-dev data run stack containers env test test-fast soak soak-readers soak-streams lint docs bench clean lock
 
@@ -70,8 +71,8 @@ lint: .venv/.installed-dev ## ruff and mypy
 docs: .venv/.installed ## the tables of docs/jobs.md and docs/job.schema.json, generated from the code
 	@$(BIN)/python -m docs.generate
 
-bench: .venv/.installed ## the figures of benchmarks/
-	$(BIN)/python -m benchmarks
+bench: .venv/.installed ## the figures of benchmarks/ (PARTS="backfill peers picture": these beside other tools, and their picture)
+	$(BIN)/python -m benchmarks $(PARTS)
 
 clean: ## remove .run (data, predictions, Airflow, S3, logs) and caches; .venv stays
 	@if [ -x $(BIN)/python ] && [ -d .run ]; then $(BIN)/python -m devstack stop; fi
@@ -88,9 +89,12 @@ lock: .venv/.installed ## renew requirements.txt, requirements-dev.txt and the o
 	$(BIN)/uv pip compile --universal --resolution lowest-direct --exclude-newer $(OLDEST_DATE) --extra airflow \
 	    --custom-compile-command 'make lock   (the oldest supported versions, as they could be installed on $(OLDEST_DATE))' \
 	    --quiet --output-file tests/packaging/requirements-oldest.txt pyproject.toml
-	@# The peers of `python -m benchmarks serving`: the newest releases that take the model's own libraries as they are here.
-	for peer in mlflow bentoml; do \
-	    { echo $$peer; sed -nE 's/^((scikit-learn|skops|joblib|numpy|pandas)==[^\\]*).*/\1/p' requirements.txt; } | \
+	@# The peers of benchmarks/: the newest releases that take the model's own libraries as they are here. MLflow 3.17 refuses
+	@# this pyarrow, and BentoML needs none.
+	for peer in mlflow bentoml dask prefect; do \
+	    same='scikit-learn|skops|joblib|numpy|pandas'; asked=$$peer; \
+	    case $$peer in dask) asked='dask[dataframe,distributed]'; same+='|pyarrow';; prefect) same+='|pyarrow';; esac; \
+	    { echo "$$asked"; sed -nE "s/^(($$same)==[^\\\\]*).*/\1/p" requirements.txt; } | \
 	    $(BIN)/uv pip compile --universal --upgrade --generate-hashes --python-version 3.11 \
 	    --custom-compile-command "make lock   (uv $(UV_VERSION) pip compile --universal --generate-hashes --python-version 3.11; $$peer, and the model's libraries as in requirements.txt)" \
 	    --quiet --output-file benchmarks/peers/$$peer.txt -; \

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from benchmarks import (
     environment,
     expressions,
     parsing,
+    picture,
+    real_flights,
     serving,
     shards,
     streaming,
@@ -29,6 +32,7 @@ PARTS = (
     "parsing",
     "backfill",
     "big_month",
+    "peers",
     "expressions",
     "environment",
     "shards",
@@ -44,7 +48,7 @@ def main() -> None:
     parser.add_argument(
         "only",
         nargs="*",
-        choices=[*PARTS, []],
+        choices=[*PARTS, "picture", []],
     )
     parser.add_argument("--rows", type=int, default=10_000_000, help="rows of the big month")
     parser.add_argument(
@@ -59,6 +63,14 @@ def main() -> None:
         default=2_000_000,
         help="messages during which `streaming` looks at the memory",
     )
+    parser.add_argument("--copies", type=int, default=30, help="of each flight, for `peers`")
+    parser.add_argument(
+        "--once",
+        nargs="+",
+        default=[],
+        choices=("pandas", "MLflow"),
+        help="peers of `peers` that are measured once",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="how often each thing is measured")
     parser.add_argument(
         "--hold",
@@ -72,15 +84,20 @@ def main() -> None:
     folder = ROOT / ".run/bench"
     folder.mkdir(parents=True, exist_ok=True)
     predicting = (folder / "airflow-home/data", ROOT / "dags/jobs/flight_delay.yaml", folder)
-    parts: dict[str, Callable[[], object]] = {
+    parts: dict[str, Callable[[], dict[str, object]]] = {
         "parsing": lambda: parsing.run(ROOT / "dags", folder),
-        "backfill": lambda: backfill.run(folder / "airflow-home", options.rounds),
+        "backfill": lambda: backfill.run(
+            folder / "airflow-home", predicting[1], folder, options.rounds
+        ),
         "big_month": lambda: big_month.run(
             folder / "airflow-home/data",
             ROOT / "dags/jobs/flight_delay.yaml",
             folder,
             options.rows,
             options.rounds,
+        ),
+        "peers": lambda: real_flights.run(
+            *predicting, options.copies, options.rounds, options.once
         ),
         "expressions": lambda: expressions.run(
             folder / "airflow-home/data",
@@ -116,20 +133,23 @@ def main() -> None:
         ),
         "streaming": lambda: streaming.run(*predicting, options.messages, options.rounds),
     }
-    figures: dict[str, object] = {
-        "machine": {
-            "cores": len(os.sched_getaffinity(0)),
-            "python": platform.python_version(),
-            "load_before": [round(load, 2) for load in os.getloadavg()],
-        }
+    file = folder / "figures.json"
+    named = [name for name in parts if name in options.only] if options.only else list(parts)
+    # A part that is measured again replaces its own figures alone.
+    figures = json.loads(file.read_text(encoding="utf-8")) if options.only and file.exists() else {}
+    machine = {
+        "date": time.strftime("%Y-%m-%d"),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "load_before": [round(load, 2) for load in os.getloadavg()],  # before the first part
     }
-    for name, measure in parts.items():
-        if not options.only or name in options.only:
-            print(f"measuring {name} …", file=sys.stderr)
-            figures[name] = measure()
-    document = json.dumps(figures, indent=2)
-    (folder / "figures.json").write_text(document + "\n", encoding="utf-8")
-    print(document)
+    for name in named:
+        print(f"measuring {name} …", file=sys.stderr)
+        figures[name] = {"machine": machine, **parts[name]()}
+        file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    if "picture" in options.only:
+        picture.run(file)
+    print(json.dumps({name: figures[name] for name in named}, indent=2))
 
 
 if __name__ == "__main__":

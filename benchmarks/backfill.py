@@ -1,9 +1,10 @@
 """From the creation of a backfill to the last of eleven real months published, and its parts.
 
 Starts what ``make run`` starts, in a folder of its own, lets catchup score the months once, and
-then scores them all again with ``airflow backfill create --reprocess-behavior completed``. The
-clock starts when Airflow notes that the backfill was created and stops when the last manifest is
-written.
+then scores them all again with ``airflow backfill create --reprocess-behavior completed``. One clock
+starts when Airflow notes that the backfill was created, another one with that command; both stop when
+the last manifest is written. In turn with it, the same months are scored by a script and by
+Prefect, while all processes of Airflow are suspended.
 """
 
 from __future__ import annotations
@@ -15,33 +16,93 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import psutil
 import psycopg2
+
+from benchmarks.measure import Timed, cpu_seconds, timed, watched
+from benchmarks.peers.backfills import backfills
+from benchmarks.real_flights import medians, save_models
+from examples.paths import MODEL_VERSIONS
 
 MONTHS = 11
 DEADLINE_SECONDS = 300
-# Airflow closes a finished backfill by a timer of 30 s, and has one backfill a Dag at a time.
-BETWEEN_SECONDS = 60
+AFTER_SUSPENSION_SECONDS = 15  # the processes of Airflow do first what they have missed
+COMPARED = ("seconds", "wall_seconds", "cpu_seconds")
 
 
-def run(home: Path, rounds: int) -> dict[str, object]:
-    """Return ``rounds`` backfills one after the other on one running Airflow; all their figures."""
-    with _airflow(home):
-        measured = [_one_backfill(home) for _ in range(rounds)]
-    seconds = sorted(float(m["seconds"]) for m in measured)
+def run(home: Path, job_file: Path, folder: Path, rounds: int) -> dict[str, object]:
+    """Measure ours and all peers in turn on one running Airflow, ``rounds`` times; all figures."""
+    data, place = home / "data", folder / "peers"
+    place.mkdir(parents=True, exist_ok=True)
+    ours: list[dict[str, Any]] = []
+    with _airflow(home) as airflow:
+        save_models(data, job_file, place, MODEL_VERSIONS)
+        peers = backfills(data, place)
+        published = data / "predictions/flight_delay"
+        with _suspended(airflow):
+            for peer in peers:  # Prefect makes its database the first time
+                peer.timed(published)
+        found: dict[str, list[Timed]] = {peer.name: [] for peer in peers}
+        for _ in range(rounds):
+            ours.append(_one_backfill(home, airflow))
+            with _suspended(airflow):
+                for peer in peers:
+                    found[peer.name].append(peer.timed(published))
+        with watched(airflow) as peak:
+            _one_backfill(home, airflow)
+        with _suspended(airflow):
+            sizes = {peer.name: peer.memory() for peer in peers}
+    ours_figures = medians([{name: one[name] for name in COMPARED} for one in ours])
     return {
         "months": MONTHS,
-        "seconds": {"median": seconds[len(seconds) // 2], "all": seconds},
-        "rounds": measured,
+        "programs": {
+            "airflow backfill": ours_figures | peak.memory().figures(),
+            **{
+                name: medians([one.figures() for one in timed]) | sizes[name]
+                for name, timed in found.items()
+            },
+        },
+        "ratio_of_time": {
+            name: {
+                "from_the_note": _ratios([one["seconds"] for one in ours], of_peer),
+                "from_the_command": _ratios([one["wall_seconds"] for one in ours], of_peer),
+            }
+            for name, of_peer in found.items()
+        },
+        "rounds": ours,
     }
 
 
+def _ratios(ours: list[float], peer: list[Timed]) -> dict[str, object]:
+    found = [round(one / other.wall_seconds, 3) for one, other in zip(ours, peer, strict=True)]
+    return {"median": round(median(found), 3), "all": sorted(found)}
+
+
 @contextmanager
-def _airflow(home: Path) -> Iterator[None]:
-    """Yield a running ``make run`` with all months scored."""
+def _suspended(root: int) -> Iterator[None]:
+    """Suspend a process and all below it: an Airflow that only waits takes time from others, too."""
+    process = psutil.Process(root)
+    tree = [process, *process.children(recursive=True)]
+    for one in tree:
+        with suppress(psutil.NoSuchProcess):
+            one.suspend()
+    try:
+        yield
+    finally:
+        for one in reversed(tree):
+            with suppress(psutil.NoSuchProcess):
+                one.resume()
+    time.sleep(AFTER_SUSPENSION_SECONDS)
+
+
+@contextmanager
+def _airflow(home: Path) -> Iterator[int]:
+    """Yield the process of a running ``make run`` with all months scored."""
     command = [sys.executable, "-m", "devstack", "--home", str(home), "run"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -52,40 +113,43 @@ def _airflow(home: Path) -> Iterator[None]:
                 break
         else:
             raise SystemExit("error: `make run` did not get Airflow up; see its lines above")
-        yield
+        yield process.pid
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()
 
 
-def _one_backfill(home: Path) -> dict[str, Any]:
+def _one_backfill(home: Path, airflow: int) -> dict[str, Any]:
     environment = _environment(home)
-    with psycopg2.connect(_database(environment)) as connection:
-        backfill, created = _create_backfill(environment, connection)
-        manifests = home / "data/predictions/flight_delay/_manifests"
-        last = _wait_until_published(manifests, created)
-        return {"seconds": round(last - created, 2), **_parts(connection, backfill, manifests)}
-
-
-def _create_backfill(environment: dict[str, str], connection: Any) -> tuple[int, float]:
-    """Return the id of a new backfill of all months, and the moment of its creation by Airflow's
-    own note.
-    """
     command = [
         str(Path(sys.executable).with_name("airflow")), "backfill", "create",
         "--dag-id", "flight_delay", "--from-date", "2013-02-01", "--to-date", "2013-12-31",
         "--reprocess-behavior", "completed", "--max-active-runs", "4",
     ]  # fmt: skip
-    deadline = time.monotonic() + BETWEEN_SECONDS
-    while True:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            break
-        if "AlreadyRunningBackfill" not in done.stderr or time.monotonic() > deadline:
-            raise SystemExit(f"error: airflow backfill create failed:\n{done.stderr[-2000:]}")
-    query = "SELECT id, extract(epoch FROM created_at) FROM backfill ORDER BY id DESC LIMIT 1"
-    number, created = _rows(connection, query)[0]
-    return int(number), float(created)
+    with psycopg2.connect(_database(environment)) as connection:
+        _wait_until_closed(connection)
+        before, started = cpu_seconds(airflow), time.time()
+        created_by = timed(command, environment)
+        query = "SELECT id, extract(epoch FROM created_at) FROM backfill ORDER BY id DESC LIMIT 1"
+        number, created = _rows(connection, query)[0]
+        manifests = home / "data/predictions/flight_delay/_manifests"
+        last = _wait_until_published(manifests, float(created))
+        used = cpu_seconds(airflow) - before + created_by.cpu_seconds
+        return {
+            "seconds": round(last - float(created), 2),
+            "wall_seconds": round(last - started, 2),
+            "cpu_seconds": round(used, 2),
+            **_parts(connection, int(number), manifests),
+        }
+
+
+def _wait_until_closed(connection: Any) -> None:
+    """Airflow closes a finished backfill by a timer of 30 s, and has one backfill a Dag at a time."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while _rows(connection, "SELECT id FROM backfill WHERE completed_at IS NULL"):
+        if time.monotonic() > deadline:
+            raise SystemExit("error: Airflow does not close the backfill")
+        time.sleep(0.5)
 
 
 def _wait_until_published(manifests: Path, created: float) -> float:
@@ -115,8 +179,13 @@ def _parts(connection: Any, backfill: int, manifests: Path) -> dict[str, Any]:
     for file in manifests.glob("month=????-??.json"):
         for step, seconds in json.loads(file.read_text())["durations_seconds"].items():
             work[step] += seconds
+    others = """
+        SELECT count(*) FROM task_instance, backfill b
+        WHERE b.id = %s AND start_date > b.created_at AND task_instance.dag_id <> b.dag_id
+    """
     return {
         "tasks": len(rows),
+        "tasks_of_other_dags": int(_rows(connection, others, backfill)[0][0]),
         "seconds_to_first_task": round(min(start for _, start, _, _ in rows), 2),
         "seconds_queued_per_task": round(sum(q for *_, q in rows) / len(rows), 2),
         "seconds_in_tasks": {

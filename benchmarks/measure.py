@@ -9,12 +9,16 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import threading
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import psutil
 
 SAMPLE_SECONDS = 0.05
+ONE_OPENMP_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,13 @@ class Memory:
         }
 
 
-def timed(command: list[str]) -> Timed:
+def timed(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Timed:
     """Run ``command`` to its end; a failure ends the benchmark with the command's own message."""
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         started = time.monotonic()
-        process = subprocess.Popen(command, stdout=output, stderr=errors)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=errors, env={**os.environ, **(environment or {})}
+        )
         _, status, used = os.wait4(process.pid, 0)
         wall = time.monotonic() - started
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -61,23 +67,68 @@ def timed(command: list[str]) -> Timed:
         return Timed(wall, used.ru_utime + used.ru_stime, output.read())
 
 
-def memory(command: list[str]) -> Memory:
-    """Run like ``timed``, for the memory; discard the output of the command."""
+def memory(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, *services: int
+) -> Memory:
+    """Run like ``timed``, for the memory, also of ``services`` (process ids) that run already."""
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
-        root = psutil.Process(process.pid)
-        largest = together = 0
-        while process.poll() is None:
-            sizes = _memory_of(root)
-            largest = max([largest, *(rss for rss, _ in sizes)])
-            together = max(together, sum(pss for _, pss in sizes))
-            time.sleep(SAMPLE_SECONDS)
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            env={**os.environ, **(environment or {})},
+        )
+        with watched(process.pid, *services) as peak:
+            process.wait()
         errors.seek(0)
         _check(process.returncode, command, errors.read())
-    return Memory(largest / 1e6, together / 1e6)
+    return peak.memory()
 
 
-def _check(status: int, command: list[str], errors: str) -> None:
+class Peak(threading.Thread):
+    """Looks at the memory of some processes and of all below them until it is stopped."""
+
+    def __init__(self, *roots: int) -> None:
+        super().__init__(daemon=True)
+        self._roots = [psutil.Process(root) for root in roots]
+        self._stopped = threading.Event()
+        self._largest = self._together = 0
+
+    def run(self) -> None:
+        while not self._stopped.wait(SAMPLE_SECONDS):
+            sizes = [size for root in self._roots for size in _memory_of(root)]
+            self._largest = max([self._largest, *(rss for rss, _ in sizes)])
+            self._together = max(self._together, sum(pss for _, pss in sizes))
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join()
+
+    def memory(self) -> Memory:
+        return Memory(self._largest / 1e6, self._together / 1e6)
+
+
+@contextmanager
+def watched(*roots: int) -> Iterator[Peak]:
+    """Yield the memory of the processes ``roots`` and of all below them during the block."""
+    peak = Peak(*roots)
+    peak.start()
+    try:
+        yield peak
+    finally:
+        peak.stop()
+
+
+def cpu_seconds(root: int) -> float:
+    """Return what a running process and all below it, also those that have ended, have used."""
+    process, total = psutil.Process(root), 0.0
+    for one in [process, *process.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            total += sum(one.cpu_times()[:4])  # its own, and of the children that have ended
+    return total
+
+
+def _check(status: int, command: Sequence[str], errors: str) -> None:
     if status:
         raise SystemExit(f"error: {' '.join(command)[:200]} failed:\n{errors}")
 
