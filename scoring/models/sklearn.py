@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from scoring.models.base import Model, ModelFile
+    from scoring.models.trees.attach import Attached
 
 PACKAGE = "scikit-learn"
 
@@ -37,6 +38,7 @@ class SklearnModel:
     def __init__(self, estimator: Any, runtime_versions: dict[str, str] | None = None) -> None:
         self.native = estimator
         self.runtime_versions = runtime_versions or {}
+        self.ensembles: list[Attached] = []
 
     @property
     def inputs(self) -> list[str] | None:

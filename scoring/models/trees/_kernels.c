@@ -19,7 +19,7 @@
 #define RANKS 256  /* entries of a table: a rank is a byte */
 #define OF_NAN 255 /* the rank of NaN; those of numbers are 0 to 254 */
 #define BLOCK 512  /* rows whose ranks are at hand at a time: with the tables of a tree, they fit a level-1 cache */
-#define LANES 16   /* rows that go down a tree side by side: while one waits for memory, others go on */
+#define LANES 16   /* rows that go through a tree side by side: while one waits for memory, others go on */
 
 #if defined(__GNUC__) || defined(__clang__)
 #define INLINE static inline __attribute__((always_inline))
@@ -339,17 +339,17 @@ failed:
         for (Py_ssize_t tree = 0; tree < e->trees; tree++) {                                                      \
             const double *values = e->values + tree * LEAVES * e->width;                                          \
             char *to = out + e->outputs[tree] * stride;                                                           \
-            for (Py_ssize_t row = 0; row < rows; row += 8) {                                                      \
-                MASK leaves[8];                                                                                   \
-                for (int i = 0; i < 8; i++)                                                                       \
+            for (Py_ssize_t row = 0; row < rows; row += LANES) {                                                  \
+                MASK leaves[LANES];                                                                               \
+                for (int i = 0; i < LANES; i++)                                                                   \
                     leaves[i] = ~(MASK)0;                                                                         \
                 for (uint32_t pair = e->pairs[tree]; pair < e->pairs[tree + 1]; pair++) {                         \
                     const MASK *table = masks + (size_t)pair * RANKS;                                             \
                     const uint8_t *rank = ranks + (size_t)e->pair_scales[pair] * BLOCK + row;                     \
-                    for (int i = 0; i < 8; i++)                                                                   \
+                    for (int i = 0; i < LANES; i++)                                                               \
                         leaves[i] &= table[rank[i]];                                                              \
                 }                                                                                                 \
-                int some = rows - row < 8 ? (int)(rows - row) : 8;                                                \
+                int some = rows - row < LANES ? (int)(rows - row) : LANES;                                        \
                 for (int i = 0; i < some; i++, to += row_stride) {                                                \
                     int leaf = FIRST_BIT(leaves[i] | (MASK)1 << (LEAVES - 1));                                    \
                     add_values(to, stride, values + leaf * e->width, e->width);                                   \

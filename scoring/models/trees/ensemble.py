@@ -61,7 +61,9 @@ class Ensemble:
 
     @property
     def outputs(self) -> npt.NDArray[np.uint32]:
-        return frozen([tree.output for tree in self.trees], np.uint32)
+        """Of each tree, the first output that it adds to."""
+        outputs: npt.NDArray[np.uint32] = frozen([tree.output for tree in self.trees], np.uint32)
+        return outputs
 
     def check(self) -> None:
         """Raise UnsupportedError for what no tree of scikit-learn should be."""

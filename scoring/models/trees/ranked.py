@@ -25,7 +25,7 @@ MOST_TABLE_BYTES = 128 << 20
 class Ranked:
     """``ensemble`` as tables over ``scales``."""
 
-    block_rows = None
+    block_rows: int | None = None
 
     def __init__(self, ensemble: Ensemble, scales: Scales) -> None:
         leaves = 32 if max(tree.leaves for tree in ensemble.trees) <= 32 else MOST_LEAVES
@@ -54,8 +54,8 @@ class Ranked:
         self._compiled.add(x, out)
 
 
-def fits_tables(ensemble: Ensemble, scales: Scales) -> bool:
-    """Return whether ``ensemble`` can be made tables of."""
+def fits_tables(ensemble: Ensemble) -> bool:
+    """Return whether ``ensemble`` has trees that are small enough for tables."""
     most = max(tree.leaves for tree in ensemble.trees)
     tables = sum(len(np.unique(tree.feature[tree.inner])) for tree in ensemble.trees)
     return most <= MOST_LEAVES and tables * RANKS * (4 if most <= 32 else 8) <= MOST_TABLE_BYTES
@@ -80,7 +80,8 @@ def _tables(tree: Tree, scales: Scales, dtype: np.dtype[Any]) -> tuple[dict[int,
 def _leaves_below(tree: Tree) -> tuple[list[int], list[int], list[int]]:
     """Return of each node the numbers of the leaves below it, from and to, and the leaves in order."""
     size = len(tree.left)
-    first, after, order = [0] * size, [0] * size, []
+    first, after = [0] * size, [0] * size
+    order: list[int] = []
     waiting = [(0, False)]
     while waiting:
         node, seen = waiting.pop()

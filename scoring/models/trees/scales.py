@@ -7,6 +7,7 @@ there are at most 254 thresholds.  scikit-learn's histograms have no more.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,29 +43,31 @@ class Scales:
 
     def places(self, tree: Tree) -> tuple[Whole, Whole]:
         """Return of each node the scale of its feature, and the place of its threshold there."""
-        scale = np.full(len(tree.left), -1)
-        place = np.zeros(len(tree.left), dtype=np.int64)
-        for node in np.flatnonzero(tree.inner):
-            scale[node] = np.searchsorted(self.features, tree.feature[node])
-            place[node] = np.searchsorted(self.thresholds[scale[node]], tree.threshold[node])
+        scale = np.searchsorted(self.features, tree.feature)
+        scale[~tree.inner] = -1
+        place = np.zeros(len(scale), dtype=np.int64)
+        for number in np.unique(scale[tree.inner]):
+            nodes = scale == number
+            place[nodes] = np.searchsorted(self.thresholds[number], tree.threshold[nodes])
         return scale, place
 
 
 def scales_of(ensemble: Ensemble) -> Scales | None:
     """Return the scales of ``ensemble``; None where a feature has too many thresholds."""
+    found = {feature: values[values < np.inf] for feature, values in thresholds_of(ensemble)}
+    if any(len(values) > MOST_THRESHOLDS for values in found.values()):
+        return None
+    return Scales([*found], [*found.values()])
+
+
+def thresholds_of(ensemble: Ensemble) -> Iterator[tuple[int, Floats]]:
+    """Yield each feature that a tree asks for, and its distinct thresholds in order."""
     features = np.concatenate([tree.feature[tree.inner] for tree in ensemble.trees])
     thresholds = np.concatenate([tree.threshold[tree.inner] for tree in ensemble.trees])
-    used = np.unique(features)
-    if len(np.unique(np.stack([features, thresholds]), axis=1).T) > MOST_THRESHOLDS * len(used) * 2:
-        return None
-    found = [_distinct(thresholds[features == feature]) for feature in used]
-    if any(len(values) > MOST_THRESHOLDS for values in found):
-        return None
-    return Scales([int(feature) for feature in used], found)
-
-
-def _distinct(thresholds: Floats) -> Floats:
-    return np.unique(thresholds[thresholds < np.inf])
+    order = np.argsort(features, kind="stable")
+    used, starts = np.unique(features[order], return_index=True)
+    for feature, part in zip(used, np.split(thresholds[order], starts[1:]), strict=True):
+        yield int(feature), np.unique(part)
 
 
 def _filled(thresholds: Floats) -> npt.NDArray[np.float64]:

@@ -31,7 +31,7 @@ BLOCK_ROWS = 65_536
 class Walked:
     """``ensemble`` as nodes that compare ranks on ``scales``, or without them 32-bit floats."""
 
-    block_rows = BLOCK_ROWS
+    block_rows: int | None = BLOCK_ROWS
 
     def __init__(self, ensemble: Ensemble, scales: Scales | None) -> None:
         columns = len(scales.features) if scales else ensemble.columns
