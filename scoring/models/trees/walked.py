@@ -28,6 +28,10 @@ BLOCK_ROWS = 65_536
 """All rows of a block go down one tree before the next: the tree stays in the processor's cache."""
 
 
+MOST_LINK_BITS = 31
+"""Of a link, for the number of a node and that of a feature."""
+
+
 class Walked:
     """``ensemble`` as nodes that compare ranks on ``scales``, or without them 32-bit floats."""
 
@@ -68,7 +72,7 @@ class Walked:
 def _nodes(tree: Tree, order: Whole, scales: Scales | None, bits: int) -> npt.NDArray[np.uint64]:
     """Return the nodes of ``tree`` in ``order``, each a threshold and a link in eight bytes."""
     size = len(order)
-    if size > 1 << (31 - bits):
+    if size > 1 << (MOST_LINK_BITS - bits):
         raise UnsupportedError(f"a tree has {size:,} nodes")
     place_of = np.empty(size, dtype=np.int64)
     place_of[order] = np.arange(size)
