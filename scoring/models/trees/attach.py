@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from scoring.errors import raise_if_resource_error
 from scoring.models.sklearn import minor
 from scoring.models.trees import forests, gradient_boosting, hist_boosting
 from scoring.models.trees.compiled import kernels
@@ -89,11 +90,14 @@ def _attach_to(model: Any, family: ModuleType) -> ExactTrees:
         raise UnsupportedError("the compiled part is missing")
     try:
         ensemble = family.read(model)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        ensemble.check()
+        exact = ExactTrees(type(model).__name__, ensemble, family.DTYPE, family.own(model))
+        override(model, family.methods(model, exact))
+    except UnsupportedError:
+        raise
+    except Exception as error:  # a model that can be loaded is not refused for this
+        raise_if_resource_error(error)
         raise UnsupportedError(f"it is not as expected: {error}") from error
-    ensemble.check()
-    exact = ExactTrees(type(model).__name__, ensemble, family.DTYPE, family.own(model))
-    override(model, family.methods(model, exact))
     return exact
 
 

@@ -38,11 +38,13 @@ def _tree(nodes: Any, output: int) -> Tree:
     )
 
 
-def own(model: Any, threads: int = 1) -> Add:
-    """Return scikit-learn's own additions for ``model``."""
+def own(model: Any) -> Add:
+    """Return scikit-learn's own additions for ``model``, in this thread: in a fork, OpenMP would wait
+    for threads that it had before.
+    """
 
     def add(x: Rows, out: Floats) -> None:
-        type(model)._predict_iterations(model, x, model._predictors, out, False, threads)
+        type(model)._predict_iterations(model, x, model._predictors, out, False, n_threads=1)
 
     return add
 
@@ -62,7 +64,7 @@ def methods(model: Any, exact: Adds) -> Methods:
         self = reference()
         usable = predictors is known and len(known) == iterations and not is_binned
         if usable and self._predictors is known and exact.takes(X, raw_predictions):
-            exact.add(X, raw_predictions, n_threads, own(self, n_threads))
+            exact.add(X, raw_predictions, n_threads, own(self))
         else:
             type(self)._predict_iterations(
                 self, X, predictors, raw_predictions, is_binned, n_threads

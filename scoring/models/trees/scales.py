@@ -66,8 +66,9 @@ def thresholds_of(ensemble: Ensemble) -> Iterator[tuple[int, Floats]]:
     thresholds = np.concatenate([tree.threshold[tree.inner] for tree in ensemble.trees])
     order = np.argsort(features, kind="stable")
     used, starts = np.unique(features[order], return_index=True)
-    for feature, part in zip(used, np.split(thresholds[order], starts[1:]), strict=True):
-        yield int(feature), np.unique(part)
+    ends = [*starts[1:], len(order)]
+    for feature, start, end in zip(used, starts, ends[: len(used)], strict=True):
+        yield int(feature), np.unique(thresholds[order[start:end]])
 
 
 def _filled(thresholds: Floats) -> npt.NDArray[np.float64]:

@@ -51,7 +51,7 @@ def options_of(kind: str, random: np.random.Generator) -> dict[str, Any]:
         found = {"max_leaf_nodes": random.choice([leaves, 200]), "min_samples_leaf": 1}
         found["max_bins"] = random.choice([3, 20, 255])
         if kind.endswith("Regressor"):
-            found["monotonic_cst"] = random.choice([None, [1, 0, 0, -1, 0]])
+            found["monotonic_cst"] = [1, 0, 0, -1, 0] if random.integers(2) else None
             found["loss"] = random.choice(["squared_error", "absolute_error"])
         found["learning_rate"] = random.choice([0.1, 1.0])
         return found
@@ -91,7 +91,7 @@ def asked(random: np.random.Generator, kind: str, model: Any, rows: int, missing
     return x[:1] if form == 4 else x
 
 
-@pytest.mark.filterwarnings("ignore:invalid value encountered")
+@pytest.mark.filterwarnings("ignore:overflow encountered")
 @pytest.mark.parametrize("kind", KINDS)
 def test_random_models_predict_the_bits_of_scikit_learn(kind: str) -> None:
     used = set()
@@ -160,9 +160,8 @@ def test_a_feature_with_all_bins_and_missing_values(missing: float) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_tree_that_is_a_single_leaf(kind: str) -> None:
-    options = {"min_samples_leaf": 150} if kind.startswith("Hist") else {"max_leaf_nodes": 2}
-    if not kind.startswith("Hist"):
-        options = {"min_samples_split": 500}
+    option = "min_samples_leaf" if kind.startswith("Hist") else "min_samples_split"
+    options = {option: 500}
     model = fitted(kind, 200, **options)
     own = copied(model)
     attached(model)
@@ -179,9 +178,6 @@ def test_two_classes_that_are_texts(kind: str) -> None:
     attached(model)
     assert_same_bits(model.predict_proba(x), own.predict_proba(x))
     assert list(model.predict(x)) == list(own.predict(x))
-    assert_same_bits(model.predict_log_proba(x), own.predict_log_proba(x)) if hasattr(
-        model, "predict_log_proba"
-    ) else None
 
 
 def test_the_stages_of_a_boosting_are_scikit_learns() -> None:
@@ -195,7 +191,7 @@ def test_the_stages_of_a_boosting_are_scikit_learns() -> None:
 
 
 def frame(rows: int, missing: float = 0.0) -> pd.DataFrame:
-    x = numbers(np.random.default_rng(rows), rows, missing)
+    x = np.clip(numbers(np.random.default_rng(rows), rows, missing), -9, 9)
     return pd.DataFrame(x, columns=list("abcde"))
 
 
@@ -218,7 +214,7 @@ def trees() -> list[tuple[str, Any]]:
             ),
             1,
         ),
-        (TransformedTargetRegressor(trees()[0][1], func=np.cbrt, inverse_func=lambda y: y**3), 1),
+        (TransformedTargetRegressor(trees()[0][1], transformer=StandardScaler()), 1),
         (VotingRegressor(trees()), 3),
         (StackingRegressor(trees(), final_estimator=trees()[1][1], cv=2), 4),
         (GradientBoostingRegressor(n_estimators=3, init=trees()[1][1]), 2),
@@ -228,10 +224,6 @@ def trees() -> list[tuple[str, Any]]:
 def test_an_ensemble_within_another_model(model: Any, count: int) -> None:
     x = frame(300)
     model.fit(x, np.sin(x["a"]) + x["b"])
-    inverse = getattr(model, "inverse_func", None)
-    if inverse:  # no function without a name can be pickled
-        model.set_params(func=np.cbrt, inverse_func=None, check_inverse=False)
-        model.transformer_.inverse_func = None
     own = copied(model)
     assert len(attached(model)) == count
     assert_same_bits(outputs(model, x), outputs(own, x))

@@ -25,9 +25,10 @@ from tests.scoring.models.trees.fitted import (
 
 @pytest.mark.parametrize("kind", ["HistGradientBoostingClassifier", "RandomForestClassifier"])
 def test_threads_share_rows_and_change_no_bit(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = fitted(kind, n_jobs=1) if kind.startswith("Random") else fitted(kind)
+    model = fitted(kind)
     own = copied(model)
-    attached(model)
+    (one,) = attached(model)
+    assert one.exact is not None
     parts: list[int] = []
     right = ExactTrees._sum_in_blocks
 
@@ -37,12 +38,18 @@ def test_threads_share_rows_and_change_no_bit(kind: str, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(ExactTrees, "_sum_in_blocks", noted)
     x = numbers(np.random.default_rng(1), 30_001)
+    model.predict(x)  # these are the first rows, of which some are compared
+    rows, sums = x.astype(one.exact._dtype), None
+    none: Any = None
     for threads, expected in ((1, [30_001]), (2, [15_000, 15_001]), (8, [10_000, 10_000, 10_001])):
         parts.clear()
-        with threadpool_limits(threads, user_api="openmp"):
-            found = model.predict_proba(x)
+        found = np.zeros((len(rows), 3))
+        one.exact.add(rows, found, threads, none)
         assert sorted(parts) == expected
-        assert_same_bits(found, own.predict_proba(x))
+        assert sums is None or difference(found, sums) is None
+        sums = found
+    with threadpool_limits(2, user_api="openmp"):
+        assert_same_bits(model.predict_proba(x), own.predict_proba(x))
 
 
 def test_few_rows_are_for_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:

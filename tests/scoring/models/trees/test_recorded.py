@@ -17,6 +17,7 @@ from scoring.models.prepare import prepare_model
 from tests.scoring.factories import MONTH, Place, in_process, rows, run_steps
 
 MODEL = HistGradientBoostingRegressor
+TRUSTED = {"trusted_types": ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]}
 EXACT = {"HistGradientBoostingRegressor": "exact"}
 
 
@@ -33,10 +34,10 @@ def bytes_of(manifest: Manifest) -> bytes:
 def test_the_manifest_says_it_and_the_bytes_are_the_same(place: Place) -> None:
     place.source(rows(3_000))
     place.model(boosted())
-    exact = run_steps(place.run())
+    exact = run_steps(place.run(place.job(model=TRUSTED)))
     assert exact.model.trees == EXACT
     published = bytes_of(exact)
-    plain = run_steps(place.run(place.job(run={"exact_trees": False})))
+    plain = run_steps(place.run(place.job(model=TRUSTED, run={"exact_trees": False})))
     assert plain.model.trees == {
         "HistGradientBoostingRegressor": "scikit-learn: run.exact_trees is false"
     }
@@ -47,7 +48,10 @@ def test_the_manifest_says_it_and_the_bytes_are_the_same(place: Place) -> None:
 def test_the_switch_makes_two_models_in_memory(place: Place) -> None:
     place.source(rows(10))
     place.model(boosted())
-    on, off = place.run(), place.run(place.job(run={"exact_trees": False}))
+    on, off = (
+        place.run(place.job(model=TRUSTED)),
+        place.run(place.job(model=TRUSTED, run={"exact_trees": False})),
+    )
     models = [prepare_model(run.job_file, run.model_file(), run.connections) for run in (on, off)]
     assert ["_predict_iterations" in vars(model.native) for model in models] == [True, False]
 
@@ -55,7 +59,7 @@ def test_the_switch_makes_two_models_in_memory(place: Place) -> None:
 def test_a_fork_predicts_the_same(place: Place) -> None:
     place.source(rows(10))
     place.model(boosted())
-    run = place.run()
+    run = place.run(place.job(model=TRUSTED))
     model = prepare_model(run.job_file, run.model_file(), run.connections)
     x = pd.DataFrame({"x": np.linspace(-5, 505, 40_000)})
     expected = model.predict(x)
@@ -97,7 +101,7 @@ def test_an_array_as_input(place: Place) -> None:
     place.source(rows(100))
     x = np.arange(50.0).reshape(-1, 1)
     place.model(MODEL(max_iter=3, min_samples_leaf=2).fit(x, x.ravel()))
-    manifest = run_steps(place.run(place.job(model={"input": "array"})))
+    manifest = run_steps(place.run(place.job(model=TRUSTED | {"input": "array"})))
     assert manifest.model.trees == EXACT
 
 
@@ -114,7 +118,7 @@ def test_a_model_without_trees_says_nothing(place: Place) -> None:
 def test_check_deep_says_it(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     place.source(rows(100))
     place.model(boosted())
-    job = str(place.job().path)
+    job = str(place.job(model=TRUSTED).path)
     assert main(["check", "--deep", job, "--data", str(place.data)]) == 0
     assert "\n  trees of HistGradientBoostingRegressor: exact\n" in capsys.readouterr().out
     assert main(["check", "--deep", job, "--data", str(place.data), "--json"]) == 0

@@ -24,8 +24,11 @@ def test_a_32_bit_threshold_decides_as_the_64_bit_one() -> None:
 
 
 def test_a_tree_that_is_too_large_for_its_links(monkeypatch: pytest.MonkeyPatch) -> None:
-    leaf = np.array([-1])
-    tree = Tree(leaf, leaf, leaf, np.zeros(1), np.zeros(1, dtype=bool), np.zeros((1, 1)))
-    monkeypatch.setattr(walked, "MOST_LINK_BITS", 3)
-    with pytest.raises(UnsupportedError, match="a tree has 1 nodes"):
-        Walked(Ensemble([tree, tree], 9), None)
+    left, right = np.array([1, -1, -1]), np.array([2, -1, -1])
+    zeros = np.zeros(3)
+    tree = Tree(left, right, zeros.astype(int), zeros, zeros.astype(bool), zeros.reshape(3, 1))
+    ensemble = Ensemble([tree], columns=9)  # whose numbers take four bits
+    Walked(ensemble, None)
+    monkeypatch.setattr(walked, "MOST_LINK_BITS", 5)
+    with pytest.raises(UnsupportedError, match="a tree has 3 nodes"):
+        Walked(ensemble, None)
