@@ -106,7 +106,7 @@ lock: .venv/.installed ## renew requirements.txt, requirements-dev.txt and the o
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 # The stamps are written last: an interrupted installation is repeated.
-.venv/.installed: requirements.txt pyproject.toml | .venv/bin/uv
+.venv/.installed: requirements.txt pyproject.toml scoring/models/trees/_kernels.c | .venv/bin/uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --requirement requirements.txt
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --editable .
 	@touch $@

@@ -23,6 +23,7 @@ from benchmarks import (
     serving,
     shards,
     streaming,
+    trees,
 )
 
 PARTS = (
@@ -35,6 +36,7 @@ PARTS = (
     "coverage",
     "serving",
     "streaming",
+    "trees",
 )
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -115,6 +117,7 @@ def main() -> None:
             else serving.hold(*predicting, options.hold)
         ),
         "streaming": lambda: streaming.run(*predicting, options.messages, options.rounds),
+        "trees": lambda: trees.run(options.rounds),
     }
     figures: dict[str, object] = {
         "machine": {

@@ -39,7 +39,7 @@ class Tree:
 
     @property
     def inner(self) -> Flags:
-        """Which nodes are no leaves."""
+        """Which nodes have children."""
         return self.left >= 0
 
     @property

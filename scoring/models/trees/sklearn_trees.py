@@ -12,7 +12,7 @@ from scoring.models.trees.ensemble import Tree, UnsupportedError
 def read_tree(estimator: Any, output: int = 0) -> Tree:
     """Return the tree of the fitted ``estimator``, which adds to the outputs from ``output`` on.
 
-    Raises UnsupportedError for several targets at once, and for what is no tree as these
+XX
     releases of scikit-learn have it.
     """
     tree = estimator.tree_
