@@ -12,8 +12,8 @@ from scoring.models.trees.ensemble import Tree, UnsupportedError
 def read_tree(estimator: Any, output: int = 0) -> Tree:
     """Return the tree of the fitted ``estimator``, which adds to the outputs from ``output`` on.
 
-XX
-    releases of scikit-learn have it.
+    Raises UnsupportedError for several targets at once, and for trees that these releases of
+    scikit-learn do not make.
     """
     tree = estimator.tree_
     if tree.n_outputs != 1:
