@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from scoring.models.trees.ensemble import UnsupportedError
 from scoring.models.trees.exact import ExactTrees
 from scoring.models.trees.find import ensembles_in
 from scoring.models.trees.instance import override
+
+log = logging.getLogger(__name__)
 
 RELEASES = ("1.6", "1.7", "1.8", "1.9")
 """Those of scikit-learn whose code the modules of the families follow."""
@@ -57,7 +60,13 @@ def attach(model: Any, wanted: bool = True) -> list[Attached]:
     package = sys.modules.get("sklearn.ensemble")  # imported by the first model that has one
     if package is None:
         return []
-    return [*_attach_all(model, tuple(getattr(package, name) for name in FAMILIES), wanted)]
+    kinds = tuple(getattr(package, name) for name in FAMILIES)
+    try:
+        return [*_attach_all(model, kinds, wanted)]
+    except Exception as error:  # noqa: BLE001 - a model that can be loaded is not refused for this
+        raise_if_resource_error(error)
+        log.warning("exact trees are off for a %s: %s", type(model).__name__, error)
+        return []
 
 
 def _attach_all(model: Any, kinds: tuple[type, ...], wanted: bool) -> Iterator[Attached]:
@@ -95,7 +104,7 @@ def _attach_to(model: Any, family: ModuleType) -> ExactTrees:
         override(model, family.methods(model, exact))
     except UnsupportedError:
         raise
-    except Exception as error:  # a model that can be loaded is not refused for this
+    except Exception as error:
         raise_if_resource_error(error)
         raise UnsupportedError(f"it is not as expected: {error}") from error
     return exact

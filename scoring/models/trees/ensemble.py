@@ -84,8 +84,10 @@ class Ensemble:
 
 
 def frozen(values: Any, dtype: Any) -> Any:
-    """Return an array of ``values`` that cannot be changed, as the compiled part needs it."""
-    array = np.array(values, dtype=dtype, order="C")
+    """Return an array of ``values`` that cannot be changed, as the compiled part needs it: where they
+    are such an array already, this one.
+    """
+    array = np.ascontiguousarray(values, dtype=dtype)
     array.setflags(write=False)
     return array
 

@@ -305,6 +305,21 @@ def test_what_is_not_as_expected_is_left_alone() -> None:
     assert reason_of(wide) == "scikit-learn: a tree has nodes that do not make one"
 
 
+def test_an_object_that_cannot_be_looked_into_is_left_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken:
+        def predict(self, x: Any) -> Any:
+            return x
+
+        @property
+        def __dict__(self) -> Any:  # type: ignore[override]
+            raise RuntimeError("not now")
+
+    assert attach(Broken()) == []
+    assert caplog.messages == ["exact trees are off for a Broken: not now"]
+
+
 def test_nothing_is_changed_where_it_is_not_wanted() -> None:
     model = fitted("GradientBoostingRegressor")
     before = dict(vars(model))
