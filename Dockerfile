@@ -36,6 +36,9 @@ ARG EXTRAS="--extra airflow --extra amazon --extra s3 --extra postgres --extra c
 RUN uv venv /opt/venv \
     && uv pip install --python /opt/venv/bin/python --require-hashes ${EXTRAS} \
         --constraint requirements.txt --requirement pyproject.toml
+# For the compiled part of the package; this stage's compiler does not get into the image.
+RUN apt-get -o Acquire::Retries=5 update \
+    && apt-get -o Acquire::Retries=5 install --yes --no-install-recommends gcc libc6-dev
 COPY README.md LICENSE ./
 COPY scoring scoring
 COPY plugins plugins

@@ -9,6 +9,7 @@ UV_VERSION := 0.13.9
 # When the oldest supported Airflow was the newest: its own requirements have no upper bounds.
 OLDEST_DATE := 2026-06-01
 BIN := .venv/bin
+COMPILED := scoring/arrow/_siphash.c scoring/models/trees/_kernels.c
 DATA ?= .run/data
 EXIT ?=
 SERVE ?=
@@ -110,7 +111,7 @@ lock: .venv/.installed ## renew requirements.txt, requirements-dev.txt and the o
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 # The stamps are written last: an interrupted installation is repeated.
-.venv/.installed: requirements.txt pyproject.toml | .venv/bin/uv
+.venv/.installed: requirements.txt pyproject.toml $(COMPILED) | .venv/bin/uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --requirement requirements.txt
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --editable .
 	@touch $@

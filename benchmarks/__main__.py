@@ -26,6 +26,7 @@ from benchmarks import (
     serving,
     shards,
     streaming,
+    trees,
 )
 
 PARTS = (
@@ -39,6 +40,7 @@ PARTS = (
     "coverage",
     "serving",
     "streaming",
+    "trees",
 )
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -132,6 +134,7 @@ def main() -> None:
             else serving.hold(*predicting, options.hold)
         ),
         "streaming": lambda: streaming.run(*predicting, options.messages, options.rounds),
+        "trees": lambda: trees.run(options.rounds),
     }
     file = folder / "figures.json"
     named = [name for name in parts if name in options.only] if options.only else list(parts)

@@ -153,6 +153,7 @@ def rehearsal(job: Job, found: Rehearsal) -> dict[str, Any]:
             "uri": model.uri,
             "sha256": model.sha256,
             "runtime_versions": found.runtime_versions,
+            "trees": found.trees,
             "by_position": found.by_position,
         },
         "rows": {
@@ -197,6 +198,8 @@ def _model_line(found: Rehearsal) -> str:
             "\n  it has no names of its inputs, and gets them in the order of the job file: "
             f"{', '.join(found.by_position)}"
         )
+    for kind, by in found.trees.items():
+        line += f"\n  trees of {kind}: {by}"
     return line
 
 

@@ -62,6 +62,8 @@ class ModelRecord(_Record):
     ``runtime_versions`` has the releases of the libraries that saved it; ``accept`` those that the
     job accepts although others are installed. ``environment`` is the one it was scored in, if that
     is its own: ``python``, the exact version, and ``lock_sha256``, the digest of its packages.
+    ``trees`` says of each class of ensembles in it what evaluated them: ``exact``, or
+    ``scikit-learn:`` and why; releases before 0.1 did not record that.
     ``inputs`` is the contract where the model's signature is it, as ``inputs`` in a job file.
     """
 
@@ -74,6 +76,7 @@ class ModelRecord(_Record):
     accept: dict[str, str] = {}
     files: dict[str, ArtifactRecord] = {}
     environment: dict[str, str] = {}
+    trees: dict[str, str] = {}
     inputs: dict[str, dict[str, Any]] | None = None
     registered: RegisteredRecord | None = None
     profile: ProfileRecord | None = None
@@ -221,7 +224,7 @@ def code_version() -> str:
     """
     digest = hashlib.sha256()
     package = Path(scoring.__file__).parent
-    for file in sorted(package.rglob("*.py")):
+    for file in sorted([*package.rglob("*.py"), *package.rglob("*.c")]):
         digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
     return f"{scoring.__version__}+{digest.hexdigest()[:12]}"
 

@@ -114,3 +114,10 @@ class RunConfig(Section):
             "the cores.",
         ),
     ] = None
+    exact_trees: Annotated[
+        bool,
+        Field(
+            description="`true`: scikit-learn's ensembles of trees are evaluated by code of our own "
+            "[where that gives the same bits](#exact-trees). `false`: by scikit-learn.",
+        ),
+    ] = True

@@ -84,7 +84,9 @@ class Model(Protocol):
     """A model in memory.
 
     It is given DataFrames. One whose rows go elsewhere may have ``features_of(table, columns)``: what
-    that returns of an Arrow table in the contract's types takes the place of the DataFrame.
+    that returns of an Arrow table in the contract's types takes the place of the DataFrame. One made of
+    ensembles of trees may have ``ensembles``, which say what evaluates them
+    (``scoring.models.trees.attach``).
     """
 
     @property

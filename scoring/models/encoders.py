@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from scoring.errors import raise_if_resource_error
+from scoring.models.instance import override
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def encode_by_codes(native: Any) -> frozenset[str]:
         return frozenset()
     seen_by_others = encoders.pop(None, (None, []))[1]
     for encoder, _ in encoders.values():
-        encoder.transform = EncodeByCodes(encoder)
+        override(encoder, {"transform": EncodeByCodes(encoder)})
     return frozenset(n for _, names in encoders.values() for n in names) - {*seen_by_others}
 
 

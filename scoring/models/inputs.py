@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from scoring.models.base import Model
+    from scoring.models.trees.attach import Attached
 
 FORMS: dict[str, Callable[[pd.DataFrame], Any]] = {
     "frame": lambda frame: frame,
@@ -39,6 +40,10 @@ class ModelWithInput:
     @property
     def native(self) -> Any:
         return self._model.native
+
+    @property
+    def ensembles(self) -> Sequence[Attached]:
+        return getattr(self._model, "ensembles", ())
 
     def predict(self, frame: pd.DataFrame) -> Any:
         return self._model.predict(self._form(frame))

@@ -9,6 +9,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from scoring.errors import ModelError
 from scoring.job.loader import JobFile
 from scoring.models.artifacts import load_artifact
 from scoring.models.base import Model, ModelFile
+from scoring.models.encoders import encode_by_codes
 from scoring.models.environment.build import environment_of
 from scoring.models.environment.model import EnvironmentModel, Parts
 from scoring.models.inputs import ModelWithInput
 from scoring.models.mlflow.files import read_for_child
-from scoring.models.sklearn import check_predicts
+from scoring.models.sklearn import SklearnModel, check_predicts
 from scoring.models.stored import same_bytes, same_folder
+from scoring.models.trees.attach import Attached, attach
 from scoring.models.user_scorer import UserScorer, read_scorer
 from scoring.registry import MODELS
 from scoring.storage.connections import Connections
@@ -48,16 +51,18 @@ def prepare_model(
     if file.environment is not None:
         return _environment_model(job_file, file, connections, threads)
     _importable(job_file.path.parent)
-    model = None
-    if job_file.job.model is not None:
-        model = _kept_model(file, tuple(job_file.job.model.trusted_types), connections)
-    config = job_file.job.model
+    config, exact = job_file.job.model, job_file.job.run.exact_trees
+    trusted = tuple(config.trusted_types) if config else ()
+    model = _kept_model(file, trusted, connections, exact) if config else None
     if job_file.scorer_path:
-        trusted = tuple(config.trusted_types) if config else ()
         artifacts = {
-            name: _kept_artifact(of, trusted, connections) for name, of in file.files.items()
+            name: _kept_artifact(of, trusted, connections, exact) for name, of in file.files.items()
         }
-        return UserScorer(read_scorer(job_file.scorer_path), model, artifacts)
+        ensembles = [*getattr(model, "ensembles", ())]
+        for artifact in artifacts.values():
+            ensembles += artifact.ensembles
+        objects = {name: artifact.native for name, artifact in artifacts.items()}
+        return UserScorer(read_scorer(job_file.scorer_path), model, objects, ensembles)
     assert model is not None  # a job has a model, a scorer, or both
     assert config is not None
     check_predicts(model, file)
@@ -129,21 +134,38 @@ def load_model(file: ModelFile, trusted_types: Sequence[str], connections: Conne
     return model
 
 
-def _kept_model(file: ModelFile, trusted_types: tuple[str, ...], connections: Connections) -> Model:
-    model: Model = _keep(
-        f"model {file.model_dump_json()} {trusted_types}",
-        lambda: load_model(file, trusted_types, connections),
-    )
+def _kept_model(
+    file: ModelFile, trusted_types: tuple[str, ...], connections: Connections, exact_trees: bool
+) -> Model:
+    def load() -> Model:
+        model = load_model(file, trusted_types, connections)
+        if isinstance(model, SklearnModel):
+            model.ensembles = attach(model.native, exact_trees)
+            model.coded = encode_by_codes(model.native) if exact_trees else frozenset()
+        return model
+
+    model: Model = _keep(f"model {file.model_dump_json()} {trusted_types} {exact_trees}", load)
     return model
 
 
+@dataclass(frozen=True)
+class _Artifact:
+    native: Any
+    ensembles: list[Attached]
+
+
 def _kept_artifact(
-    file: ModelFile, trusted_types: tuple[str, ...], connections: Connections
-) -> Any:
-    return _keep(
-        f"artifact {file.model_dump_json()} {trusted_types}",
-        lambda: load_artifact(same_bytes(file, connections), file, trusted_types),
+    file: ModelFile, trusted_types: tuple[str, ...], connections: Connections, exact_trees: bool
+) -> _Artifact:
+    def load() -> _Artifact:
+        native = load_artifact(same_bytes(file, connections), file, trusted_types)
+        is_model = file.format in ENVIRONMENT_FORMATS
+        return _Artifact(native, attach(native, exact_trees) if is_model else [])
+
+    artifact: _Artifact = _keep(
+        f"artifact {file.model_dump_json()} {trusted_types} {exact_trees}", load
     )
+    return artifact
 
 
 def forget_models() -> None:

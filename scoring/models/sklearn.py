@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from scoring.job.inputs import ColumnConfig
     from scoring.models.base import Model, ModelFile
+    from scoring.models.trees.attach import Attached
 
 PACKAGE = "scikit-learn"
 
@@ -43,6 +44,7 @@ class SklearnModel:
     def __init__(self, estimator: Any, runtime_versions: dict[str, str] | None = None) -> None:
         self.native = estimator
         self.runtime_versions = runtime_versions or {}
+        self.ensembles: list[Attached] = []
         self.coded: frozenset[str] = frozenset()
         """The inputs whose text may be given as codes: see ``scoring.models.encoders``."""
 

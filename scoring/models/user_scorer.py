@@ -15,7 +15,7 @@ import hashlib
 import inspect
 import linecache
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from scoring.models.base import Model
+    from scoring.models.trees.attach import Attached
 
 
 @dataclass(frozen=True)
@@ -72,18 +73,24 @@ class UserScorer:
     """The ``run`` of a scorer file, and the model that it is given; a ``Model``.
 
     ``predict`` returns what ``run`` returns: a DataFrame with a column for each output.
+    ``ensembles`` are those of its model and of its artifacts.
     """
 
     inputs = None  # it is given the job's inputs, in the job's order
     classes = None
 
     def __init__(
-        self, file: ScorerFile, model: Model | None, artifacts: Mapping[str, Any] | None = None
+        self,
+        file: ScorerFile,
+        model: Model | None,
+        artifacts: Mapping[str, Any] | None = None,
+        ensembles: Sequence[Attached] = (),
     ) -> None:
         self.file = file
         self.scorer_sha256 = file.sha256
         self.native = model.native if model else None
         self.runtime_versions = model.runtime_versions if model else {}
+        self.ensembles = ensembles
         self._run = _function(file, self.native, artifacts or {})
 
     def predict(self, frame: pd.DataFrame) -> Any:

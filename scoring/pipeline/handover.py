@@ -65,8 +65,9 @@ class Scored(BaseModel):
     ``left_out`` those that the job's own scorer leaves out.
 
     ``predictions`` is None for a shard without rows that could be scored.  ``scorer_sha256`` is the
-    digest of the job's own scorer as it was run; None for a job without one. ``challengers`` has what
-    other versions made of the same rows, ``challenger_errors`` why others failed.
+    digest of the job's own scorer as it was run; None for a job without one. ``trees`` is what
+    evaluated the model's ensembles, as in ``ModelRecord``. ``challengers`` has what other versions
+    made of the same rows, ``challenger_errors`` why others failed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,6 +79,7 @@ class Scored(BaseModel):
     runtime_versions: dict[str, str]
     scorer_sha256: str | None
     environment: dict[str, str] = {}
+    trees: dict[str, str] = {}
     warnings: list[str]
     challengers: dict[str, Scored] = {}
     challenger_errors: dict[str, str] = {}

@@ -14,6 +14,7 @@ from scoring.contract.gates import check_gates
 from scoring.destinations.base import Publication
 from scoring.destinations.manifest import ObjectRecord
 from scoring.errors import ContractError, PublicationError
+from scoring.models.trees.attach import merged
 from scoring.monitoring.drift import ColumnDrift
 from scoring.monitoring.judgement import drift_warnings
 from scoring.monitoring.statistics import PredictionStatistics
@@ -42,6 +43,7 @@ class JoinedShards:
         self.seconds = {"extract": extraction.seconds, "score": 0.0}
         self.runtime_versions: dict[str, str] = {}
         self.environment: dict[str, str] | None = None
+        self.trees: dict[str, str] = {}
         self._warnings: dict[str, None] = {}
         output = context.job.output
         self.statistics = {
@@ -87,6 +89,7 @@ class JoinedShards:
                 self._key_sum += self._keys_of(table)
         self.runtime_versions = scored.runtime_versions
         self.environment = scored.environment
+        self.trees = merged([self.trees, scored.trees])
         self._warnings |= dict.fromkeys(scored.warnings)
         self.seconds["score"] += scored.seconds
         self.handed.append(scored)

@@ -44,6 +44,7 @@ def manifest_of(
     model = extraction.model.model_dump() | {
         "runtime_versions": joined.runtime_versions,
         "environment": joined.environment or {},
+        "trees": joined.trees,
         "inputs": _inputs_of_signature(extraction.model),
     }
     return Manifest(

@@ -19,6 +19,7 @@ from scoring.errors import ContractError, SourceMissingError
 from scoring.job.partitions import Partition
 from scoring.job.schema import Job
 from scoring.models.base import Model, ModelFile
+from scoring.models.trees.attach import trees_of
 from scoring.pipeline.context import PartitionContext
 from scoring.pipeline.cpus import available_cores, limited_threads
 from scoring.pipeline.first_rows import open_beginning, read_beginning, score_beginning
@@ -41,6 +42,7 @@ class Rehearsal:
     source: SourceFound | None = None
     model: ModelFile | None = None
     runtime_versions: dict[str, str] = field(default_factory=dict)
+    trees: dict[str, str] = field(default_factory=dict)
     by_position: list[str] | None = None
     """The inputs in the job's order, for a model that does not say which names it expects."""
     tally: Tally | None = None
@@ -105,6 +107,7 @@ def rehearse(
         found.model = file or context.model_file(pinned_version)
         model = checked_model(context, found.model)
         found.runtime_versions = model.runtime_versions
+        found.trees = trees_of(model)
         found.by_position = _by_position(context.job, model)
         on_step("model", found)
         found.tally, found.example = _scored(context, source, batch, model)

@@ -18,6 +18,7 @@ from scoring.models.base import Model, ModelFile
 from scoring.models.environment.model import EnvironmentModel
 from scoring.models.features import feature_warnings
 from scoring.models.prepare import prepare_model
+from scoring.models.trees.attach import trees_of
 from scoring.models.user_scorer import UserScorer
 from scoring.pipeline.challengers import OWN_ERRORS, challenger_context
 from scoring.pipeline.columns import in_types_of
@@ -76,6 +77,7 @@ def _score_with(context: PartitionContext, shard: Staged, file: ModelFile, threa
         runtime_versions=model.runtime_versions,
         scorer_sha256=model.scorer_sha256 if isinstance(model, _WITH_SCORER) else None,
         environment=model.environment if isinstance(model, EnvironmentModel) else {},
+        trees=trees_of(model),
         warnings=feature_warnings(model, list(context.job.inputs), with_nulls),
         seconds=time.monotonic() - started,
     )

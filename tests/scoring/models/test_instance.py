@@ -1,0 +1,88 @@
+"""Copies and pickles of a model have nothing of what was attached to it."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import io
+import pickle
+import weakref
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+import skops.io
+from sklearn.base import clone
+
+from scoring.models.instance import override
+from tests.scoring.models.trees.fitted import (
+    KINDS,
+    assert_same_bits,
+    attached,
+    copied,
+    fitted,
+    numbers,
+    outputs,
+)
+
+
+def through_joblib(model: Any) -> Any:
+    file = io.BytesIO()
+    joblib.dump(model, file)
+    return joblib.load(file)
+
+
+def through_skops(model: Any) -> Any:
+    data = skops.io.dumps(model)
+    return skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "copied_by", [copy.deepcopy, copy.copy, copied, through_joblib, through_skops]
+)
+def test_a_copy_is_as_if_nothing_were_attached(kind: str, copied_by: Any) -> None:
+    model = fitted(kind)
+    before, names = pickle.dumps(model), [*vars(model)]
+    attached(model)
+    assert [*vars(model)] != names
+    assert pickle.dumps(model) == before
+    other = copied_by(model)
+    assert sorted(vars(other)) == sorted(names)
+    x = numbers(np.random.default_rng(1), 100)
+    assert_same_bits(outputs(other, x), outputs(model, x))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_clone_can_be_fitted_and_the_model_shown(kind: str) -> None:
+    model = fitted(kind)
+    attached(model)
+    other = clone(model)
+    assert repr(other) == repr(model)
+    x = numbers(np.random.default_rng(2), 100)
+    other.fit(x, x[:, 0] > 0)
+    assert_same_bits(outputs(other, x), outputs(copied(other), x))
+
+
+def test_what_is_attached_keeps_no_model_in_memory() -> None:
+    model = fitted("GradientBoostingRegressor")
+    attached(model)
+    gone = weakref.ref(model)
+    gc.collect()
+    gc.disable()
+    try:
+        del model
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_an_object_with_a_state_of_its_own_keeps_it() -> None:
+    class Own:
+        def __getstate__(self) -> Any:
+            return ("state", 1)
+
+    one = Own()
+    override(one, {"predict": lambda: 1})
+    assert one.__getstate__() == ("state", 1)
