@@ -25,6 +25,7 @@ from benchmarks import (
     real_flights,
     serving,
     shards,
+    shares,
     streaming,
     trees,
 )
@@ -41,6 +42,7 @@ PARTS = (
     "serving",
     "streaming",
     "trees",
+    "profile",
 )
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -65,7 +67,12 @@ def main() -> None:
         default=2_000_000,
         help="messages during which `streaming` looks at the memory",
     )
-    parser.add_argument("--copies", type=int, default=30, help="of each flight, for `peers`")
+    parser.add_argument(
+        "--copies", type=int, default=30, help="of each flight, for `peers` and `profile`"
+    )
+    parser.add_argument(
+        "--code", type=Path, default=ROOT, help="the checkout that `profile` looks at"
+    )
     parser.add_argument(
         "--once",
         nargs="+",
@@ -135,6 +142,7 @@ def main() -> None:
         ),
         "streaming": lambda: streaming.run(*predicting, options.messages, options.rounds),
         "trees": lambda: trees.run(options.rounds),
+        "profile": lambda: shares.run(*predicting, options.copies, options.code),
     }
     file = folder / "figures.json"
     named = [name for name in parts if name in options.only] if options.only else list(parts)

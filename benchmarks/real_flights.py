@@ -93,7 +93,15 @@ def run(
             **{peer.name: figures([p for _, p in found[peer.name]], peer) for peer in peers},
         },
         "ratio_of_time": {name: ratios(of_peer) for name, of_peer in found.items()},
+        "ratio_of_cpu": {name: ratios(of_peer, "cpu_seconds") for name, of_peer in found.items()},
     }
+
+
+def ours(data: Path, job_file: Path, folder: Path, copies: int) -> Program:
+    """Return `scoring run` of the flights; they and the model are made, if they are not there."""
+    make_examples(data)
+    place = folder / "peers"
+    return _ours(data, job_file, place, make_flights(data, place, copies))
 
 
 def make_examples(data: Path) -> None:
@@ -114,9 +122,11 @@ def medians(measured: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     return {**middle, "all": list(measured)}
 
 
-def ratios(pairs: Sequence[tuple[Timed, Timed]]) -> dict[str, object]:
+def ratios(
+    pairs: Sequence[tuple[Timed, Timed]], seconds: str = "wall_seconds"
+) -> dict[str, object]:
     """Return ours divided by the peer's that followed it."""
-    found = sorted(round(one.wall_seconds / peer.wall_seconds, 3) for one, peer in pairs)
+    found = sorted(round(getattr(one, seconds) / getattr(peer, seconds), 3) for one, peer in pairs)
     return {"median": round(median(found), 3), "all": found}
 
 

@@ -1,7 +1,7 @@
 """Which part of a month costs which share of the CPU: the three steps in one process, one after the other.
 
-A part is some functions; what one of them calls counts for the innermost part. Run with ``--code`` of an
-older checkout, this file shows what that one did: a function that it does not have is left out.
+A part is some functions; what one of them calls counts for the innermost part. ``--code``: an older checkout, to
+see what that one did; a function that it does not have is left out.
 """
 
 from __future__ import annotations
@@ -124,16 +124,22 @@ def measure(job_file: Path, key: str, data: str) -> dict[str, float]:
     return shares.finish()
 
 
-def run(job_file: Path, key: str, data: Path, code: Path) -> dict[str, float]:
-    """Return the shares of ``code``, a checkout, in a process of its own."""
+def run(
+    data: Path, job_file: Path, folder: Path, copies: int, code: Path
+) -> dict[str, dict[str, float]]:
+    """Return the CPU seconds by part, of ``code`` in a process of its own, for the month of `peers`."""
+    # Here: as a program of its own, this file has the package of another checkout around it.
+    from benchmarks import real_flights
+    from benchmarks.measure import ONE_OPENMP_THREAD
+
+    program = real_flights.ours(data, job_file, folder, copies)
+    job = program.command[program.command.index("run") + 1]
     # -P: the folder of this file has modules with the names of others.
-    command = [sys.executable, "-P", __file__, str(job_file), key, str(data)]
+    command = [sys.executable, "-P", __file__, job, real_flights.PARTITION, str(data)]
     paths = os.pathsep.join([str(code), str(code / "plugins")])
-    done = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE, check=True
-    )
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    environment = {**os.environ, **ONE_OPENMP_THREAD, "PYTHONPATH": paths}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+    return {"cpu_seconds": json.loads(done.stdout)}
 
 
 if __name__ == "__main__":
