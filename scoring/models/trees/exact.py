@@ -1,6 +1,6 @@
 """The sum of an ensemble's trees, computed here, and compared with scikit-learn's own as it is used.
 
-Two comparisons, bit by bit: of rows that are made to meet every threshold, when a model is loaded;
+Two comparisons, bit by bit: of rows that are made to meet thresholds, when a model is loaded;
 and of the first rows that a process scores.  After one difference it is scikit-learn that adds.
 """
 

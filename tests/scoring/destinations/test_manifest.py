@@ -51,6 +51,7 @@ def test_a_manifest_says_what_was_scored_by_what_from_what(place: Place, recorde
         "accept": {},
         "files": {},
         "environment": {},
+        "trees": {},
         "inputs": None,
         "profile": None,
         "registered": None,
