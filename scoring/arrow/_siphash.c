@@ -103,7 +103,7 @@ static PyObject *hash_texts(PyObject *self, PyObject *args)
         return NULL;
     rows = out.len / 8;
     failed = first < 0 || key.len != 16 || out.len % 8
-          || (first + rows + 1) > (long long)(offsets.len / (wide ? 8 : 4));
+          || first > (long long)(offsets.len / (wide ? 8 : 4)) - rows - 1;
     if (!failed) {
         Py_BEGIN_ALLOW_THREADS
         failed = hash_values(&offsets, &data, wide, first, key.buf, &out);

@@ -51,7 +51,7 @@ def categorical(values: pa.Array) -> pd.Series | None:
     texts = pd.Index(values.dictionary.to_numpy(zero_copy_only=False), dtype=object)
     if not texts.is_unique or texts.hasnans:
         return None
-    codes = values.indices.fill_null(-1).to_numpy()
+    codes = values.indices.cast(pa.int64()).fill_null(-1).to_numpy()
     return pd.Series(pd.Categorical.from_codes(codes, texts, validate=False))
 
 

@@ -60,7 +60,10 @@ def _hashes(values: pa.Array) -> Hashes:
 
 def _of_texts(values: pa.Array) -> Hashes:
     if pa.types.is_dictionary(values.type):
-        return np.append(_of_distinct(values.dictionary), np.uint64(0))[dictionary_codes(values)]
+        distinct = _of_distinct(values.dictionary)
+        if values.dictionary.null_count:
+            distinct[np.asarray(values.dictionary.is_null())] = 0
+        return np.append(distinct, np.uint64(0))[dictionary_codes(values)]
     if _siphash is None:
         return _of_texts(values.dictionary_encode())  # each distinct value becomes an object once
     hashes = _of_distinct(values)

@@ -55,6 +55,8 @@ def dictionary_encoded(values: pa.Array) -> pa.Array:
     """
     if not is_text(values.type):
         return values
+    if pa.types.is_dictionary(values.type) and values.dictionary.null_count:
+        values = values.dictionary_decode()  # a row may have null by its number, or by its text
     encode = _in_order_of_appearance if pa.types.is_dictionary(values.type) else _encoded
     return encode(values).cast(pa.dictionary(pa.int32(), pa.string()))
 

@@ -55,7 +55,7 @@ class RowIdIndex:
             self._spill()
 
     def candidates(self) -> Iterator[Rows]:
-        """Yield row numbers, ascending within each array, of rows that share their hash with
+        """Yield, once, row numbers, ascending within each array, of rows that share their hash with
         another one there.
 
         All rows of one hash are in the same array.

@@ -33,7 +33,8 @@ def encode_by_codes(native: Any) -> frozenset[str]:
         return frozenset()
     seen_by_others = encoders.pop(None, (None, []))[1]
     for encoder, _ in encoders.values():
-        override(encoder, {"transform": EncodeByCodes(encoder)})
+        by_codes = EncodeByCodes(encoder)
+        override(encoder, {"transform": lambda _, X, by_codes=by_codes: by_codes(X)})
     return frozenset(n for _, names in encoders.values() for n in names) - {*seen_by_others}
 
 

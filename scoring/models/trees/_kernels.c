@@ -67,7 +67,7 @@ static Py_buffer *get(Buffers *held, PyObject *object, const char *name, const c
     }
     int aligned = (uintptr_t)view->buf % (size_t)view->itemsize == 0;
     for (int i = 0; view->strides && i < ndim; i++)
-        aligned = aligned && view->strides[i] % view->itemsize == 0;
+        aligned = aligned && (view->shape[i] < 2 || view->strides[i] % view->itemsize == 0);
     if (!aligned) {
         PyErr_Format(PyExc_ValueError, "%s is not aligned", name);
         return NULL;

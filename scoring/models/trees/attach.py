@@ -36,6 +36,7 @@ FAMILIES: dict[str, ModuleType] = {
 """The classes of scikit-learn that are evaluated here, and the module that knows how."""
 
 EXACT = "exact"
+OTHER_ROWS = "scikit-learn: rows of another form, such as sparse ones"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ class Attached:
     @property
     def status(self) -> str:
         reason = self.exact.differs if self.exact else self.reason
-        return f"scikit-learn: {reason}" if reason else EXACT
+        if reason:
+            return f"scikit-learn: {reason.replace(';', ',')}"  # several are joined by semicolons
+        return f"{EXACT}; {OTHER_ROWS}" if self.exact and self.exact.refused else EXACT
 
 
 def attach(model: Any, wanted: bool = True) -> list[Attached]:

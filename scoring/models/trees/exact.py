@@ -49,6 +49,8 @@ class ExactTrees:
         self.name = name
         self.differs: str | None = None
         """What differed from scikit-learn's own; None as long as nothing has."""
+        self.refused = False
+        """Whether rows were left to scikit-learn, as they were of another form."""
         self._columns, self._dtype = ensemble.columns, np.dtype(dtype)
         self._outputs = int(ensemble.outputs.max()) + ensemble.width
         self._kernel = _kernel(ensemble, self._dtype)
@@ -67,9 +69,10 @@ class ExactTrees:
         """Return whether ``x`` and ``out`` are what scikit-learn makes of rows, and no difference was
         found so far.
         """
-        return (
-            self.differs is None
-            and isinstance(x, np.ndarray)
+        if self.differs is not None:
+            return False
+        fits = (
+            isinstance(x, np.ndarray)
             and x.dtype == self._dtype
             and x.ndim == 2
             and x.shape[1] == self._columns
@@ -79,6 +82,8 @@ class ExactTrees:
             and out.shape == (len(x), self._outputs)
             and out.flags.aligned
         )
+        self.refused |= not fits
+        return fits
 
     def add(self, x: Rows, out: Floats, threads: int, own: Add) -> None:
         """Add the values of all trees for ``x`` to ``out``, with at most so many threads.
@@ -108,7 +113,7 @@ class ExactTrees:
     def _rows_to_compare(self, rows: int) -> int:
         if self._of_process != os.getpid():  # a fork, on which nothing was compared so far
             self._of_process, self._compared = os.getpid(), 0
-        due = min(rows, ROWS_COMPARED - self._compared)
+        due = max(0, min(rows, ROWS_COMPARED - self._compared))  # other threads may count, too
         self._compared += due
         return due
 

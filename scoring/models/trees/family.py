@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from operator import is_
 from typing import Any, Protocol
 
 from scoring.models.trees.ensemble import Floats, Rows
 from scoring.models.trees.exact import Add
 
 Methods = dict[str, Callable[..., Any]]
-"""What takes the place of an estimator's methods, by name."""
+"""What takes the place of an estimator's methods, by name; each is called with the estimator."""
 
 
 class Adds(Protocol):
@@ -21,9 +21,10 @@ class Adds(Protocol):
     def add(self, x: Rows, out: Floats, threads: int, own: Add) -> None: ...
 
 
-def referred(model: Any) -> Callable[[], Any]:
-    """Return what returns ``model``, which has to be there when a method of it is called."""
-    return weakref.ref(model)
+def same_objects(some: Iterable[Any], others: Sequence[Any]) -> bool:
+    """Return whether ``some`` are the very trees ``others``: none was fitted, added or replaced since."""
+    found = list(some)
+    return len(found) == len(others) and all(map(is_, found, others))
 
 
 def openmp_threads() -> int:

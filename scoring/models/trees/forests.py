@@ -12,7 +12,7 @@ import numpy as np
 
 from scoring.models.trees.ensemble import Ensemble, Floats, Rows, UnsupportedError
 from scoring.models.trees.exact import Add
-from scoring.models.trees.family import Adds, Methods, openmp_threads, referred
+from scoring.models.trees.family import Adds, Methods, openmp_threads, same_objects
 from scoring.models.trees.sklearn_trees import read_tree
 
 DTYPE = np.float32
@@ -41,19 +41,17 @@ def own(model: Any) -> Add:
 
 def methods(model: Any, exact: Adds) -> Methods:
     """Return what takes the place of methods of ``model``, by name."""
-    name = _method(model)
-    reference, estimators, trees = referred(model), model.estimators_, len(model.estimators_)
+    name, trees = _method(model), list(model.estimators_)
 
-    def predict(X: Any) -> Any:
-        self = reference()
-        if self.estimators_ is not estimators or len(estimators) != trees:  # fitted once more
+    def predict(self: Any, X: Any) -> Any:
+        if not same_objects(self.estimators_, trees):  # it has other ones by now
             return getattr(type(self), name)(self, X)
         x = self._validate_X_predict(X)
         out = np.zeros((x.shape[0], getattr(self, "n_classes_", 1)))
         if not exact.takes(x, out):
             return getattr(type(self), name)(self, X)
         exact.add(x, out, openmp_threads(), own(self))
-        out /= trees
+        out /= len(trees)
         return out if name == "predict_proba" else out[:, 0]
 
     return {name: predict}

@@ -9,7 +9,7 @@ import numpy as np
 
 from scoring.models.trees.ensemble import Ensemble, Floats, Rows
 from scoring.models.trees.exact import Add
-from scoring.models.trees.family import Adds, Methods, openmp_threads, referred
+from scoring.models.trees.family import Adds, Methods, openmp_threads, same_objects
 from scoring.models.trees.sklearn_trees import read_tree
 
 DTYPE = np.float32
@@ -49,12 +49,11 @@ def own(model: Any) -> Add:
 
 def methods(model: Any, exact: Adds) -> Methods:
     """Return what takes the place of methods of ``model``, by name."""
-    reference, estimators, scale = referred(model), model.estimators_, model.learning_rate
+    estimators, scale = [*model.estimators_.flat], model.learning_rate
 
-    def _raw_predict(X: Any) -> Any:
-        self = reference()
-        if self.estimators_ is not estimators or self.learning_rate != scale:  # fitted once more
-            return type(self)._raw_predict(self, X)
+    def _raw_predict(self: Any, X: Any) -> Any:
+        if not same_objects(self.estimators_.flat, estimators) or self.learning_rate != scale:
+            return type(self)._raw_predict(self, X)  # it has other trees by now
         out = self._raw_predict_init(X)
         add = own(self)
         if exact.takes(X, out) and X.flags.c_contiguous:

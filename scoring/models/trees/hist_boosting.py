@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from scoring.models.trees.ensemble import Ensemble, Floats, Rows, Tree, UnsupportedError
 from scoring.models.trees.exact import Add
-from scoring.models.trees.family import Adds, Methods, referred
+from scoring.models.trees.family import Adds, Methods, same_objects
 
 DTYPE = np.float64
 
@@ -51,24 +52,23 @@ def own(model: Any) -> Add:
 
 def methods(model: Any, exact: Adds) -> Methods:
     """Return what takes the place of methods of ``model``, by name."""
-    reference, predictors = referred(model), model._predictors
-    iterations = len(predictors)
+    trees = [*chain.from_iterable(model._predictors)]
 
     def _predict_iterations(
+        self: Any,
         X: Any,
         predictors: Any,
         raw_predictions: Any,
         is_binned: bool,
         n_threads: int,
     ) -> None:
-        self = reference()
-        usable = predictors is known and len(known) == iterations and not is_binned
-        if usable and self._predictors is known and exact.takes(X, raw_predictions):
+        # Else it predicts by stages, is being fitted, or has other trees by now.
+        usable = not is_binned and same_objects(chain.from_iterable(predictors), trees)
+        if usable and exact.takes(X, raw_predictions):
             exact.add(X, raw_predictions, n_threads, own(self))
         else:
             type(self)._predict_iterations(
                 self, X, predictors, raw_predictions, is_binned, n_threads
             )
 
-    known = predictors
     return {"_predict_iterations": _predict_iterations}

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoring.arrow import hashing
+from scoring.arrow.columns import null_mask
 from scoring.arrow.hashing import hash_columns, hash_rows
+from scoring.arrow.text import dictionary_encoded
 
 TEXT_TYPES = [
     pa.string(),
@@ -76,6 +78,17 @@ def test_bytes_have_one_hash_whatever_they_are_stored_as(kind: pa.DataType):
 
 
 @pytest.mark.usefixtures("part")
+def test_a_null_of_the_dictionary_is_a_null():
+    numbers = pa.array([0, 1, None, 0], pa.int32())
+    column = pa.DictionaryArray.from_arrays(numbers, pa.array(["a", None]))
+    plain = pa.array(["a", None, None, "a"])
+    assert hash_rows([column]).tolist() == hash_rows([plain]).tolist()
+    encoded = dictionary_encoded(column)
+    assert null_mask(encoded).tolist() == [False, True, True, False]
+    assert encoded.dictionary.to_pylist() == ["a"]
+
+
+@pytest.mark.usefixtures("part")
 def test_a_column_without_rows_has_no_hash():
     for kind in TEXT_TYPES:
         assert not len(hash_rows([pa.array([], kind)]))
@@ -99,3 +112,5 @@ def test_offsets_outside_of_the_data_are_refused(offsets: list[int], data: bytes
         compiled.hash_texts(np.array(offsets, np.int32), data, False, 0, hashing._KEY, out)
     with pytest.raises(ValueError, match="the offsets"):
         compiled.hash_texts(np.array(offsets, np.int32), data, False, -1, hashing._KEY, out)
+    with pytest.raises(ValueError, match="the offsets"):
+        compiled.hash_texts(np.array(offsets, np.int32), data, False, 2**63 - 1, hashing._KEY, out)

@@ -19,7 +19,11 @@ from sklearn.ensemble import (
     StackingRegressor,
     VotingRegressor,
 )
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.multioutput import ClassifierChain
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -237,6 +241,67 @@ def test_calibrated_classifiers_are_found() -> None:
     own = copied(model)
     assert len(attached(model)) == 3
     assert_same_bits(outputs(model, x), outputs(own, x))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "Classifier" in kind])
+def test_models_that_ask_a_classifier_of_two_classes_for_its_probabilities(kind: str) -> None:
+    def classifier() -> Any:
+        size = "max_iter" if kind.startswith("Hist") else "n_estimators"
+        return getattr(sklearn.ensemble, kind)(**{size: 5, "random_state": 0})
+
+    x = numbers(np.random.default_rng(0), 300)
+    y = (x[:, 0] + x[:, 1] > 0).astype(int)
+    several = np.column_stack([y, 1 - y, x[:, 1] > 0]).astype(int)
+    models = [
+        CalibratedClassifierCV(classifier(), cv=2),
+        CalibratedClassifierCV(classifier(), cv=2, method="isotonic", ensemble=False),
+        CalibratedClassifierCV(FrozenEstimator(classifier().fit(x, y))),
+        FixedThresholdClassifier(classifier(), threshold=0.4, response_method="predict_proba"),
+        TunedThresholdClassifierCV(classifier(), cv=2),
+        ClassifierChain(classifier()),
+    ]
+    for model in models:
+        model.fit(x, several if isinstance(model, ClassifierChain) else y)
+        expected = model.predict_proba(x), model.predict(x)
+        attached(model)
+        assert_same_bits(model.predict_proba(x), expected[0])
+        assert np.array_equal(model.predict(x), expected[1])
+    forest = classifier().fit(x, y)
+    before = get_scorer("neg_log_loss")(forest, x, y)
+    attached(forest)
+    assert get_scorer("neg_log_loss")(forest, x, y) == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_trees_that_are_replaced_after_loading_are_scikit_learns(kind: str) -> None:
+    model, other = fitted(kind), fitted(kind, seed=1)
+    attached(model)
+    x = numbers(np.random.default_rng(1), 2_500)
+    outputs(model, x)  # which compares all that will be compared
+    if kind.startswith("Hist"):
+        model._predictors[0] = other._predictors[0]
+    else:
+        model.estimators_[0] = other.estimators_[0]
+    assert_same_bits(outputs(model, x), outputs(copied(model), x))
+
+
+def test_a_column_of_records_is_a_column() -> None:
+    records = np.zeros(300, dtype=[("x", "f8"), ("y", "f4")])
+    records["x"] = np.arange(300.0)
+    x = records["x"].reshape(-1, 1)
+    for kind in ("HistGradientBoostingRegressor", "RandomForestRegressor"):
+        model = getattr(sklearn.ensemble, kind)(random_state=0).fit(x, records["x"])
+        expected = model.predict(x)
+        attached(model)
+        assert_same_bits(model.predict(x), expected)
+
+
+def test_rows_of_another_form_are_in_the_record() -> None:
+    x = numbers(np.random.default_rng(0), 100)
+    model = RandomForestRegressor(5, random_state=0).fit(x, x[:, 0])
+    (found,) = attached(model)
+    model.predict(scipy.sparse.csr_array(x))
+    assert found.status == "exact; scikit-learn: rows of another form, such as sparse ones"
 
 
 def test_a_model_of_the_example() -> None:
