@@ -96,7 +96,8 @@ def _how(figures: Mapping[str, Any]) -> str:
     cores, python = machines[0]["cores"], machines[0]["python"]
     busy = any(machine["load_before"][0] > BUSY for machine in machines)
     beside = ", while other work shared the machine" if busy else ""
-    return f"Shorter is better. Medians, {cores} cores, Python {python}, {dates}{beside}."
+    once = " (one round of the months)" if len(figures["backfill"]["rounds"]) == 1 else ""
+    return f"Shorter is better. Medians{once}, {cores} cores, Python {python}, {dates}{beside}."
 
 
 def _description(figures: Mapping[str, Any]) -> str:

@@ -1,4 +1,5 @@
-"""The same backfill without Airflow: loops in the shell and in Python, and a flow of Prefect."""
+"""The same backfill without Airflow: loops in the shell and in Python, a flow of Prefect, and its
+deployment with a worker."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
@@ -25,44 +26,56 @@ PEERS = Path(__file__).parent
 MONTHS = [f"{month:02d}" for month in range(2, 13)]
 IDS = ("time_hour", "carrier", "flight", "origin")
 READY_SECONDS = 120
+POOL = "months"
+AT_ONCE = "4"  # flow runs: as many months as Airflow has at a time in ours
+# Both are Prefect's defaults but the pause between two looks for flow runs, which is 10 s.
+WORKER = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_WORKER_PREFETCH_SECONDS": "10"}
+
+Services = AbstractContextManager[tuple[Mapping[str, str], list[int]]]
+"""What runs before the clock starts: variables for the command, and the processes."""
 
 
 @dataclass(frozen=True)
 class Backfill:
-    """``command`` writes a file for each month into ``target``; ``served`` by a server of Prefect."""
+    """``command`` writes a file for each month into ``target``, while ``services`` run.
+
+    ``says_end``: the command prints the moment at which all was done. It has a while to go then, as
+    the command has that creates Airflow's backfill.
+    """
 
     name: str
     command: Sequence[str]
     target: Path
     environment: Mapping[str, str] = field(default_factory=dict)
-    served: bool = False
+    services: Callable[[Path, Mapping[str, str]], Services] | None = None
+    says_end: bool = False
 
     def timed(self, ours: Path) -> Timed:
-        """Return the whole process, with the CPU seconds of its server; exit if it has other
+        """Return the whole process, with the CPU seconds of its services; exit if it has other
         predictions than ``ours``."""
-        with self._running() as (more, servers):
-            before = sum(map(cpu_seconds, servers))
+        with self._running() as (more, services):
+            before, started = sum(map(cpu_seconds, services)), time.time()
             found = timed(self.command, more)
-            served = sum(map(cpu_seconds, servers)) - before
+            served = sum(map(cpu_seconds, services)) - before
         expected = sorted(ours.glob("month=????-??/predictions.parquet"))
         theirs = sorted(self.target.glob("*.parquet"))
         check_same(self.name, read(expected, IDS), read(theirs, IDS))
-        return Timed(found.wall_seconds, found.cpu_seconds + served, found.stdout)
+        wall = float(found.stdout) - started if self.says_end else found.wall_seconds
+        return Timed(wall, found.cpu_seconds + served, found.stdout)
 
     def memory(self) -> dict[str, float]:
-        with self._running() as (more, servers):
-            return memory(self.command, more, *servers).figures()
+        with self._running() as (more, services):
+            return memory(self.command, more, *services).figures()
 
     @contextmanager
     def _running(self) -> Iterator[tuple[Mapping[str, str], list[int]]]:
-        """Yield the environment, and the server's process if there is one."""
+        """Yield the environment, and the processes of the services."""
         shutil.rmtree(self.target, ignore_errors=True)
-        if not self.served:
+        if self.services is None:
             yield self.environment, []
             return
-        with _prefect_server(Path(self.command[0]).with_name("prefect"), self.environment) as found:
-            url, server = found
-            yield {**self.environment, "PREFECT_API_URL": url}, [server]
+        with self.services(Path(self.command[0]), self.environment) as found:
+            yield found
 
 
 def backfills(data: Path, folder: Path) -> list[Backfill]:
@@ -77,44 +90,83 @@ def backfills(data: Path, folder: Path) -> list[Backfill]:
         return [python, *map(str, (PEERS / name, folder, flights, target))]
 
     loop, flow = folder / "months-loop", folder / "months-prefect"
+    deployed = folder / "months-deployment"
     one = script(sys.executable, "month_script.py", loop)
     of_shell = f'for month in {" ".join(MONTHS)}; do {shlex.join(one)} "$month" || exit; done'
     tasks = [*script(prefect, "prefect_flow.py", flow), *MONTHS]
+    where = map(str, (folder, flights, deployed))
+    runs = [prefect, str(PEERS / "prefect_deployment.py"), "backfill", *where, *MONTHS]
     return [
         Backfill("script, a process for each month", ["sh", "-c", of_shell], loop),
         Backfill("script, one process", [*one, *MONTHS], loop),
-        Backfill("Prefect, server running", tasks, flow, home, served=True),
+        Backfill("Prefect, deployment and worker", runs, deployed, home, _prefect_worker, True),
+        Backfill("Prefect, server running", tasks, flow, home, _prefect_server),
         Backfill("Prefect, no server", tasks, flow, home),
     ]
 
 
 @contextmanager
-def _prefect_server(program: Path, settings: Mapping[str, str]) -> Iterator[tuple[str, int]]:
-    """Yield the URL of a running server and its process."""
+def _prefect_server(
+    python: Path, settings: Mapping[str, str]
+) -> Iterator[tuple[Mapping[str, str], list[int]]]:
+    """Run Prefect's server."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
-    command = [str(program), "server", "start", "--port", str(port)]
-    server = subprocess.Popen(
+    with _started([_prefect(python), "server", "start", "--port", str(port)], settings) as server:
+        _wait(lambda: _answers(f"{url}/health"), server, "the server of Prefect")
+        time.sleep(5)  # its services start after it answers
+        yield {**settings, "PREFECT_API_URL": url}, [server.pid]
+
+
+@contextmanager
+def _prefect_worker(
+    python: Path, settings: Mapping[str, str]
+) -> Iterator[tuple[Mapping[str, str], list[int]]]:
+    """Run Prefect's server and a worker of the deployment, which starts a process for each flow run."""
+    with _prefect_server(python, {**settings, **WORKER}) as (served, servers):
+        deploy = [str(python), str(PEERS / "prefect_deployment.py"), "deploy", POOL]
+        pool = [_prefect(python), "work-pool", "create", POOL, "--type", "process", "--overwrite"]
+        for command in (pool, deploy):
+            timed(command, served)
+        port = free_port()
+        health = {"PREFECT_WORKER_WEBSERVER_PORT": str(port)}
+        start = [_prefect(python), "worker", "start", "--pool", POOL, "--type", "process"]
+        start += ["--limit", AT_ONCE, "--with-healthcheck"]
+        with _started(start, {**served, **health}) as worker:
+            _wait(lambda: _answers(f"http://127.0.0.1:{port}/health"), worker, "Prefect's worker")
+            time.sleep(5)  # as the server's
+            yield served, [*servers, worker.pid]
+
+
+def _prefect(python: Path) -> str:
+    return str(python.with_name("prefect"))
+
+
+@contextmanager
+def _started(
+    command: Sequence[str], settings: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
         command,
         env={**os.environ, **settings},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + READY_SECONDS
-        while not _answers(f"{url}/health"):
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("error: the server of Prefect is not ready")
-            time.sleep(0.2)
-        time.sleep(5)  # its services start after it answers
-        yield url, server.pid
+        yield process
     finally:
-        end(server)
+        end(process)
+
+
+def _wait(ready: Callable[[], bool], process: subprocess.Popen[bytes], name: str) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise SystemExit(f"error: {name} is not ready")
+        time.sleep(0.2)
 
 
 def _answers(url: str) -> bool:
-    try:
-        with urlopen(url, timeout=5) as answer:
-            return bool(json.load(answer))
-    except (URLError, OSError):
-        return False
+    with suppress(URLError, OSError), urlopen(url, timeout=5) as answer:
+        return bool(json.load(answer))
+    return False
