@@ -92,17 +92,26 @@ def backfills(data: Path, folder: Path) -> list[Backfill]:
     loop, flow = folder / "months-loop", folder / "months-prefect"
     deployed = folder / "months-deployment"
     one = script(sys.executable, "month_script.py", loop)
-    of_shell = f'for month in {" ".join(MONTHS)}; do {shlex.join(one)} "$month" || exit; done'
-    tasks = [*script(prefect, "prefect_flow.py", flow), *MONTHS]
+    each = script(prefect, "prefect_flow.py", flow)
+    tasks = [*each, *MONTHS]
     where = map(str, (folder, flights, deployed))
     runs = [prefect, str(PEERS / "prefect_deployment.py"), "backfill", *where, *MONTHS]
     return [
-        Backfill("script, a process for each month", ["sh", "-c", of_shell], loop),
+        Backfill("script, a process for each month", _for_each_month(one), loop),
         Backfill("script, one process", [*one, *MONTHS], loop),
         Backfill("Prefect, deployment and worker", runs, deployed, home, _prefect_worker, True),
+        Backfill(
+            "Prefect, a process for each month", _for_each_month(each), flow, home, _prefect_server
+        ),
         Backfill("Prefect, server running", tasks, flow, home, _prefect_server),
         Backfill("Prefect, no server", tasks, flow, home),
     ]
+
+
+def _for_each_month(command: Sequence[str]) -> list[str]:
+    """Return a loop of the shell, as cron would start it month by month."""
+    loop = f'for month in {" ".join(MONTHS)}; do {shlex.join(command)} "$month" || exit; done'
+    return ["sh", "-c", loop]
 
 
 @contextmanager
