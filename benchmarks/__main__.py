@@ -23,6 +23,7 @@ from benchmarks import (
     parsing,
     picture,
     real_flights,
+    scale,
     serving,
     shards,
     shares,
@@ -44,6 +45,7 @@ PARTS = (
     "trees",
     "profile",
 )
+PAGES = ("picture", "scale")  # what is made from figures, without measuring anything
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -52,14 +54,33 @@ def main() -> None:
     parser.add_argument(
         "only",
         nargs="*",
-        choices=[*PARTS, "picture", []],
+        choices=[*PARTS, *PAGES, []],
     )
-    parser.add_argument("--rows", type=int, default=10_000_000, help="rows of the big month")
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=10_000_000,
+        help="rows of the big month; 0: `shards` measures the huge one alone",
+    )
     parser.add_argument(
         "--huge-rows",
         type=int,
-        default=50_000_000,
+        default=100_000_000,
         help="rows of the huge month of `shards`; 0: none",
+    )
+    parser.add_argument(
+        "--price-of-cpu",
+        type=float,
+        default=scale.Prices.cpu_hour,
+        metavar="USD",
+        help="what `scale` takes for an hour of a vCPU",
+    )
+    parser.add_argument(
+        "--price-of-storage",
+        type=float,
+        default=scale.Prices.gb_month,
+        metavar="USD",
+        help="what `scale` takes for a GB of storage in a month",
     )
     parser.add_argument(
         "--messages",
@@ -158,8 +179,12 @@ def main() -> None:
         print(f"measuring {name} …", file=sys.stderr)
         figures[name] = {"machine": machine, **parts[name]()}
         file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    if "huge_month" in figures.get("shards", {}) and "shards" in named:
+        scale.keep(figures["shards"])
     if "picture" in options.only:
         picture.run(file)
+    if "scale" in options.only:
+        scale.run(scale.Prices(options.price_of_cpu, options.price_of_storage))
     print(json.dumps({name: figures[name] for name in named}, indent=2))
 
 

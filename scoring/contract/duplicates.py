@@ -23,10 +23,12 @@ from scoring.storage.temporary import TemporaryFolder
 
 ROWS_IN_MEMORY = 1_000_000
 CANDIDATES_AT_ONCE = 250_000
-_FILE_TIMES = 4
+FILE_TIMES = 4
 """A file has at most so many times the rows that are kept in memory: it is sorted as a whole."""
-_BUCKET_BITS = 6
-_ENTRY = np.dtype([("hash", np.uint64), ("row", np.int64)])
+BUCKET_BITS = 6
+"""Files are divided by so many bits of the hashes: 64 of them at first, and 64 of each too large one."""
+ENTRY = np.dtype([("hash", np.uint64), ("row", np.int64)])
+"""What a row takes in them."""
 
 Rows = npt.NDArray[np.int64]
 
@@ -47,7 +49,7 @@ class RowIdIndex:
 
     def add(self, hashes: Hashes, rows: Rows) -> None:
         """Take in the hash and the number of each of some rows."""
-        entries = np.empty(len(rows), dtype=_ENTRY)
+        entries = np.empty(len(rows), dtype=ENTRY)
         entries["hash"], entries["row"] = hashes, rows
         self._waiting.append(entries)
         self._rows_waiting += len(rows)
@@ -76,26 +78,26 @@ class RowIdIndex:
 
     def _buckets(self) -> Iterator[npt.NDArray[np.void]]:
         if self._folder is None:
-            yield np.concatenate(self._waiting) if self._waiting else np.empty(0, _ENTRY)
+            yield np.concatenate(self._waiting) if self._waiting else np.empty(0, ENTRY)
             return
         self._spill()
         for file in sorted(Path(self._folder.name).iterdir()):
-            yield from self._pieces(file, _BUCKET_BITS)
+            yield from self._pieces(file, BUCKET_BITS)
 
     def _pieces(self, file: Path, bits: int) -> Iterator[npt.NDArray[np.void]]:
         """Yield the entries of ``file``, which share their first ``bits``."""
-        most = max(1, self._limit) * _FILE_TIMES
-        if file.stat().st_size <= most * _ENTRY.itemsize or bits + _BUCKET_BITS > 64:
-            yield np.fromfile(file, dtype=_ENTRY)
+        most = max(1, self._limit) * FILE_TIMES
+        if file.stat().st_size <= most * ENTRY.itemsize or bits + BUCKET_BITS > 64:
+            yield np.fromfile(file, dtype=ENTRY)
             return
         folder = file.with_suffix(".divided")
         folder.mkdir()
         with file.open("rb") as whole:
-            while len(entries := np.fromfile(whole, dtype=_ENTRY, count=most)):
+            while len(entries := np.fromfile(whole, dtype=ENTRY, count=most)):
                 _divide(entries, folder, bits)
         file.unlink()
         for part in sorted(folder.iterdir()):
-            yield from self._pieces(part, bits + _BUCKET_BITS)
+            yield from self._pieces(part, bits + BUCKET_BITS)
 
     def _spill(self) -> None:
         if not self._waiting:
@@ -109,10 +111,10 @@ class RowIdIndex:
 
 def _divide(entries: npt.NDArray[np.void], folder: Path, bits: int) -> None:
     """Append ``entries`` to the files of ``folder``, by what follows the first ``bits`` of their hashes."""
-    shifts = np.uint64(64 - bits - _BUCKET_BITS)
-    bucket = ((entries["hash"] >> shifts) & np.uint64((1 << _BUCKET_BITS) - 1)).astype(np.uint8)
+    shifts = np.uint64(64 - bits - BUCKET_BITS)
+    bucket = ((entries["hash"] >> shifts) & np.uint64((1 << BUCKET_BITS) - 1)).astype(np.uint8)
     entries = entries[np.argsort(bucket, kind="stable")]
-    sizes = np.bincount(bucket, minlength=1 << _BUCKET_BITS)
+    sizes = np.bincount(bucket, minlength=1 << BUCKET_BITS)
     try:
         for number, part in enumerate(np.split(entries, np.cumsum(sizes)[:-1])):
             if len(part):

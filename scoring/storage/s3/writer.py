@@ -26,6 +26,11 @@ _PARTS_OF_A_SIZE = 1_000
 """After so many, parts are larger by ``PART_BYTES``. S3 takes 10,000 of them: 922 GB, the last of 168 MB."""
 
 
+def part_bytes(sent: int) -> int:
+    """Return the size of the part that follows ``sent`` others."""
+    return PART_BYTES * (1 + sent // _PARTS_OF_A_SIZE)
+
+
 @dataclass(frozen=True)
 class Upload:
     """A multipart upload that is in progress: parts that cost money, and that no reader sees."""
@@ -103,7 +108,7 @@ class PendingUpload:
         self._digest.update(data)
         self._waiting += data
         self.size += len(data)
-        while len(self._waiting) >= (size := self._part_bytes()):
+        while len(self._waiting) >= (size := part_bytes(len(self._parts))):
             if self._upload is None:
                 # What a killed writer left that restarts here: of two, the later one is wanted.
                 self._abort_others(self._others())
@@ -111,9 +116,6 @@ class PendingUpload:
             self._send(bytes(memoryview(self._waiting)[:size]))
             del self._waiting[:size]
         return len(data)
-
-    def _part_bytes(self) -> int:
-        return PART_BYTES * (1 + len(self._parts) // _PARTS_OF_A_SIZE)
 
     def flush(self) -> None:
         """Do nothing: a part is sent when it is full."""
