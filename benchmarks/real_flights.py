@@ -33,7 +33,7 @@ PEERS = Path(__file__).parent / "peers"
 VERSION, PARTITION = "v1", "2013-12"
 DASK = {
     "Dask, threads": ("threads", {}),
-    "Dask, threads with one OpenMP thread each": ("threads", ONE_OPENMP_THREAD),
+    "Dask, threads, one of OpenMP": ("threads", ONE_OPENMP_THREAD),
     "Dask, processes": ("processes", ONE_OPENMP_THREAD),
     "Dask, LocalCluster": ("cluster", ONE_OPENMP_THREAD),  # its workers' own default, too
 }

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -47,7 +48,7 @@ class Backfill:
     command: Sequence[str]
     target: Path
     environment: Mapping[str, str] = field(default_factory=dict)
-    services: Callable[[Path, Mapping[str, str]], Services] | None = None
+    services: Callable[[Mapping[str, str]], Services] | None = None
     says_end: bool = False
 
     def timed(self, ours: Path) -> Timed:
@@ -74,7 +75,7 @@ class Backfill:
         if self.services is None:
             yield self.environment, []
             return
-        with self.services(Path(self.command[0]), self.environment) as found:
+        with self.services(self.environment) as found:
             yield found
 
 
@@ -82,6 +83,7 @@ def backfills(data: Path, folder: Path) -> list[Backfill]:
     """Return what is measured beside ours; ``folder`` has the models as joblib files."""
     flights = data / "flights"
     prefect = str(environment("prefect", folder) / "bin/python")
+    server, worker = (partial(of, Path(prefect)) for of in (_prefect_server, _prefect_worker))
     # Its own database, as on a machine that has used Prefect before; it calls nobody.
     home = {"PREFECT_HOME": str(folder / "prefect-home"), "DO_NOT_TRACK": "1"}
     home["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
@@ -99,11 +101,9 @@ def backfills(data: Path, folder: Path) -> list[Backfill]:
     return [
         Backfill("script, a process for each month", _for_each_month(one), loop),
         Backfill("script, one process", [*one, *MONTHS], loop),
-        Backfill("Prefect, deployment and worker", runs, deployed, home, _prefect_worker, True),
-        Backfill(
-            "Prefect, a process for each month", _for_each_month(each), flow, home, _prefect_server
-        ),
-        Backfill("Prefect, server running", tasks, flow, home, _prefect_server),
+        Backfill("Prefect, deployment and worker", runs, deployed, home, worker, True),
+        Backfill("Prefect, a process for each month", _for_each_month(each), flow, home, server),
+        Backfill("Prefect, server running", tasks, flow, home, server),
         Backfill("Prefect, no server", tasks, flow, home),
     ]
 

@@ -38,6 +38,6 @@ class ShardLimit:
     def _too_many(self, what: str, needed: int) -> AirflowFailException:
         return AirflowFailException(
             f"{what}, and Airflow maps a task over {self._most:,} shards at most "
-            f"(core.max_map_length). Set run.shard_rows of {self._name} to {needed} or more: a task needs "
-            "no more memory for a larger shard. Nothing was published"
+            f"(core.max_map_length). Set run.shard_rows of {self._name} to {needed} or more: the "
+            "memory of a score task does not depend on it. Nothing was published"
         )
