@@ -58,6 +58,11 @@ with pq.ParquetWriter("/dev/null", schema, store_schema=False) as writer:
 print((used() - before) // count)
 """
 
+SHARDS = 10
+"""Of the month that is measured with one worker and with two."""
+OF_DEFAULT = 1_000_000
+"""Rows of a shard, if the job does not say it."""
+
 Figures = dict[str, Any]
 
 
@@ -85,7 +90,7 @@ def run(data: Path, dags: Path, folder: Path, rows: int, huge_rows: int, rounds:
     figures = _pairs(flights, model, dags, folder, rows, rounds) if rows else {}
     if huge_rows:
         huge = make_month(flights, folder, huge_rows)
-        of_huge = _scored(dags, huge, model, folder, PLACES["two_workers"], huge=True)
+        of_huge = _scored(dags, huge, model, folder, PLACES["two_workers"], OF_DEFAULT, huge=True)
         figures["huge_month"] = {"rows": huge_rows, **of_huge}
     return figures
 
@@ -95,7 +100,7 @@ def _pairs(flights: Path, model: Path, dags: Path, folder: Path, rows: int, roun
     measured: dict[str, list[Figures]] = {name: [] for name in PLACES}
     for _ in range(rounds):
         for name, place in PLACES.items():
-            measured[name].append(_scored(dags, source, model, folder, place))
+            measured[name].append(_scored(dags, source, model, folder, place, rows // SHARDS))
             print("   ", name, measured[name][-1], file=sys.stderr)
     seconds = {name: [of["score_seconds"] for of in measured[name]] for name in PLACES}
     ratios = [
@@ -111,7 +116,13 @@ def _pairs(flights: Path, model: Path, dags: Path, folder: Path, rows: int, roun
 
 
 def _scored(
-    dags: Path, source: Path, model: Path, folder: Path, place: Place, huge: bool = False
+    dags: Path,
+    source: Path,
+    model: Path,
+    folder: Path,
+    place: Place,
+    shard_rows: int,
+    huge: bool = False,
 ) -> Figures:
     """Score the month of ``source`` on a stack of its own; return seconds of its tasks, and of a
     ``huge`` one all that its run shows besides.
@@ -120,7 +131,7 @@ def _scored(
     """
     home = Home(folder / "stack")
     shutil.rmtree(home.root, ignore_errors=True)
-    jobs = _dags(dags, folder / "stack-dags")
+    jobs = _dags(dags, folder / "stack-dags", shard_rows)
     cores = {"LOKY_MAX_CPU_COUNT": str(place.cores)}
     options = StackOptions(home, jobs, workers=place.workers, tasks_per_worker=1, settings=cores)
     with running(options, lambda text: None) as stack:
@@ -145,7 +156,7 @@ def _scored(
         }
 
 
-def _dags(dags: Path, folder: Path) -> Path:
+def _dags(dags: Path, folder: Path, shard_rows: int) -> Path:
     """Write the loader and the one job, with all URIs in the bucket."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "jobs").mkdir(parents=True)
@@ -153,7 +164,8 @@ def _dags(dags: Path, folder: Path) -> Path:
     job = make_job(
         dags / "jobs/flight_delay.yaml", "{data}/flights.parquet", folder / "jobs", "{data}"
     )
-    settings = f"end: {MONTH}\nrun: {{aws_conn_id: {S3_CONNECTION}, retries: 0}}\n"
+    run = f"aws_conn_id: {S3_CONNECTION}, retries: 0, shard_rows: {shard_rows}"
+    settings = f"end: {MONTH}\nrun: {{{run}}}\n"
     kept = [
         line
         for line in job.read_text(encoding="utf-8").splitlines()
