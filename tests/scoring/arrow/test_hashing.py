@@ -13,6 +13,7 @@ from scoring.arrow import hashing
 from scoring.arrow.columns import null_mask
 from scoring.arrow.hashing import hash_columns, hash_rows
 from scoring.arrow.text import dictionary_encoded
+from tests.compiled import needed
 
 TEXT_TYPES = [
     pa.string(),
@@ -32,7 +33,7 @@ def part(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     if request.param == "not compiled":
         monkeypatch.setattr(hashing, "_siphash", None)
     else:
-        assert hashing._siphash is not None, "compile it: make setup-dev, on a machine with gcc"
+        needed(hashing._siphash)
 
 
 @given(st.lists(st.text(), min_size=1))
@@ -105,8 +106,7 @@ def test_a_column_without_rows_has_no_hash():
     ],
 )
 def test_offsets_outside_of_the_data_are_refused(offsets: list[int], data: bytes, rows: int):
-    compiled = hashing._siphash
-    assert compiled is not None
+    compiled = needed(hashing._siphash)
     out = np.zeros(rows, dtype=np.uint64)
     with pytest.raises(ValueError, match="the offsets do not lie in the data"):
         compiled.hash_texts(np.array(offsets, np.int32), data, False, 0, hashing._KEY, out)

@@ -1,22 +1,17 @@
 from __future__ import annotations
 
-import shutil
-import sysconfig
 from collections.abc import Iterator
 
 import pytest
 from threadpoolctl import threadpool_limits
 
 from scoring.models.trees.compiled import kernels
+from tests.compiled import needed
 
 
 @pytest.fixture(autouse=True, scope="session")
 def compiled() -> None:
-    """Only where there is no compiler may the compiled part be missing."""
-    if kernels() is None:
-        compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
-        assert shutil.which(compiler) is None, "the compiled part is missing: make setup"
-        pytest.skip("there is no compiler, so there is no compiled part")
+    needed(kernels())
 
 
 @pytest.fixture(autouse=True)
