@@ -9,7 +9,7 @@ UV_VERSION := 0.13.9
 # When the oldest supported Airflow was the newest: its own requirements have no upper bounds.
 OLDEST_DATE := 2026-06-01
 BIN := .venv/bin
-COMPILED := scoring/arrow/_siphash.c scoring/models/trees/_kernels.c
+COMPILED := $(wildcard scoring/arrow/_siphash.c scoring/models/trees/_kernels.c)
 DATA ?= .run/data
 EXIT ?=
 SERVE ?=
