@@ -119,29 +119,12 @@ def main() -> None:
         "backfill": lambda: backfill.run(
             folder / "airflow-home", predicting[1], folder, options.rounds
         ),
-        "big_month": lambda: big_month.run(
-            folder / "airflow-home/data",
-            ROOT / "dags/jobs/flight_delay.yaml",
-            folder,
-            options.rows,
-            options.rounds,
-        ),
+        "big_month": lambda: big_month.run(*predicting, options.rows, options.rounds),
         "peers": lambda: real_flights.run(
             *predicting, options.copies, options.rounds, options.once
         ),
-        "expressions": lambda: expressions.run(
-            folder / "airflow-home/data",
-            ROOT / "dags/jobs/flight_delay.yaml",
-            folder,
-            options.rows,
-            options.rounds,
-        ),
-        "environment": lambda: environment.run(
-            folder / "airflow-home/data",
-            ROOT / "dags/jobs/flight_delay.yaml",
-            folder,
-            options.rounds,
-        ),
+        "expressions": lambda: expressions.run(*predicting, options.rows, options.rounds),
+        "environment": lambda: environment.run(*predicting, options.rounds),
         "shards": lambda: shards.run(
             folder / "airflow-home/data",
             ROOT / "dags",
@@ -150,12 +133,7 @@ def main() -> None:
             options.huge_rows,
             options.rounds,
         ),
-        "coverage": lambda: coverage.run(
-            folder / "airflow-home/data",
-            ROOT / "dags/jobs/flight_delay.yaml",
-            folder,
-            options.rounds,
-        ),
+        "coverage": lambda: coverage.run(*predicting, options.rounds),
         "serving": lambda: (
             serving.run(*predicting, options.rounds)
             if options.hold is None

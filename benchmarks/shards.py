@@ -28,6 +28,7 @@ import psutil
 import pyarrow.parquet as pq
 
 from benchmarks.big_month import MONTH, make_job, make_month
+from benchmarks.scale import SHARD_ROWS
 from devstack.airflow.api import NotReachable
 from devstack.airflow.environment import S3_CONNECTION
 from devstack.commands.stack import Stack, StackOptions, running
@@ -60,8 +61,6 @@ print((used() - before) // count)
 
 SHARDS = 10
 """Of the month that is measured with one worker and with two."""
-OF_DEFAULT = 1_000_000
-"""Rows of a shard, if the job does not say it."""
 
 Figures = dict[str, Any]
 
@@ -90,7 +89,7 @@ def run(data: Path, dags: Path, folder: Path, rows: int, huge_rows: int, rounds:
     figures = _pairs(flights, model, dags, folder, rows, rounds) if rows else {}
     if huge_rows:
         huge = make_month(flights, folder, huge_rows)
-        of_huge = _scored(dags, huge, model, folder, PLACES["two_workers"], OF_DEFAULT, huge=True)
+        of_huge = _scored(dags, huge, model, folder, PLACES["two_workers"], SHARD_ROWS, huge=True)
         figures["huge_month"] = {"rows": huge_rows, **of_huge}
     return figures
 

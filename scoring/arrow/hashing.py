@@ -59,30 +59,26 @@ def _hashes(values: pa.Array) -> Hashes:
 
 
 def _of_texts(values: pa.Array) -> Hashes:
+    if _siphash is None and not pa.types.is_dictionary(values.type):
+        values = values.dictionary_encode()  # each distinct value becomes an object once
     if pa.types.is_dictionary(values.type):
-        distinct = _of_distinct(values.dictionary)
-        if values.dictionary.null_count:
-            distinct[np.asarray(values.dictionary.is_null())] = 0
-        return np.append(distinct, np.uint64(0))[dictionary_codes(values)]
-    if _siphash is None:
-        return _of_texts(values.dictionary_encode())  # each distinct value becomes an object once
-    hashes = _of_distinct(values)
-    if values.null_count:
-        hashes[np.asarray(values.is_null())] = 0
-    return hashes
+        return np.append(_of_distinct(values.dictionary), np.uint64(0))[dictionary_codes(values)]
+    return _of_distinct(values)
 
 
 def _of_distinct(values: pa.Array) -> Hashes:
-    """Return the hash of each text or bytes; that of null has no meaning."""
+    """Return the hash of each text or bytes; that of null is 0."""
     if pa.types.is_string_view(values.type) or pa.types.is_binary_view(values.type):
         values = values.cast(pa.large_binary())
-    has_offsets = not pa.types.is_fixed_size_binary(values.type)
-    if _siphash is None or not has_offsets:
+    if _siphash is None or pa.types.is_fixed_size_binary(values.type):  # which has no offsets
         objects = np.array(values.to_pylist(), dtype=object)
-        return np.asarray(pd.util.hash_array(objects, categorize=False))
-    wide = pa.types.is_large_string(values.type) or pa.types.is_large_binary(values.type)
-    _, offsets, data = values.buffers()
-    hashes = np.empty(len(values), dtype=np.uint64)
-    if len(values):  # else there may be no offsets
-        _siphash.hash_texts(offsets, data or b"", wide, values.offset, _KEY, hashes)
+        hashes = np.asarray(pd.util.hash_array(objects, categorize=False))
+    else:
+        wide = pa.types.is_large_string(values.type) or pa.types.is_large_binary(values.type)
+        _, offsets, data = values.buffers()
+        hashes = np.empty(len(values), dtype=np.uint64)
+        if len(values):  # else there may be no offsets
+            _siphash.hash_texts(offsets, data or b"", wide, values.offset, _KEY, hashes)
+    if values.null_count:
+        hashes[np.asarray(values.is_null())] = 0
     return hashes

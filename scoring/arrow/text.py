@@ -55,10 +55,11 @@ def dictionary_encoded(values: pa.Array) -> pa.Array:
     """
     if not is_text(values.type):
         return values
-    if pa.types.is_dictionary(values.type) and values.dictionary.null_count:
-        values = values.dictionary_decode()  # a row may have null by its number, or by its text
-    encode = _in_order_of_appearance if pa.types.is_dictionary(values.type) else _encoded
-    return encode(values).cast(pa.dictionary(pa.int32(), pa.string()))
+    kind = pa.dictionary(pa.int32(), pa.string())
+    if pa.types.is_dictionary(values.type) and not values.dictionary.null_count:
+        return _in_order_of_appearance(values).cast(kind)
+    # A new dictionary is in that order. In an old one with null, a row may have it by its number or its text.
+    return decoded(values).dictionary_encode().cast(kind)
 
 
 def decoded(values: pa.Array) -> pa.Array:
@@ -83,10 +84,6 @@ def dictionary_codes(values: pa.DictionaryArray) -> npt.NDArray[np.intp]:
     if values.indices.null_count:
         numbers = numbers.fill_null(len(values.dictionary))
     return np.asarray(numbers)
-
-
-def _encoded(values: pa.Array) -> pa.DictionaryArray:
-    return values.dictionary_encode()  # which is in the order of appearance
 
 
 def _in_order_of_appearance(values: pa.DictionaryArray) -> pa.DictionaryArray:

@@ -28,37 +28,35 @@ def encode_by_codes(native: Any) -> frozenset[str]:
 
     Returns the inputs that only such encoders see, which may be given as Categorical; others may not.
     """
-    encoders = dict(_first_encoders(native))
-    if not encoders:
-        return frozenset()
-    seen_by_others = encoders.pop(None, (None, []))[1]
-    for encoder, _ in encoders.values():
+    encoders, seen_by_others = _first_steps(native)
+    for encoder, _ in encoders:
         by_codes = EncodeByCodes(encoder)
         override(encoder, {"transform": lambda _, X, by_codes=by_codes: by_codes(X)})
-    return frozenset(n for _, names in encoders.values() for n in names) - {*seen_by_others}
+    return frozenset(name for _, names in encoders for name in names) - {*seen_by_others}
 
 
-def _first_encoders(native: Any) -> Iterator[tuple[int | None, tuple[Any, list[str]]]]:
-    """Yield each encoder and its columns; under None the columns that something else sees."""
+def _first_steps(native: Any) -> tuple[list[tuple[Any, list[str]]], list[str]]:
+    """Return each encoder that sees inputs, with their names, and the inputs that something else sees."""
     from sklearn.compose import ColumnTransformer
     from sklearn.pipeline import Pipeline
 
     names = [str(name) for name in getattr(native, "feature_names_in_", ())]
     if not isinstance(native, Pipeline) or not names:
-        return
+        return [], names
     first = native.steps[0][1]
     if _is_encoder(first):
-        yield id(first), (first, names)
-    elif type(first) is ColumnTransformer:
-        others: list[str] = []
-        for _, transformer, columns in first.transformers_:
-            of = _names(columns, names)
-            start = transformer.steps[0][1] if type(transformer) is Pipeline else transformer
-            if _is_encoder(start):
-                yield id(start), (start, of)
-            elif transformer != "drop":
-                others += of
-        yield None, (None, others)
+        return [(first, names)], []
+    if type(first) is not ColumnTransformer:
+        return [], names
+    encoders, others = [], []
+    for _, transformer, columns in first.transformers_:
+        of = _names(columns, names)
+        start = transformer.steps[0][1] if type(transformer) is Pipeline else transformer
+        if _is_encoder(start):
+            encoders.append((start, of))
+        elif transformer != "drop":
+            others += of
+    return encoders, others
 
 
 def _is_encoder(step: Any) -> bool:
