@@ -6,6 +6,7 @@ member takes with it what is not committed.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 _ASK_SECONDS = 15.0
 _SETTLED_SECONDS = 15.0
 """How long partitions are on their way from one member to another, at most."""
+_LOOK_MILLISECONDS = 1_000
+"""How often it is looked at whether a broker is connected: errors say it once, and can be older than what
+was received before them and is handled after them."""
 _CONTINUES = frozenset(
     (
         KafkaError._TRANSPORT,
@@ -65,6 +69,7 @@ class TopicReader:
         self._changed: float | None = None
         self._paused: set[int] = set()
         self._away = False
+        self._why_away = ""
         self._consumer = made(
             Consumer,
             {
@@ -78,6 +83,8 @@ class TopicReader:
                 "enable.partition.eof": True,
                 "partition.assignment.strategy": "cooperative-sticky",
                 "error_cb": self._note,
+                "stats_cb": self._look_at_connections,
+                "statistics.interval.ms": _LOOK_MILLISECONDS,
             },
         )
         found = self._consumer.list_topics(topic, timeout=_ASK_SECONDS)
@@ -186,7 +193,6 @@ class TopicReader:
             read = offsets_after(found)
             self._next |= read
             self._update_lag(read)
-            self._answered()
         return found
 
     def _update_lag(self, partitions: Iterable[int]) -> None:
@@ -201,7 +207,6 @@ class TopicReader:
         code = error.code()
         if code == KafkaError._PARTITION_EOF:
             self._ended.add(partition)
-            self._answered()
         elif code == KafkaError._AUTO_OFFSET_RESET:
             self._go_on_after_deletion(partition, self._next.get(partition, 0))
         elif code in _CONTINUES or error.retriable():
@@ -210,19 +215,31 @@ class TopicReader:
             raise StreamError(f"{self.topic} cannot be read: {describe(error)}")
 
     def _note(self, error: KafkaError) -> None:
-        """Say once that the brokers are away; librdkafka goes on trying."""
-        if error.code() not in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION):
-            return
+        """Take note of what keeps the brokers away; librdkafka goes on trying."""
+        if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION):
+            self._not_answered(describe(error))
+
+    def _look_at_connections(self, statistics: str) -> None:
+        """Note whether a broker is connected, as librdkafka's STATISTICS.md describes ``brokers``."""
+        states = [broker["state"] for broker in json.loads(statistics)["brokers"].values()]
+        if "UP" in states:
+            self._answered()
+        else:
+            self._not_answered("none of them can be reached")
+
+    def _not_answered(self, why: str) -> None:
         if not self._away:
             self._away = True
-            text = f"the brokers of {self.topic} do not answer: {describe(error)}"
-            log.warning("%s: %s", self._status.group, text)
-            self._status.waiting = text
+            self._why_away = f"the brokers of {self.topic} do not answer: {why}"
+            log.warning("%s: %s", self._status.group, self._why_away)
+        if self._status.waiting is None:
+            self._status.waiting = self._why_away
 
     def _answered(self) -> None:
         if self._away:
             self._away = False
-            self._status.waiting = None
+            if self._status.waiting == self._why_away:
+                self._status.waiting = None
             log.info("%s: the brokers of %s answer again", self._status.group, self.topic)
 
     def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -153,6 +153,27 @@ def test_brokers_that_come_back_are_read_on(
     assert sorted(set(found)) == list(range(150))
 
 
+def test_messages_from_before_a_failure_do_not_hide_it(
+    place: Place, tmp_path: Path, store: ObjectStore, sink: Broker
+):
+    sink.create({"hidden": 1})
+    status = StreamStatus("sample", "hidden")
+    settings = {"bootstrap.servers": sink.server, "session.timeout.ms": 6000}
+    reader = TopicReader(settings, "hidden", "hidden", "earliest", status, lambda partitions: None)
+    wait_until(lambda: not reader.read(100, 0.2) and reader.at_end, str)
+    sink.produce("hidden", [row(n) for n in range(50)])
+    partition = TopicPartition("hidden", 0)
+    wait_until(lambda: reader._consumer.get_watermark_offsets(partition, cached=True)[1] == 50, str)
+    sink.kill()
+    # One call takes both the messages and the error that follows them, and handles the error first.
+    assert len(reader.read(100, 2.0)) == 50
+    wait_until(lambda: not reader.read(100, 0.2) and bool(status.waiting), str)
+    assert "the brokers of hidden do not answer" in (status.waiting or "")
+    sink.start(tmp_path / "broker.log", store).wait()
+    wait_until(lambda: not reader.read(100, 0.2) and status.waiting is None, str)
+    reader.close()
+
+
 def test_messages_that_were_deleted_before_they_were_scored_are_said_to_be_lost(
     broker: Broker, topic: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):

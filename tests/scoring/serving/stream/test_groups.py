@@ -299,11 +299,26 @@ def test_until_end_waits_for_partitions_on_their_way_to_another_process(
         "import time\ndef run(df):\n    time.sleep(0.05)\n"
         "    return df[['x']].rename(columns={'x': 'y'})\n",
     )
-    broker.produce(topic, [row(n) for n in range(400)], partition=0)
+    produced = 0
+
+    def produce(count: int) -> None:
+        nonlocal produced
+        broker.produce(topic, [row(produced + n) for n in range(count)], partition=0)
+        produced += count
+
+    def other_reads() -> bool:
+        # The broker of the tests keeps a member that leaves while another one joins, so that the first
+        # must not come to the end before the other has its partition.
+        if produced - one.total() < 600:
+            produce(50)
+        return "reads partition" in other.log.read_text()
+
+    produce(400)
     options = ("--until-end", "--max-batch", "10")
     one = start(place, topic, *options)
     one.wait(lambda: one.total() > 0)
     other = start(place, topic, *options)
+    one.wait(other_reads)
     assert (one.end(), other.end()) == (0, 0)
-    assert one.total() + other.total() >= 400
-    assert set(ys(broker, f"{topic}-out", 400)) == set(range(400))
+    assert one.total() + other.total() >= produced
+    assert set(ys(broker, f"{topic}-out", produced)) == set(range(produced))
