@@ -94,8 +94,8 @@ def _executor(tasks_at_once: int | str, workers: Workers | None) -> dict[str, st
     both = {
         "AIRFLOW__CORE__DEFAULT_POOL_TASK_SLOT_COUNT": str(tasks_at_once),
         # A slot of the executor stays occupied for up to this long after its task has ended: the
-        # process that watches the task misses its end when the task closes its pipes before it
-        # exits (seen in Airflow 3.3.2, for half of the tasks).
+        # process that watches the task may miss its end. scoring_airflow/batch_policy.py makes that
+        # rare.
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # seconds
     }
     if workers is None:

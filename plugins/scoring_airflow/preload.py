@@ -8,11 +8,15 @@ The plugin imports it in the scheduler; a Celery worker does so if its Celery co
 ``{"imports": ["scoring_airflow.preload"]}``. The project's own packages are in the list, too, which
 saves a quarter of a second a task. A change in them reaches the tasks when the process is
 restarted. Job files and the scorers that they name are read by each task.
+
+Tasks also inherit the scheduling policy, which lets them end without a delay.
 """
 
 import contextlib
 import importlib
 import warnings
+
+from scoring_airflow.batch_policy import adopt_batch_policy
 
 _MODULES = (
     "airflow.sdk.execution_time.supervisor",
@@ -59,3 +63,4 @@ def _preload() -> None:
 
 
 _preload()
+adopt_batch_policy()

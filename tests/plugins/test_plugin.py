@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -116,3 +117,25 @@ def test_after_the_preload_a_task_finds_the_operators_and_the_steps_imported() -
     command = [sys.executable, "-c", TASK_IMPORTS_NOTHING]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+POLICIES = """
+import os, sys
+os.sched_setscheduler(0, int(sys.argv[1]), os.sched_param(0))
+import scoring_airflow.preload
+if (child := os.fork()) == 0:
+    print("of a task:", os.sched_getscheduler(0), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no SCHED_BATCH")
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("SCHED_OTHER", "SCHED_BATCH"), ("SCHED_IDLE", "SCHED_IDLE")],
+)
+def test_tasks_inherit_the_batch_policy_unless_another_was_chosen(before: str, after: str) -> None:
+    command = [sys.executable, "-c", POLICIES, str(getattr(os, before))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == f"of a task: {getattr(os, after)}"

@@ -146,7 +146,7 @@ class PendingUpload:
             answer = self._client.put_object(
                 **self._at,
                 Body=body,
-                ChecksumSHA256=_encoded(hashlib.sha256(body).digest()),
+                ChecksumSHA256=_encoded(self._digest.digest()),  # nothing was sent before
                 **self._condition,
                 **self._encryption,
             )

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import yaml
 
 from deploy import healthcheck, load_data
@@ -42,6 +43,13 @@ def test_catchup_on_the_stack_publishes_the_bytes_of_the_laptop(cluster: Cluster
     assert {(task.state, task.try_number) for task in tasks} == {("success", 1)}
     scored_by = Counter(cluster.worker_of(task) for task in tasks if task.task_id == "score")
     assert set(scored_by) == set(cluster.stack.workers), scored_by
+
+    workers = [s for s in cluster.supervisor.services if s.name in cluster.stack.workers]
+    children = [p for w in workers for p in psutil.Process(w.process.pid).children()]
+    # Those that have watched a task, which was a fork of theirs, and ended without being interrupted.
+    watched = [p for p in children if p.cmdline()[0].startswith("airflow supervisor")]
+    assert len(watched) >= len(workers), [p.cmdline() for p in children]
+    assert {os.sched_getscheduler(p.pid) for p in watched} == {os.SCHED_BATCH}
 
     on_laptop = cluster.score_on_laptop("flight_delay", jobs.ELEVEN)
     for month, (expected, by_shell) in on_laptop.items():
