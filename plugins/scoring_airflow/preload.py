@@ -60,6 +60,11 @@ def _preload() -> None:
         with contextlib.suppress(ImportError):
             frame = importlib.import_module("pandas").DataFrame()
             importlib.import_module("narwhals.stable.v2").from_native(frame)
+    # What the manifest says of the code is of the code that is loaded here, even if another one is
+    # installed before the task runs.
+    manifest = importlib.import_module("scoring.destinations.manifest")
+    manifest.code_version()
+    manifest.package_versions()
 
 
 _preload()

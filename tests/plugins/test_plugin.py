@@ -13,6 +13,8 @@ import pytest
 from airflow.configuration import conf
 from scoring_airflow.plugin import ScoringPlugin, might_contain_dag
 
+from scoring.destinations.manifest import code_version
+
 SETTING = ("core", "might_contain_dag_callable")
 
 
@@ -117,6 +119,21 @@ def test_after_the_preload_a_task_finds_the_operators_and_the_steps_imported() -
     command = [sys.executable, "-c", TASK_IMPORTS_NOTHING]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+CODE_VERSION = """
+import scoring_airflow.preload
+from pathlib import Path
+from scoring.destinations.manifest import code_version
+Path.read_bytes = None  # the files may be another release's by now
+print(code_version())
+"""
+
+
+def test_a_manifest_names_the_code_that_was_loaded_and_not_what_is_installed_later() -> None:
+    command = [sys.executable, "-c", CODE_VERSION]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == code_version()
 
 
 POLICIES = """
