@@ -254,7 +254,7 @@ def _plan_table(plans: list[Plan]) -> str:
         ),
         ("`upload`, one task", lambda p: _time(p.seconds["upload"])),
         (f"all of it with {with_20} workers", lambda p: _time(_in_all(p, with_20))),
-        ("CPU hours", lambda p: f"{p.cpu_hours:,.1f}"),
+        ("CPU hours", lambda p: f"{p.cpu_hours:,.2f}"),
         ("XComs, the largest one", lambda p: f"{_size(p.xcoms)}, {_size(p.largest_xcom)}"),
         ("temporary disk of `extract`: row ids", lambda p: _size(p.index)),
         (
@@ -287,7 +287,7 @@ def _cost(measured: Measured, prices: Prices) -> str:
     billion = plan(measured, 1_000_000_000)
     cpu, kept = billion.cpu_hours * prices.cpu_hour, billion.published / 1e9 * prices.gb_month
     return (
-        f"A billion rows take {billion.cpu_hours:,.1f} CPU hours. At {prices.cpu_hour:g} USD for an hour of a "
+        f"A billion rows take {billion.cpu_hours:,.2f} CPU hours. At {prices.cpu_hour:g} USD for an hour of a "
         f"vCPU, which is an assumption, that is **{cpu:,.2f} USD**. The published "
         f"{_size(billion.published)} cost {kept:,.2f} USD a month at {prices.gb_month:g} USD for a GB, an "
         "assumption, too. Workers that wait, Airflow, its database, requests to S3 and what is staged "

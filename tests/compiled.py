@@ -1,4 +1,4 @@
-"""The compiled parts of the package, which are missing only where there is no compiler."""
+"""The compiled parts of the package, which are missing only on machines without a compiler."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def needed(part: Any) -> Any:
     if part is None:
         compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
         assert shutil.which(compiler) is None, "a compiled part is missing: make setup"
-        pytest.skip("there is no compiler, so there is no compiled part")
+        pytest.skip("this machine has no C compiler, so the compiled part was not built")
     return part

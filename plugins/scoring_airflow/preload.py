@@ -62,9 +62,10 @@ def _preload() -> None:
             importlib.import_module("narwhals.stable.v2").from_native(frame)
     # What the manifest says of the code is of the code that is loaded here, even if another one is
     # installed before the task runs.
-    manifest = importlib.import_module("scoring.destinations.manifest")
-    manifest.code_version()
-    manifest.package_versions()
+    from scoring.destinations.manifest import code_version, package_versions
+
+    code_version()
+    package_versions()
 
 
 _preload()

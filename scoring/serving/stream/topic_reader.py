@@ -68,8 +68,7 @@ class TopicReader:
         self._ended: set[int] = set()
         self._changed: float | None = None
         self._paused: set[int] = set()
-        self._away = False
-        self._why_away = ""
+        self._away: str | None = None
         self._consumer = made(
             Consumer,
             {
@@ -228,18 +227,17 @@ class TopicReader:
             self._not_answered("none of them can be reached")
 
     def _not_answered(self, why: str) -> None:
-        if not self._away:
-            self._away = True
-            self._why_away = f"the brokers of {self.topic} do not answer: {why}"
-            log.warning("%s: %s", self._status.group, self._why_away)
+        if self._away is None:
+            self._away = f"the brokers of {self.topic} do not answer: {why}"
+            log.warning("%s: %s", self._status.group, self._away)
         if self._status.waiting is None:
-            self._status.waiting = self._why_away
+            self._status.waiting = self._away
 
     def _answered(self) -> None:
-        if self._away:
-            self._away = False
-            if self._status.waiting == self._why_away:
+        if self._away is not None:
+            if self._status.waiting == self._away:
                 self._status.waiting = None
+            self._away = None
             log.info("%s: the brokers of %s answer again", self._status.group, self.topic)
 
     def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

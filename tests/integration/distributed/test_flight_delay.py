@@ -44,8 +44,8 @@ def test_catchup_on_the_stack_publishes_the_bytes_of_the_laptop(cluster: Cluster
     scored_by = Counter(cluster.worker_of(task) for task in tasks if task.task_id == "score")
     assert set(scored_by) == set(cluster.stack.workers), scored_by
 
-    workers = [s for s in cluster.supervisor.services if s.name in cluster.stack.workers]
-    children = [p for w in workers for p in psutil.Process(w.process.pid).children()]
+    workers = [cluster.service(name).process.pid for name in cluster.stack.workers]
+    children = [child for worker in workers for child in psutil.Process(worker).children()]
     # Those that have watched a task, which was a fork of theirs, and ended without being interrupted.
     watched = [p for p in children if p.cmdline()[0].startswith("airflow supervisor")]
     assert len(watched) >= len(workers), [p.cmdline() for p in children]

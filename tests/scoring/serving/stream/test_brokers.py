@@ -154,7 +154,7 @@ def test_brokers_that_come_back_are_read_on(
 
 
 def test_messages_from_before_a_failure_do_not_hide_it(
-    place: Place, tmp_path: Path, store: ObjectStore, sink: Broker
+    tmp_path: Path, store: ObjectStore, sink: Broker
 ):
     sink.create({"hidden": 1})
     status = StreamStatus("sample", "hidden")
